@@ -1,0 +1,85 @@
+"""The one greedy decode loop that all graph engines share, so that only the engines differ."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from servewatt.engines.base import Step
+from servewatt.records import Facts
+
+State = TypeVar("State")
+Ids = TypeVar("Ids")
+"""Token ids as the engine holds them: a tensor on its device, int64, shape (batch, length)."""
+Logits = TypeVar("Logits")
+"""Logits of the last position as the engine holds them, shape (batch, vocabulary)."""
+
+
+def left_pad(prompts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Prompts as one (ids, mask) pair of int64 arrays, shape (batch, longest prompt), padded on the left.
+
+    The mask is 1 where a token is real.
+    """
+    longest = max(len(prompt) for prompt in prompts)
+    ids = np.full((len(prompts), longest), pad_id, dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = prompt
+        mask[row, longest - len(prompt) :] = 1
+    return ids, mask
+
+
+class GraphSession(ABC, Generic[Ids, Logits, State]):
+    """A loaded graph that maps (ids, state) to (logits, state); the loop around it is shared."""
+
+    @abstractmethod
+    def start(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int) -> tuple[Ids, State]:
+        """Bring a padded batch to the device and make an empty state (KV cache, mask, positions) for it."""
+
+    @abstractmethod
+    def step(self, ids: Ids, state: State) -> tuple[Logits, State]:
+        """Run the graph on `ids` (the prompts, then one token a row) and return the last position's logits."""
+
+    @abstractmethod
+    def argmax(self, logits: Logits) -> Ids:
+        """The most likely id of each row (the lowest on a tie), shape (batch, 1), left on the device."""
+
+    @abstractmethod
+    def to_host(self, ids: Ids) -> list[int]:
+        """Ids of shape (batch, 1) as Python ints; waits for the device."""
+
+    @abstractmethod
+    def synchronize(self) -> None: ...
+
+    @abstractmethod
+    def facts(self) -> Facts: ...
+
+    @abstractmethod
+    def peak_device_bytes(self) -> int | None: ...
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
+    ) -> Iterator[Step]:
+        """Greedy decoding, one Step a token; see `servewatt.engines.base.Session.generate`."""
+        padded, mask = left_pad(prompts)
+        ids, state = self.start(padded, mask, max_new_tokens)
+        ended = [False] * len(prompts)
+        for produced in range(1, max_new_tokens + 1):
+            logits, state = self.step(ids, state)
+            ids = self.argmax(logits)
+            tokens = self.to_host(ids)
+            if not stop_ids:
+                yield Step(tuple(tokens), time.monotonic())
+                continue
+            yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
+            ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
+            if all(ended) or produced == max_new_tokens:
+                return

@@ -1,0 +1,44 @@
+"""The one root error: what is wrong, and the next thing to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ServewattError(Exception):
+    """A problem a user can act on.
+
+    The command line prints `message` and `hint` in two lines and exits with 2; a traceback is a bug.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __reduce__(self) -> tuple[type[ServewattError], tuple[str, str]]:
+        return (type(self), (self.message, self.hint))
+
+
+class InputError(ServewattError):
+    """What the user asked for cannot be read, found or used."""
+
+
+class UnavailableError(ServewattError):
+    """Something this machine or environment lacks: a package, a device, a permission."""
+
+
+class RefusedError(ServewattError):
+    """What runs is not what the configuration claims, or cannot be measured honestly."""
+
+
+class StoreError(ServewattError):
+    """The results store cannot be opened, read or written."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known words closest to `word`, or all of them when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

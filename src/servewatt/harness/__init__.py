@@ -1,0 +1,1 @@
+"""From a plan to results: expand it, run each trial in a process of its own, yield what happened."""

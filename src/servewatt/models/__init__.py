@@ -1,0 +1,1 @@
+"""Which model: catalogue, revisions, weights, and the cache of what engines derive from them."""

@@ -1,0 +1,1 @@
+"""Constraints, feasible set, one reasoned choice or "undecided"."""

@@ -1,0 +1,1 @@
+"""Describe, compare, test: pure functions over results."""

@@ -1,0 +1,132 @@
+"""What the statistics say: the records that `recommend` and `report` read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Run, Status
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with a confidence interval; the bounds are None where data are too few for one."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    n: int
+    """Number of independent observations (blocks)."""
+
+
+@dataclass(frozen=True)
+class PhaseEnergy:
+    """Energy of one phase (`idle`, `prefill`, `decode`) and component, per generated token."""
+
+    phase: str
+    """`prefill` and `decode` are energy above idle; `idle` is what the loaded machine drew over the same time."""
+    component: Component
+    j_per_token: Interval
+    grade: Grade
+
+
+@dataclass(frozen=True)
+class StatusCount:
+    """How many of a configuration's trials ended in one way."""
+
+    status: Status
+    count: int
+    reason: str
+    """The most frequent reason."""
+
+
+@dataclass(frozen=True)
+class ConfigurationSummary:
+    """One configuration over all its valid trials. Medians over blocks, intervals at the analysis' confidence."""
+
+    configuration: Configuration
+    statuses: tuple[StatusCount, ...]
+    blocks: int
+    """Valid trials that enter the numbers below; with 0 all of them are None."""
+    energy_j_per_token: Interval | None = None
+    """Total energy inside the boundary over the generation section, per generated token."""
+    energy_j_per_request: Interval | None = None
+    active_j_per_token: Interval | None = None
+    """The same less idle power times duration."""
+    energy_grade: str = ""
+    """Grades of the domains that were added, best first, such as `counter` or `counter + estimated`."""
+    energy_error_share: float | None = None
+    """Largest bound of the quantum's error as a share of the energy."""
+    load_energy_j: Interval | None = None
+    load_s: Interval | None = None
+    idle_power_w: Interval | None = None
+    phases: tuple[PhaseEnergy, ...] = ()
+    tokens_per_s: Interval | None = None
+    ttft_s: Interval | None = None
+    """Median TTFT of each trial, then over blocks."""
+    ttft_p95_s: Interval | None = None
+    inter_token_p50_s: Interval | None = None
+    inter_token_p95_s: Interval | None = None
+    inter_token_p99_s: Interval | None = None
+    request_p50_s: Interval | None = None
+    request_p95_s: Interval | None = None
+    """Latency of a whole request (TTFT plus all further tokens)."""
+    peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+    cpu_percent: float | None = None
+    """Mean CPU use of the worker over the generation section; 100 is one CPU."""
+    gpu_percent: float | None = None
+    output_agreement: float | None = None
+    """Share of output tokens equal to the reference configuration's, position by position."""
+    facts: Facts | None = None
+    on_pareto_front: bool = False
+    """No other configuration has both lower energy per token and lower request p95."""
+
+
+class Verdict(StrEnum):
+    """What a comparison says of the first configuration's energy."""
+
+    LOWER = "lower"
+    """`first` needs less energy than `second`: the interval of their ratio lies below 1."""
+    HIGHER = "higher"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Energy per token of two configurations, paired by block on the log scale."""
+
+    first: Configuration
+    second: Configuration
+    ratio: Interval
+    """first / second: geometric mean over blocks and its anytime-valid confidence interval."""
+    verdict: Verdict
+    more_blocks: int | None
+    """Blocks that would likely decide it at the present scatter; 0 if decided, None if no finite number can be told."""
+
+
+@dataclass(frozen=True)
+class BoundaryRanking:
+    """Configurations by energy per token inside one boundary, least first."""
+
+    boundary: Boundary
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything computed from the results of one run."""
+
+    run: Run
+    boundary: Boundary
+    confidence: float
+    reference: Configuration | None
+    """The configuration with which outputs are compared."""
+    summaries: tuple[ConfigurationSummary, ...]
+    """Least energy per token first; configurations without valid trials last."""
+    comparisons: tuple[Comparison, ...]
+    """The best configuration against each other one, corrected for their number."""
+    rankings: tuple[BoundaryRanking, ...]
+    """One for each boundary that the metered domains allow; more than one only matters where they differ."""
+    warnings: tuple[str, ...] = ()
+    """What a careful reader must know: outputs that differ, scatter, stolen time, blocks missing."""

@@ -1,0 +1,1 @@
+"""Append and read results; migrations; no arithmetic."""

@@ -1,0 +1,40 @@
+"""Records as JSON: the form in which they travel between processes and lie in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from servewatt.errors import InputError
+
+T = TypeVar("T")
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def dump(record: object) -> str:
+    """The record as one line of JSON."""
+    return _adapter(type(record)).dump_json(record).decode()
+
+
+def load(kind: type[T], text: str | bytes) -> T:
+    """The record of type `kind` that `text` holds.
+
+    Raises InputError if the text is not JSON of that record.
+    """
+    try:
+        record: T = _adapter(kind).validate_json(text)
+        return record
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the document"
+        raise InputError(
+            f"not a {kind.__name__} record: {place}: {first['msg']}",
+            "was it written by another version of servewatt?",
+        ) from error
