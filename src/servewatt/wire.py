@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from functools import cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,10 +10,13 @@ from servewatt.errors import InputError
 
 T = TypeVar("T")
 
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}
 
-@cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def dump(record: object) -> str:
@@ -30,7 +31,6 @@ def load(kind: type[T], text: str | bytes) -> T:
     """
     try:
         record: T = _adapter(kind).validate_json(text)
-        return record
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the document"
@@ -38,3 +38,4 @@ def load(kind: type[T], text: str | bytes) -> T:
             f"not a {kind.__name__} record: {place}: {first['msg']}",
             "was it written by another version of servewatt?",
         ) from error
+    return record

@@ -1,0 +1,99 @@
+"""A fake engine: no model, a clock that counts. It runs the whole path anywhere, and can die in every way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+
+from servewatt import __version__
+from servewatt.engines.base import Artefacts, Step
+from servewatt.errors import InputError, RefusedError, nearest
+from servewatt.records import Configuration, Facts, Model
+
+_OPTIONS = {"step_ms", "fail"}
+_FAILURES = {"load", "generate", "segv", "kill", "hang", "memory", "claim", "exit"}
+
+
+class FakeEngine:
+    """Engine whose steps take `step_ms` milliseconds and whose tokens count upwards from the prompt's sum.
+
+    The option `fail` makes it misbehave: `load` and `generate` raise, `segv` and `kill` die by that signal,
+    `exit` leaves without a word, `hang` never returns, `memory` raises MemoryError, `claim` computes in another
+    precision than asked.
+    """
+
+    def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> FakeSession:
+        options = dict(configuration.options)
+        for name in options.keys() - _OPTIONS:
+            raise InputError(f"the fake engine has no option {name!r}", nearest(name, _OPTIONS))
+        failure = options.get("fail", "")
+        if failure and failure not in _FAILURES:
+            raise InputError(f"the fake engine cannot fail by {failure!r}", nearest(failure, _FAILURES))
+        if failure == "load":
+            raise RefusedError("the fake engine was asked to refuse", "leave out fail=load")
+        return FakeSession(configuration, model.vocabulary_size, float(options.get("step_ms", "1")) / 1e3, failure)
+
+
+class FakeSession:
+    """See FakeEngine."""
+
+    def __init__(self, configuration: Configuration, vocabulary_size: int, step_s: float, failure: str) -> None:
+        self._configuration = configuration
+        self._vocabulary_size = vocabulary_size
+        self._step_s = step_s
+        self._failure = failure
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
+    ) -> Iterator[Step]:
+        self._misbehave()
+        starts = [sum(prompt) for prompt in prompts]
+        ended = [False] * len(prompts)
+        for produced in range(max_new_tokens):
+            time.sleep(self._step_s)
+            tokens = [(start + produced) % self._vocabulary_size for start in starts]
+            yield Step(tuple(None if e else t for e, t in zip(ended, tokens, strict=True)), time.monotonic())
+            ended = [e or t in stop_ids for e, t in zip(ended, tokens, strict=True)]
+            if all(ended):
+                return
+
+    def _misbehave(self) -> None:
+        match self._failure:
+            case "generate":
+                raise RuntimeError("the fake engine was asked to fail")
+            case "segv":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                os._exit(7)
+            case "hang":
+                signal.pause()
+            case "memory":
+                raise MemoryError("the fake engine was asked to run out of memory")
+            case _:
+                pass
+
+    def synchronize(self) -> None:
+        """Nothing is ever pending."""
+
+    def facts(self) -> Facts:
+        precision = "int2" if self._failure == "claim" else self._configuration.precision.value
+        threads = self._configuration.threads or len(os.sched_getaffinity(0))
+        return Facts(
+            engine_version=__version__,
+            devices=((self._configuration.provider.value, 1),),
+            weight_dtypes=((precision, 0),),
+            compute_dtype=precision,
+            kv_cache=True,
+            kv_cache_dtype=precision,
+            threads=threads,
+        )
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing to free."""
