@@ -1,0 +1,104 @@
+"""What the engines that hold torch tensors share: bringing prompts in, picking ids, waiting for the device."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from servewatt.engines.decode import GraphSession
+from servewatt.engines.torch_model import (
+    arithmetic_detail,
+    dtype_name,
+    held_devices,
+    held_weights,
+    library_versions,
+)
+from servewatt.records import Facts
+
+if TYPE_CHECKING:
+    import torch
+
+State = TypeVar("State")
+
+
+@dataclass(frozen=True)
+class DecodeProof:
+    """What one decode step was seen to do."""
+
+    tokens_fed: int
+    """Tokens a row given to the graph."""
+    cache_before: int
+    """Tokens the cache held."""
+    cache_after: int
+    cache_dtype: str
+
+    @property
+    def reuses_cache(self) -> bool:
+        """One token in, and the cache grew by that one."""
+        return self.tokens_fed == 1 and self.cache_before > 0 and self.cache_after == self.cache_before + 1
+
+
+class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[State]):
+    """A session whose ids and logits are torch tensors on one device."""
+
+    def __init__(self, module: Any, device: torch.device) -> None:
+        self._module = module
+        self._device = device
+        self._proof: DecodeProof | None = None
+
+    def _ids_on_device(self, ids: npt.NDArray[np.int64]) -> torch.Tensor:
+        import torch
+
+        return torch.from_numpy(ids).to(self._device)
+
+    def argmax(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits.argmax(dim=-1, keepdim=True)
+
+    def to_host(self, ids: torch.Tensor) -> list[int]:
+        tokens: list[int] = ids.flatten().tolist()
+        return tokens
+
+    def synchronize(self) -> None:
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
+    def peak_device_bytes(self) -> int | None:
+        if self._device.type != "cuda":
+            return None
+        import torch
+
+        return int(torch.cuda.max_memory_reserved(self._device))
+
+    def close(self) -> None:
+        self._module = None
+        if self._device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    @abstractmethod
+    def _attention(self) -> str:
+        """The attention implementation that runs."""
+
+    def _facts(self, weights: torch.nn.Module, detail: Iterable[tuple[str, str]] = ()) -> Facts:
+        import torch
+
+        proof = self._proof
+        return Facts(
+            engine_version=torch.__version__,
+            libraries=library_versions(("torch", "transformers", "safetensors", "numpy")),
+            devices=held_devices(weights),
+            weight_dtypes=held_weights(weights),
+            compute_dtype=dtype_name(next(weights.parameters()).dtype),
+            kv_cache=proof is not None and proof.reuses_cache,
+            kv_cache_dtype=proof.cache_dtype if proof is not None else "",
+            threads=torch.get_num_threads(),
+            detail=(("attention", self._attention()), *arithmetic_detail(), *detail),
+        )
