@@ -1,0 +1,110 @@
+"""CPU energy modelled from utilisation, for machines without an energy counter. Always graded `estimated`.
+
+The model is linear: power = idle + (max - idle) x busy share of the CPUs. Its integral needs no sampling: over any
+window it is idle x time + (max - idle) x busy CPU seconds / number of CPUs, and both are cumulative quantities the
+kernel keeps, so two readings give exactly the model's energy. It knows nothing of clocks, vector width or memory
+traffic: two programs that keep the CPUs equally busy get equal joules, whatever they draw. (Fan, Weber, Barroso,
+"Power provisioning for a warehouse-sized computer", ISCA 2007, section 4, for the linear model and its error.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from servewatt.errors import InputError
+from servewatt.meters.cpu_times import PROC, TICK_S, system_cpu_s
+from servewatt.records import Component, Domain, Grade, PowerSample, Reading
+
+DEFAULT_IDLE_W = 0.74
+DEFAULT_MAX_W = 3.84
+"""Watts per logical CPU, idle and fully loaded: means of the AWS, GCP and Azure averages in the Cloud Carbon
+Footprint methodology (0.74, 0.71, 0.78 and 3.50, 4.26, 3.76), which it takes from SPECpower_ssj2008. They are
+wall power of whole servers divided by hardware threads: right in size for a virtual machine's share of a server,
+and no substitute for a calibration."""
+
+
+class EstimateMeter:
+    """Estimates the power of the CPUs that this machine (or virtual machine) shows in /proc/stat.
+
+    `cpu_watts` is (idle, full load) of them all together; without it the defaults above times the number of
+    CPUs apply, and `calibrated` is false. `within` names a metered domain that already holds this energy.
+    """
+
+    name = "estimate"
+
+    def __init__(
+        self,
+        cpu_watts: tuple[float, float] | None = None,
+        *,
+        within: str | None = None,
+        proc: Path = PROC,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._proc = proc
+        self._clock = clock
+        self._reason: tuple[str, str] | None = None
+        self._last: tuple[float, float] | None = None
+        self.calibrated = cpu_watts is not None
+        try:
+            self.cpu_count = system_cpu_s(proc).cpu_count
+        except (OSError, ValueError, IndexError):
+            self.cpu_count = 0
+        if self.cpu_count == 0:
+            self._reason = (f"no CPU times in {proc / 'stat'}", "the estimate needs Linux")
+        idle_w, max_w = cpu_watts or (DEFAULT_IDLE_W * self.cpu_count, DEFAULT_MAX_W * self.cpu_count)
+        if cpu_watts is not None and not 0 <= idle_w <= max_w < float("inf"):
+            raise InputError(
+                f"CPU watts {idle_w:g},{max_w:g} are not idle and full load", "give idle first: --cpu-watts 10,65"
+            )
+        self.idle_w, self.max_w = idle_w, max_w
+        self._domain = Domain(
+            name="cpu:estimated",
+            component=Component.CPU,
+            grade=Grade.ESTIMATED,
+            quantum_s=TICK_S,
+            within=within,
+            max_power_w=max_w,
+        )
+
+    @property
+    def description(self) -> str:
+        """The model in one line, for reports."""
+        source = "given by the user" if self.calibrated else "default per logical CPU, uncalibrated"
+        return f"{self.idle_w:.3g} W idle to {self.max_w:.3g} W with {self.cpu_count} CPUs busy ({source})"
+
+    def unavailable(self) -> tuple[str, str] | None:
+        return self._reason
+
+    def domains(self) -> tuple[Domain, ...]:
+        return () if self._reason else (self._domain,)
+
+    def read(self) -> tuple[Reading, ...]:
+        if self._reason:
+            return ()
+        time_s, busy_s = self._observe()
+        return (Reading(self._domain.name, time_s, self._joules(time_s, busy_s)),)
+
+    def power(self) -> tuple[PowerSample, ...]:
+        """Mean power since the previous call; nothing at the first."""
+        if self._reason:
+            return ()
+        now, before = self._observe(), self._last
+        if before is not None and now[0] - before[0] < TICK_S:
+            return ()
+        self._last = now
+        if before is None:
+            return ()
+        power_w = (self._joules(*now) - self._joules(*before)) / (now[0] - before[0])
+        return (PowerSample(self._domain.name, now[0], power_w),)
+
+    def close(self) -> None:
+        pass
+
+    def _observe(self) -> tuple[float, float]:
+        busy_s = system_cpu_s(self._proc).busy_s
+        return self._clock(), busy_s
+
+    def _joules(self, time_s: float, busy_s: float) -> float:
+        return self.idle_w * time_s + (self.max_w - self.idle_w) * busy_s / self.cpu_count

@@ -1,0 +1,122 @@
+"""A meter that plays a recording back. For tests, for teaching, and for looking twice at a strange window.
+
+The recording is a JSON object with `domains`, a list of objects with the fields of `servewatt.records.Domain`, and
+`readings`, a list of [seconds, {domain: joules}] in order of time:
+
+    {"domains": [{"name": "gpu:0", "component": "gpu", "grade": "counter", "quantum_s": 0.1}],
+     "readings": [[0.0, {"gpu:0": 0.0}], [1.0, {"gpu:0": 80.0}], [2.0, {"gpu:0": 380.0}]]}
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from servewatt.errors import InputError
+from servewatt.records import Component, Domain, Grade, PowerSample, Reading
+
+
+class ReplayMeter:
+    """Reads what the recording held at the same time after its start; after its end it starts again.
+
+    Energies go on from round to round (through the counter's range where it has one), so any window is served.
+    """
+
+    name = "replay"
+
+    def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._domains, self._times_s, self._energies_j = _load(Path(path))
+        self._clock = clock
+        self._start_s = clock()
+
+    def unavailable(self) -> tuple[str, str] | None:
+        return None
+
+    def domains(self) -> tuple[Domain, ...]:
+        return self._domains
+
+    def read(self) -> tuple[Reading, ...]:
+        now_s = self._clock()
+        rounds, index = self._place(now_s)
+        readings = []
+        for domain in self._domains:
+            if domain.grade is Grade.INTEGRATED:
+                continue
+            course_j = self._energies_j[domain.name]
+            energy_j = rounds * (course_j[-1] - course_j[0]) + course_j[index]
+            readings.append(Reading(domain.name, now_s, energy_j % domain.range_j if domain.range_j else energy_j))
+        return tuple(readings)
+
+    def power(self) -> tuple[PowerSample, ...]:
+        """Mean power between the recorded readings before and after this moment."""
+        now_s = self._clock()
+        _, index = self._place(now_s)
+        width_s = self._times_s[index + 1] - self._times_s[index]
+        return tuple(
+            PowerSample(name, now_s, (course_j[index + 1] - course_j[index]) / width_s)
+            for name, course_j in self._energies_j.items()
+        )
+
+    def close(self) -> None:
+        pass
+
+    def _place(self, now_s: float) -> tuple[int, int]:
+        """Whole rounds played, and the last recorded reading at or before this moment of the round."""
+        first_s, last_s = self._times_s[0], self._times_s[-1]
+        rounds, within_s = divmod(now_s - self._start_s, last_s - first_s)
+        return int(rounds), min(bisect.bisect_right(self._times_s, first_s + within_s), len(self._times_s) - 1) - 1
+
+
+def write_recording(path: Path | str, domains: Iterable[Domain], readings: Iterable[Reading]) -> None:
+    """Write a recording that ReplayMeter plays; readings of one moment may differ slightly in time."""
+    listed = tuple(domains)
+    series: dict[str, list[Reading]] = {d.name: [] for d in listed}
+    for reading in readings:
+        series[reading.domain].append(reading)
+    start_s = min(s[0].time_s for s in series.values())
+    rows = [
+        [moment[0].time_s - start_s, {r.domain: r.energy_j for r in moment}]
+        for moment in zip(*series.values(), strict=True)
+    ]
+    known = [{f.name: getattr(d, f.name) for f in fields(Domain)} for d in listed]
+    Path(path).write_text(json.dumps({"domains": known, "readings": rows}))
+
+
+def _load(path: Path) -> tuple[tuple[Domain, ...], list[float], dict[str, list[float]]]:
+    hint = "servewatt.meters.replay describes the format"
+    try:
+        recording = json.loads(path.read_text())
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}", "name a recording: replay:FILE.json") from None
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}", hint) from None
+    try:
+        domains = tuple(_domain(d) for d in recording["domains"])
+        times_s = [float(time_s) for time_s, _ in recording["readings"]]
+        course_j = {d.name: [float(joules[d.name]) for _, joules in recording["readings"]] for d in domains}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is not a recording: {type(error).__name__} {error}", hint) from None
+    if not domains or len(times_s) < 2 or any(b <= a for a, b in pairwise(times_s)):
+        raise InputError(f"{path} needs a domain and two readings or more, in order of time", hint)
+    return domains, times_s, {d.name: _unwrapped(course_j[d.name], d.range_j) for d in domains}
+
+
+def _domain(entry: Mapping[str, Any]) -> Domain:
+    values = {f.name: entry[f.name] for f in fields(Domain) if f.name in entry}
+    return Domain(**{**values, "component": Component(entry["component"]), "grade": Grade(entry["grade"])})
+
+
+def _unwrapped(course_j: list[float], range_j: float | None) -> list[float]:
+    laps_j, previous, unwrapped = 0.0, course_j[0], []
+    for energy_j in course_j:
+        if range_j and energy_j < previous:
+            laps_j += range_j
+        previous = energy_j
+        unwrapped.append(energy_j + laps_j)
+    return unwrapped
