@@ -1,0 +1,311 @@
+"""What every form of the report shows: the ranking and its surroundings as text, laid out nowhere yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from servewatt.recommend.records import Recommendation
+from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
+from servewatt.report import units
+from servewatt.report.units import DASH, MISSING, Quantity, Scale
+from servewatt.stats.records import Analysis, BoundaryRanking, Comparison, ConfigurationSummary, Interval, Verdict
+
+
+class Mark(StrEnum):
+    """What the recommendation says of a configuration."""
+
+    CHOICE = "recommended"
+    CANDIDATE = "cannot be told apart from the best"
+    EXCLUDED = "excluded"
+    NONE = ""
+
+    @property
+    def symbol(self) -> str:
+        """One character, so that no meaning hangs on colour."""
+        return {Mark.CHOICE: "▸", Mark.CANDIDATE: "≈", Mark.EXCLUDED: "\N{MULTIPLICATION SIGN}", Mark.NONE: ""}[self]
+
+
+@dataclass(frozen=True)
+class Units:
+    """The unit of each column; every row is shown in it."""
+
+    energy: Scale
+    rate: Scale
+    ttft: Scale
+    inter_token: Scale
+    request: Scale
+    memory: Scale
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration of the ranked table."""
+
+    rank: str
+    """Place by energy, from 1; a dash for a configuration without energy."""
+    key: str
+    label: str
+    """The key without what all configurations share."""
+    mark: Mark
+    energy: Quantity
+    saving: Quantity
+    """What the best saves against this configuration."""
+    verdict: str
+    grade: str
+    estimated: bool
+    tokens_per_s: Quantity
+    ttft: Quantity
+    inter_token_p50: Quantity
+    inter_token_p95: Quantity
+    request_p95: Quantity
+    memory: str
+    gpu_memory: str
+    cpu: str
+    gpu: str
+    trials: str
+    """Valid trials / all trials."""
+    agreement: str
+    missing: str
+    """Why there is no energy; empty where there is."""
+    summary: ConfigurationSummary
+
+
+@dataclass(frozen=True)
+class Note:
+    """A configuration and something to say about it."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class View:
+    """The report before layout."""
+
+    sentence: str
+    rows: tuple[Row, ...]
+    units: Units
+    weights: str
+    boundary: str
+    interval: str
+    rankings: tuple[BoundaryRanking, ...]
+    """The order inside each boundary; empty where the boundary changes nothing."""
+    excluded: tuple[Note, ...]
+    unmeasured: tuple[Note, ...]
+    """Configurations without energy that the recommendation does not already exclude, and why."""
+    failures: tuple[Note, ...]
+    """Trials that were not valid, of configurations that have valid ones."""
+    warnings: tuple[str, ...]
+    runner_up: str
+    candidates: tuple[str, ...]
+    shared: str
+    """What all configurations have in common, such as `cpu, b1`."""
+
+    @property
+    def has_gpu(self) -> bool:
+        return any(r.gpu != DASH or r.gpu_memory != DASH for r in self.rows)
+
+    @property
+    def has_estimate(self) -> bool:
+        return any(r.estimated for r in self.rows)
+
+
+def view(analysis: Analysis, recommendation: Recommendation) -> View:
+    """Everything the report says about a run, as text in chosen units."""
+    scales = _units(analysis.summaries)
+    labels = short_labels([s.configuration for s in analysis.summaries])
+    rows: list[Row] = []
+    for summary in analysis.summaries:
+        measured = summary.energy_j_per_token is not None
+        place = str(1 + sum(r.rank != DASH for r in rows)) if measured else DASH
+        rows.append(_row(summary, place, labels[summary.configuration.key], scales, analysis, recommendation))
+    excluded = tuple(Note(e.configuration.key, e.reason) for e in recommendation.exclusions)
+    known = {n.key for n in excluded}
+    return View(
+        sentence=recommendation.sentence,
+        rows=tuple(rows),
+        units=scales,
+        weights=weights_line(analysis.run.plan.model),
+        boundary=boundary_line(analysis.boundary, analysis.run.environment),
+        interval=f"{units.percent(analysis.confidence)} confidence intervals",
+        rankings=_rankings(analysis),
+        excluded=excluded,
+        unmeasured=tuple(Note(r.key, r.missing) for r in rows if r.missing and r.key not in known),
+        failures=tuple(
+            Note(s.configuration.key, _failed(s)) for s in analysis.summaries if s.blocks > 0 and _failed(s)
+        ),
+        warnings=analysis.warnings,
+        runner_up=_runner_up(recommendation.runner_up),
+        candidates=tuple(c.key for c in recommendation.candidates),
+        shared=_shared([s.configuration for s in analysis.summaries]),
+    )
+
+
+def weights_line(model: Model) -> str:
+    """`weights: trained`, or what random ones mean for the reader."""
+    if model.weights is Weights.RANDOM:
+        seed = "" if model.seed is None else f" (seed {model.seed})"
+        return f"weights: random{seed}; energy and time as with trained ones, outputs without meaning"
+    return "weights: trained"
+
+
+def boundary_line(boundary: Boundary, environment: Environment) -> str:
+    """The boundary and the domains metered on this machine, each with its grade."""
+    domains = ", ".join(_domain(d) for d in environment.domains) or "none"
+    return f"boundary: {boundary.value}; metered: {domains}"
+
+
+def comparison_for(analysis: Analysis, configuration: Configuration) -> Comparison | None:
+    """The comparison of the best configuration with this one."""
+    return next((c for c in analysis.comparisons if c.second == configuration), None)
+
+
+def verdict_text(comparison: Comparison) -> str:
+    """`decided`, or how many more blocks would likely tell."""
+    if comparison.verdict is not Verdict.UNDECIDED:
+        return comparison.verdict.value
+    return "undecided" + more_blocks_text(comparison.more_blocks)
+
+
+def more_blocks_text(more: int | None) -> str:
+    """The continuation of an undecided verdict."""
+    if more is None:
+        return ", no number of blocks in sight would tell"
+    return f", {more} more {'block' if more == 1 else 'blocks'} would likely tell" if more else ""
+
+
+def short_labels(configurations: Sequence[Configuration]) -> dict[str, str]:
+    """Key -> engine and whatever differs between these configurations."""
+    parts = {c.key: _parts(c) for c in configurations}
+    common = set.intersection(*(set(p) for p in parts.values())) if len(parts) > 1 else set()
+    return {key: " ".join(t for i, t in enumerate(p) if i == 0 or t not in common) for key, p in parts.items()}
+
+
+def grade_is_estimated(grade: str) -> bool:
+    """Whether any of the joules behind a grade such as `counter + estimated` is an estimate."""
+    return Grade.ESTIMATED.value in grade
+
+
+def _parts(configuration: Configuration) -> list[str]:
+    # An option's value may itself hold a slash, so the key cannot simply be split.
+    options = [f"{name}={value}" for name, value in configuration.options]
+    return [*replace(configuration, options=()).key.split("/"), *options]
+
+
+def _shared(configurations: Sequence[Configuration]) -> str:
+    if len(configurations) < 2:
+        return ""
+    parts = [_parts(c) for c in configurations]
+    common = set.intersection(*(set(p) for p in parts))
+    return ", ".join(t for t in parts[0][1:] if t in common)
+
+
+def _domain(domain: Domain) -> str:
+    if domain.grade is Grade.ESTIMATED:
+        return f"~{domain.name} (estimated)"
+    return f"{domain.name} ({domain.grade.value})"
+
+
+def _estimates(
+    summaries: Iterable[ConfigurationSummary], pick: Callable[[ConfigurationSummary], Interval | None]
+) -> list[float | None]:
+    return [None if (found := pick(s)) is None else found.estimate for s in summaries]
+
+
+def _units(summaries: Sequence[ConfigurationSummary]) -> Units:
+    return Units(
+        energy=units.si(_estimates(summaries, lambda s: s.energy_j_per_token), "J"),
+        rate=units.PLAIN,
+        ttft=units.seconds(_estimates(summaries, lambda s: s.ttft_s)),
+        inter_token=units.seconds(
+            _estimates(summaries, lambda s: s.inter_token_p50_s) + _estimates(summaries, lambda s: s.inter_token_p95_s)
+        ),
+        request=units.seconds(_estimates(summaries, lambda s: s.request_p95_s)),
+        memory=units.binary([s.peak_rss_bytes for s in summaries] + [s.peak_gpu_bytes for s in summaries]),
+    )
+
+
+def _row(
+    summary: ConfigurationSummary,
+    rank: str,
+    label: str,
+    scales: Units,
+    analysis: Analysis,
+    recommendation: Recommendation,
+) -> Row:
+    estimated = grade_is_estimated(summary.energy_grade)
+    energy = units.quantity(summary.energy_j_per_token, scales.energy)
+    if estimated and energy.estimate != DASH:
+        energy = Quantity(f"~{energy.estimate}", energy.interval, energy.value)
+    comparison = comparison_for(analysis, summary.configuration)
+    total = sum(c.count for c in summary.statuses)
+    return Row(
+        rank=rank,
+        key=summary.configuration.key,
+        label=label,
+        mark=_mark(summary.configuration, recommendation),
+        energy=energy,
+        saving=MISSING if comparison is None else units.saved(comparison.ratio),
+        verdict="" if comparison is None else verdict_text(comparison),
+        grade=summary.energy_grade or Grade.MISSING.value,
+        estimated=estimated,
+        tokens_per_s=units.quantity(summary.tokens_per_s, scales.rate, most=3),
+        ttft=units.quantity(summary.ttft_s, scales.ttft, most=3),
+        inter_token_p50=units.quantity(summary.inter_token_p50_s, scales.inter_token, most=3),
+        inter_token_p95=units.quantity(summary.inter_token_p95_s, scales.inter_token, most=3),
+        request_p95=units.quantity(summary.request_p95_s, scales.request, most=3),
+        memory=units.in_unit(summary.peak_rss_bytes, scales.memory),
+        gpu_memory=units.in_unit(summary.peak_gpu_bytes, scales.memory),
+        cpu=units.number(summary.cpu_percent, 0),
+        gpu=units.number(summary.gpu_percent, 0),
+        trials=f"{sum(c.count for c in summary.statuses if c.status is Status.OK)}/{total}",
+        agreement=units.percent(summary.output_agreement),
+        missing=_why_missing(summary, analysis),
+        summary=summary,
+    )
+
+
+def _mark(configuration: Configuration, recommendation: Recommendation) -> Mark:
+    if configuration == recommendation.choice:
+        return Mark.CHOICE
+    if configuration in recommendation.candidates:
+        return Mark.CANDIDATE
+    if any(e.configuration == configuration for e in recommendation.exclusions):
+        return Mark.EXCLUDED
+    return Mark.NONE
+
+
+def _why_missing(summary: ConfigurationSummary, analysis: Analysis) -> str:
+    if summary.energy_j_per_token is not None:
+        return ""
+    if summary.blocks == 0:
+        return f"no valid trial: {_failed(summary) or 'none has run yet'}"
+    domains = analysis.run.environment.domains
+    if not domains:
+        return "no energy: no meter was available on this machine"
+    inside = {Boundary.CPU: {Component.CPU, Component.DRAM}, Boundary.GPU: {Component.GPU}}.get(analysis.boundary)
+    if inside is not None and not any(d.component in inside for d in domains):
+        return f"no energy: nothing was metered inside the {analysis.boundary.value} boundary"
+    return "no energy: no meter gave a reading over the generation"
+
+
+def _failed(summary: ConfigurationSummary) -> str:
+    return "; ".join(
+        f"{c.count} {c.status.value.replace('_', ' ')}" + (f": {c.reason}" if c.reason else "")
+        for c in summary.statuses
+        if c.status is not Status.OK and c.count
+    )
+
+
+def _rankings(analysis: Analysis) -> tuple[BoundaryRanking, ...]:
+    return analysis.rankings if len({r.keys for r in analysis.rankings}) > 1 else ()
+
+
+def _runner_up(comparison: Comparison | None) -> str:
+    if comparison is None:
+        return ""
+    share = units.saved(comparison.ratio)
+    text = f"{comparison.first.key} saves {share.estimate} % {share.interval}".rstrip()
+    return f"{text} against {comparison.second.key}: {verdict_text(comparison)}"
