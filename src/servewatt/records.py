@@ -383,7 +383,7 @@ class Result:
     sections: tuple[Section, ...] = ()
     generations: tuple[Generation, ...] = ()
     outputs: tuple[tuple[int, ...], ...] = ()
-    """New token ids of each prompt, in the workload's order, from the last warm-up pass."""
+    """New token ids of each prompt, in the workload's order, from the first measured pass."""
     power: tuple[PowerSample, ...] = ()
     utilisation: tuple[UtilisationSample, ...] = ()
     peak_rss_bytes: int | None = None

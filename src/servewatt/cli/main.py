@@ -1,0 +1,92 @@
+"""The entry point: finds the command, runs it, and turns errors into two lines."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from servewatt import __version__
+from servewatt.errors import ServewattError
+
+COMMANDS = {
+    "run": "Measure a model in serving configurations, and recommend one.",
+    "report": "Show a run: table, HTML, CSV, JSON, Markdown, figures.",
+    "recommend": "Choose the configuration of least energy within your limits.",
+    "doctor": "Tell whether this machine can measure, and what would mend it.",
+    "models": "List the models at hand; prune what is cached.",
+    "engines": "List the runtime engines, their versions and install lines.",
+    "completion": "Print the shell completion script.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when it is called, so that `--help` stays quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"servewatt.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from servewatt.errors import nearest
+
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"no such command {args[0]!r}; {nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.command(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: servewatt run --model bundled --blocks 3",
+)
+@click.version_option(__version__, prog_name="servewatt")
+def command() -> None:
+    """How do I serve this code model for the least energy, and how sure are you?
+
+    servewatt measures energy, time and use of computing resources of a code language model in every serving
+    configuration (engine x execution provider x precision x batch) that this machine can run, and decides.
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 a finding, 2 an error the user can mend, 130 interrupted."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; the exit code."""
+    try:
+        code: Any = command.main(arguments, prog_name="servewatt", standalone_mode=False)
+        return int(code or 0)
+    except ServewattError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"hint: {error.hint}", err=True)
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return 130
+    except BrokenPipeError:  # the reader of our output has seen enough
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    main()

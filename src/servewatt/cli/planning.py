@@ -1,0 +1,99 @@
+"""From what the user asked for to a plan: everything is read and checked before anything is measured."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from servewatt import engines
+from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
+from servewatt.errors import InputError, ServewattError, nearest
+from servewatt.models.resolve import resolve
+from servewatt.models.tokenizer import load_tokenizer
+from servewatt.records import Configuration, Model, ModelSource, Plan, Precision, Provider, Workload
+from servewatt.workloads.build import build
+from servewatt.workloads.prompts import read_prompts
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A combination that cannot run here."""
+
+    key: str
+    reason: str
+    hint: str
+
+
+def make_plan(asked: RunFile, *, has_gpu: bool) -> tuple[Plan, tuple[LeftOut, ...]]:
+    """The plan, and the combinations left out of it with their reasons.
+
+    Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
+    """
+    configurations, left_out = expand(asked.configurations, has_gpu=has_gpu)
+    part = asked.model
+    model = resolve(part.name, weights=part.weights, revision=part.revision, seed=part.seed)
+    workload = make_workload(asked.workload, model)
+    return Plan(model, workload, configurations, asked.procedure.procedure()), left_out
+
+
+def make_workload(part: WorkloadPart, model: Model) -> Workload:
+    """The prompts, tokenised once for every engine."""
+    tokenizer = load_tokenizer(model)
+    return build(
+        read_prompts(part.prompts),
+        tokenizer.encode,
+        new_tokens=part.new_tokens,
+        stop=part.stop,
+        limit=part.limit,
+        context_length=model.context_length,
+        vocabulary_size=model.vocabulary_size,
+    )
+
+
+def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
+    """The product of engines, providers, precisions and batches, less what the engines' table rules out.
+
+    Raises InputError for names that do not exist, and the first reason if nothing is left.
+    """
+    names = part.engines or [n for n, e in engines.ENGINES.items() if n != "fake" and e.version() is not None]
+    if not names:
+        hint = "pip install 'servewatt[all]', or try the machinery with --engine fake"
+        raise InputError("no runtime engine is installed", hint)
+    for name in names:
+        engines.entry(name)
+    providers = part.providers or ([Provider.CPU, Provider.CUDA] if has_gpu else [Provider.CPU])
+    precisions = [_precision(name) for name in part.precisions]
+    options = tuple(sorted((key, str(value)) for key, value in part.options.items()))
+    kept: list[Configuration] = []
+    left_out: list[LeftOut] = []
+    first_error: ServewattError | None = None
+    for name, provider, precision, batch in itertools.product(names, providers, precisions, part.batches):
+        configuration = Configuration(name, provider, precision, batch, part.threads, options)
+        try:
+            engines.check(configuration)
+        except ServewattError as error:
+            first_error = first_error or error
+            left_out.append(LeftOut(configuration.key, error.message, error.hint))
+        else:
+            kept.append(configuration)
+    if not kept and first_error is not None:
+        raise first_error
+    return tuple(dict.fromkeys(kept)), tuple(left_out)
+
+
+def weights_note(model: Model) -> str:
+    """How results must speak of this model."""
+    return " (weights: random)" if model.source is ModelSource.RANDOM or model.seed is not None else ""
+
+
+def _precision(name: str) -> Precision:
+    try:
+        return Precision(name)
+    except ValueError as error:
+        raise InputError(f"unknown precision {name!r}", nearest(name, [p.value for p in Precision])) from error
+
+
+def describe_configurations(configurations: Sequence[Configuration]) -> str:
+    """The keys in one line."""
+    return ", ".join(c.key for c in configurations)

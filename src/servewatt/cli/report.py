@@ -1,0 +1,60 @@
+"""`servewatt report`: a run, finished or still running, in every form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from servewatt.cli.options import boundary_option, json_option, store_option
+
+EXAMPLES = """\b
+Examples:
+  servewatt report latest
+  servewatt report 20260314-1022 --html report.html
+  servewatt report latest --csv trials.csv --figures figures
+  servewatt report latest --export run.json.gz
+"""
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command("report", epilog=EXAMPLES)
+@click.argument("run", default="latest")
+@click.option("--html", type=_FILE, help="Write a self-contained page to this file.")
+@click.option("--csv", type=_FILE, help="Write one row per trial to this file.")
+@click.option("--summary-csv", type=_FILE, help="Write one row per configuration to this file.")
+@click.option("--figures", type=_FOLDER, help="Write the figures as SVG and PNG to this folder.")
+@click.option("--folder", type=_FOLDER, help="Write all of the above to this folder.")
+@click.option("--export", type=_FILE, help="Write the run with all its trials to one file (.json.gz).")
+@click.option("--markdown", is_flag=True, help="Print Markdown.")
+@click.option("--list", "list_runs", is_flag=True, help="List the runs in the store.")
+@boundary_option
+@store_option
+@json_option
+def command(run: str, store: str | None, boundary: str | None, **options: Any) -> None:
+    """Show a run: RUN is an id, the beginning of one, `latest`, or an exported file."""
+    from rich.console import Console
+
+    from servewatt.cli import showing
+    from servewatt.records import Boundary
+    from servewatt.report import export
+    from servewatt.report.terminal import render_terminal
+
+    if options["list_runs"]:
+        showing.show_list(store, as_json=options["as_json"])
+        return
+    forms = {name: options[name] for name in showing.WRITERS if options[name] is not None}
+    found, results = showing.find_run(run, store, with_samples=bool(forms))
+    shown = showing.compute(found, results, boundary=Boundary(boundary) if boundary else None)
+    for name, path in forms.items():
+        showing.WRITERS[name](shown, path)
+        click.echo(f"wrote {path}", err=True)
+    if options["as_json"]:
+        click.echo(export.to_json(shown.analysis, shown.recommendation, results))
+    elif options["markdown"]:
+        click.echo(export.to_markdown(shown.analysis, shown.recommendation))
+    elif not forms:
+        render_terminal(Console(), shown.analysis, shown.recommendation)

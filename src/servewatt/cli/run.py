@@ -1,0 +1,69 @@
+"""`servewatt run`: plan, show, prepare, measure, store, decide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from servewatt.cli.options import json_option, store_option
+
+EXAMPLES = """\b
+Examples:
+  servewatt run                                        the bundled model in every engine
+  servewatt run --model EleutherAI/pythia-410m --engine torch,onnx --blocks 7
+  servewatt run --model pythia-410m --weights random --prompts bundled:4 --new-tokens 32
+  servewatt run examples/demo.yaml --report demo-output
+"""
+
+
+def _list(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
+    names = [name.strip() for text in value for name in text.split(",") if name.strip()]
+    return names or None
+
+
+@click.command("run", epilog=EXAMPLES)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--model", "model.name", metavar="NAME", help="bundled, a folder, a hub id, or a catalogue name.")
+@click.option("--weights", "model.weights", type=click.Choice(["trained", "random"]), help="Trained or seeded random.")
+@click.option("--revision", "model.revision", metavar="COMMIT", help="Revision of a hub model.")
+@click.option("--prompts", "workload.prompts", metavar="SOURCE", help="bundled[:N], a text file, or HumanEval JSONL.")
+@click.option("--limit", "workload.limit", type=int, metavar="N", help="Use the first N prompts.")
+@click.option("--new-tokens", "workload.new_tokens", type=int, metavar="N", help="Tokens out per prompt.")
+@click.option("--stop", "workload.stop", type=click.Choice(["length", "eos"]), help="Fixed length, or end of text.")
+@click.option("--engine", "configurations.engines", multiple=True, callback=_list, help="Runtime engines.")
+@click.option("--provider", "configurations.providers", multiple=True, callback=_list, help="cpu, cuda.")
+@click.option("--precision", "configurations.precisions", multiple=True, callback=_list, help="fp32, bf16 ...")
+@click.option("--batch", "configurations.batches", multiple=True, callback=_list, help="Prompts at a time.")
+@click.option("--threads", "configurations.threads", type=int, metavar="N", help="CPU threads.  [default: all]")
+@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An engine's own option.")
+@click.option("--blocks", "procedure.blocks", type=int, metavar="N", help="Repetitions of every configuration.")
+@click.option("--seed", "procedure.seed", type=int, metavar="N", help="Seed of the order of trials.")
+@click.option("--window", "procedure.window_s", type=float, metavar="SECONDS", help="Least measured time.")
+@click.option("--idle", "procedure.idle_s", type=float, metavar="SECONDS", help="Least idle time measured.")
+@click.option("--timeout", "procedure.timeout_s", type=float, metavar="SECONDS", help="Most time of a trial.")
+@click.option("--meter", "procedure.meters", multiple=True, callback=_list, help="Meters.  [default: all available]")
+@click.option("--cpu-watts", metavar="IDLE,MAX", help="The CPU's power idle and at full load, for the estimate.")
+@click.option("--boundary", "procedure.boundary", type=click.Choice(["machine", "cpu", "gpu"]), help="What counts.")
+@click.option("--report", "report_folder", type=click.Path(path_type=Path), help="Write all reports to this folder.")
+@click.option("--fresh", is_flag=True, help="Start a new run even if the same one can be continued.")
+@click.option("--plan", "plan_only", is_flag=True, help="Show the plan and stop.")
+@store_option
+@json_option
+def command(file: Path | None, report_folder: Path | None, store: str | None, **options: Any) -> int:
+    """Measure a model in serving configurations, and recommend one.
+
+    FILE is a study file (YAML); options override it. The same command again continues a run that was stopped.
+    """
+    from servewatt.cli import running
+
+    asked = running.read_request(file, options)
+    flags = running.Flags(
+        store=store,
+        report_folder=report_folder,
+        fresh=options["fresh"],
+        plan_only=options["plan_only"],
+        as_json=options["as_json"],
+    )
+    return running.run(asked, flags)

@@ -1,0 +1,262 @@
+"""What `servewatt run` does, stage by stage."""
+
+from __future__ import annotations
+
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from servewatt import __version__
+from servewatt.cli import run_file, showing
+from servewatt.cli.planning import LeftOut, make_plan, weights_note
+from servewatt.errors import InputError
+from servewatt.harness import runner, schedule
+from servewatt.harness.environment import describe
+from servewatt.harness.fitness import memory_bandwidth_bytes_s
+from servewatt.harness.schedule import Estimate
+from servewatt.meters import open_meters
+from servewatt.records import Configuration, Domain, Plan, Result, Run, Status
+from servewatt.store import Store
+
+
+@dataclass(frozen=True)
+class Flags:
+    """Options of the command that are no part of the plan."""
+
+    store: str | None = None
+    report_folder: Path | None = None
+    fresh: bool = False
+    plan_only: bool = False
+    as_json: bool = False
+
+
+def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile:
+    """The study file, if any, with the command line's options laid over it."""
+    asked = run_file.read(file) if file is not None else run_file.RunFile()
+    content = asked.model_dump(exclude_unset=True)
+    for name, value in options.items():
+        part, _, key = name.partition(".")
+        if key and value is not None:
+            content.setdefault(part, {})[key] = value
+    if options.get("options"):
+        pairs = [_pair(text) for text in options["options"]]
+        content.setdefault("configurations", {})["options"] = dict(pairs)
+    if options.get("cpu_watts"):
+        content.setdefault("procedure", {})["cpu_watts"] = _watts(options["cpu_watts"])
+    return run_file.validate(content, "options")
+
+
+def run(asked: run_file.RunFile, flags: Flags) -> int:
+    """Plan, show, prepare, measure, report. Returns the exit code: 1 if no trial succeeded."""
+    console = Console(stderr=True)
+    environment_domains = _metered(asked)
+    with console.status("looking at the model and the machine"):
+        has_gpu = any(d.component == "gpu" for d in environment_domains)
+        plan, left_out = make_plan(asked, has_gpu=has_gpu)
+        environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
+    now = datetime.now(UTC)
+    new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
+    with Store.open(flags.store) as store:
+        known = None if flags.fresh else store.find_run(plan.digest)
+        if known is not None and known.environment.fingerprint != environment.fingerprint:
+            known = None
+        current = known or new
+        done = store.results(current.id) if known is not None else []
+        quantum_s = max((d.quantum_s for d in environment_domains if d.within is None), default=0.0)
+        _show_plan(console, current, done, left_out, quantum_s)
+        if flags.plan_only:
+            return 0
+        if known is None:
+            store.create_run(current)
+        _measure_all(console, store, current, done, quantum_s)
+        results = store.results(current.id, with_samples=True)
+    showing.show_run(current, results, as_json=flags.as_json)
+    if flags.report_folder is not None:
+        showing.write_folder(showing.compute(current, results), flags.report_folder)
+        console.print(f"report: {flags.report_folder / 'report.html'}", highlight=False, soft_wrap=True)
+    return 0 if any(r.status is Status.OK for r in results) else 1
+
+
+def _measure_all(console: Console, store: Store, run: Run, done: list[Result], quantum_s: float) -> None:
+    """Prepare and measure what is missing; every result is in the store before the next trial starts."""
+    plan = run.plan
+    if schedule.Progress(run, done).remaining == 0:
+        console.print(f"run {run.id} is complete; --fresh measures again", highlight=False)
+        return
+    try:
+        with _terminated_as_interrupt():
+            estimates = {}
+            for result in _prepare_all(console, run, done):
+                if result.status is not Status.OK:
+                    store.append(result)
+                    done.append(result)
+                if (estimate := schedule.measured(result, plan)) is not None:
+                    estimates[result.trial.configuration] = estimate
+            _measure(console, store, run, done, _TimeLeft(run, done, estimates, quantum_s))
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; what is done is kept. The same command goes on with run {run.id}.", highlight=False)
+        raise
+
+
+def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Result]:
+    """Try out every configuration that has no result yet; one that fails is yielded as its first trial."""
+    seen = {r.trial.configuration for r in done}
+    for position, configuration in enumerate(schedule.block_order(run.plan, 0)):
+        if configuration in seen:
+            continue
+        with console.status(f"preparing {escape(configuration.key)}"):
+            result = runner.prepare(run, configuration)
+        if result.status is not Status.OK:
+            console.print(f"[red]{result.status.value}[/] {escape(configuration.key)}: {escape(result.reason)}")
+            if result.hint:
+                console.print(f"  {escape(result.hint)}", style="dim")
+        yield replace(result, trial=replace(result.trial, block=0, position=position))
+
+
+def _measure(console: Console, store: Store, run: Run, done: list[Result], time_left: _TimeLeft) -> None:
+    total = len(done) + schedule.Progress(run, done).remaining
+    # Drawn only between trials: a refreshing thread would work inside the measured window.
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+        TimeElapsedColumn(),
+        console=console,
+        auto_refresh=False,
+    )
+    with bar:
+        task = bar.add_task("measuring", total=total, completed=len(done), left=time_left.text(done))
+
+        def before(trial: Any) -> None:
+            name = f"block {trial.block + 1}/{run.plan.procedure.blocks} {trial.configuration.key}"
+            bar.update(task, description=escape(name), refresh=True)
+
+        for result in runner.run_trials(run, done, before=before):
+            store.append(result)
+            done.append(result)
+            if result.status is not Status.OK:
+                text = f"{result.status.value} {result.trial.configuration.key}: {result.reason}"
+                bar.console.print(escape(text), style="yellow", highlight=False)
+            remaining = schedule.Progress(run, done).remaining
+            bar.update(task, total=len(done) + remaining, completed=len(done), left=time_left.text(done))
+        bar.update(task, description="measured", refresh=True)
+
+
+class _TimeLeft:
+    """How long the rest of a run will take, from preparations and finished trials."""
+
+    def __init__(
+        self, run: Run, done: list[Result], estimates: dict[Configuration, Estimate], quantum_s: float
+    ) -> None:
+        self._run = run
+        self._quantum_s = quantum_s
+        self._estimates = dict(estimates)
+        for result in done:
+            if (estimate := schedule.measured(result, run.plan)) is not None:
+                self._estimates[result.trial.configuration] = estimate
+
+    def text(self, done: list[Result]) -> str:
+        """Such as `about 3 min left`."""
+        progress = schedule.Progress(self._run, done)
+        procedure = self._run.plan.procedure
+        missing = [t.configuration for block in range(procedure.blocks) for t in progress.missing(block)]
+        known = {c: e.trial_s(procedure, self._quantum_s) for c, e in self._estimates.items()}
+        typical_s = sum(known.values()) / len(known) if known else 10.0
+        return f"about {_duration(sum(known.get(c, typical_s) for c in missing))} left"
+
+
+def _show_plan(console: Console, run: Run, done: list[Result], left_out: tuple[LeftOut, ...], quantum_s: float) -> None:
+    plan = run.plan
+    bandwidth = run.environment.memory_bandwidth_bytes_s or 10e9
+    estimates = [schedule.roughly(c, plan, bandwidth) for c in plan.configurations]
+    seconds = plan.procedure.blocks * schedule.run_estimate_s(estimates, plan.procedure, quantum_s)
+    seconds += sum(e.load_s for e in estimates)
+    table = Table(title=f"Plan of run {run.id}", title_justify="left", show_header=False, box=None)
+    rows = [
+        ("model", f"{plan.model.name}{weights_note(plan.model)}, {plan.model.parameters / 1e6:.1f} M parameters"),
+        ("work", f"{_work(plan)}"),
+        ("configurations", "\n".join(c.key for c in plan.configurations)),
+        ("blocks", f"{plan.procedure.blocks}, order from seed {plan.procedure.seed}"),
+        ("energy from", _meters_line(run.environment.domains)),
+        ("machine", f"{run.environment.cpu}, {run.environment.cpu_count} CPUs"),
+        ("takes about", _duration(seconds) + (f"; {len(done)} trials are done already" if done else "")),
+    ]
+    for name, text in rows:
+        table.add_row(name, escape(text))
+    for left in left_out:
+        table.add_row("left out", escape(f"{left.reason} ({left.hint})"))
+    console.print(table)
+
+
+def _work(plan: Plan) -> str:
+    work = plan.workload
+    ends = "each" if work.stop == "length" else "at most"
+    return f"{work.name}: {len(work.prompts)} prompts, {work.new_tokens} new tokens {ends}, greedy"
+
+
+def _meters_line(domains: tuple[Domain, ...]) -> str:
+    if not domains:
+        return "no meter (see servewatt doctor); time and resources only"
+    return ", ".join(f"{d.name} ({d.grade.value})" for d in domains if d.within is None)
+
+
+def _metered(asked: run_file.RunFile) -> tuple[Domain, ...]:
+    procedure = asked.procedure
+    meters = open_meters(tuple(procedure.meters), procedure.cpu_watts)
+    try:
+        return tuple(domain for meter in meters for domain in meter.domains())
+    finally:
+        for meter in meters:
+            meter.close()
+
+
+def _run_id(now: datetime) -> str:
+    return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise InputError(f"--option {text!r} is not NAME=VALUE", "such as --option step_ms=2")
+    return name, value
+
+
+def _watts(text: str) -> tuple[float, float]:
+    try:
+        idle, most = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--cpu-watts {text!r} is not IDLE,MAX", "such as --cpu-watts 12,65") from error
+    if not 0 <= idle < most:
+        raise InputError(f"--cpu-watts {text!r}: IDLE must be less than MAX", "such as --cpu-watts 12,65")
+    return idle, most
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def _terminated_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the run the way Ctrl-C does, so that the worker does not outlive us."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,135 @@
+"""From a stored run to what is shown of it: analysis, recommendation, and the forms of the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from servewatt.errors import InputError, ServewattError
+from servewatt.recommend.choose import choose
+from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.records import Boundary, Result, Run
+from servewatt.report import export
+from servewatt.report.terminal import render_terminal
+from servewatt.stats.analyse import analyse
+from servewatt.stats.records import Analysis
+from servewatt.store import Store
+from servewatt.store.files import read_file, write_file
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A run with everything computed from it."""
+
+    run: Run
+    results: Sequence[Result]
+    analysis: Analysis
+    recommendation: Recommendation
+
+
+def compute(
+    run: Run, results: Sequence[Result], *, boundary: Boundary | None = None, limits: Constraints | None = None
+) -> Shown:
+    """Analyse a run and choose from it."""
+    analysis = analyse(run, results, boundary=boundary)
+    return Shown(run, results, analysis, choose(analysis, limits or Constraints()))
+
+
+def find_run(name: str, store: str | None, *, with_samples: bool) -> tuple[Run, Sequence[Result]]:
+    """A run by file, id, beginning of an id, or `latest`."""
+    path = Path(name)
+    if path.is_file():
+        return read_file(path)
+    if "/" in name or path.suffix:
+        raise InputError(f"there is no file {name}", "give the path of an exported run, a run's id, or latest")
+    with Store.open(store) as opened:
+        run = opened.run(name)
+        return run, opened.results(run.id, with_samples=with_samples)
+
+
+def show_run(run: Run, results: Sequence[Result], *, as_json: bool) -> None:
+    """The terminal report on standard output, or one JSON document."""
+    shown = compute(run, results)
+    if as_json:
+        click.echo(export.to_json(shown.analysis, shown.recommendation, shown.results))
+    else:
+        render_terminal(Console(), shown.analysis, shown.recommendation)
+
+
+def show_list(store: str | None, *, as_json: bool) -> None:
+    """The runs in the store, newest first."""
+    with Store.open(store) as opened:
+        runs = opened.runs()
+    if as_json:
+        rows = [
+            {"id": r.id, "created_at": r.created_at, "model": r.plan.model.name, "weights": r.plan.model.weights}
+            for r in runs
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table("run", "created (UTC)", "model", "configurations", "blocks", box=None)
+    for r in runs:
+        weights = " (weights: random)" if r.plan.model.weights == "random" else ""
+        sizes = str(len(r.plan.configurations)), str(r.plan.procedure.blocks)
+        table.add_row(r.id, r.created_at, r.plan.model.name + weights, *sizes)
+    Console().print(table if runs else "no runs yet; start with: servewatt run")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file and the folders above it; a ServewattError says why it cannot be."""
+    with _reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def write_html(shown: Shown, path: Path) -> None:
+    """The self-contained page."""
+    from servewatt.report.html import render_html
+
+    write_text(path, render_html(shown.analysis, shown.recommendation, shown.results))
+
+
+def write_figures(shown: Shown, folder: Path) -> None:
+    """Every figure as SVG and PNG."""
+    from servewatt.report.figures import figures, save
+
+    with _reporting(folder):
+        for figure in figures(shown.analysis, shown.results):
+            save(figure, folder)
+
+
+def write_folder(shown: Shown, folder: Path) -> None:
+    """Every form of the report."""
+    write_html(shown, folder / "report.html")
+    write_text(folder / "report.md", export.to_markdown(shown.analysis, shown.recommendation))
+    write_text(folder / "report.json", export.to_json(shown.analysis, shown.recommendation, shown.results))
+    write_text(folder / "trials.csv", export.trials_csv(shown.results))
+    write_text(folder / "configurations.csv", export.configurations_csv(shown.analysis))
+    write_figures(shown, folder / "figures")
+
+
+WRITERS: dict[str, Callable[[Shown, Path], None]] = {
+    "html": write_html,
+    "csv": lambda shown, path: write_text(path, export.trials_csv(shown.results)),
+    "summary_csv": lambda shown, path: write_text(path, export.configurations_csv(shown.analysis)),
+    "figures": write_figures,
+    "folder": write_folder,
+    "export": lambda shown, path: write_file(path, shown.run, shown.results),
+}
+"""Option of `servewatt report` -> what writes it."""
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Turn an OSError into an error that names the path and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise ServewattError(f"cannot write {path}: {error.strerror}", "choose another place") from error

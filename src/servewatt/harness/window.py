@@ -1,0 +1,198 @@
+"""Inside a worker: the marks between which a section's joules, time and CPU are counted, and the work itself."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from servewatt.engines import Session
+from servewatt.meters.base import Meter
+from servewatt.meters.cpu_times import SystemCpu, system_cpu_s
+from servewatt.meters.energy import domain_energies
+from servewatt.records import Domain, Generation, PowerSample, Reading, Section, Stop, Workload
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Counters read at one moment."""
+
+    time_s: float
+    readings: tuple[Reading, ...]
+    own_cpu_s: float
+    system: SystemCpu
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A section before its power samples are known."""
+
+    name: str
+    first: Mark
+    last: Mark
+    passes: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+def take_mark(meters: Sequence[Meter]) -> Mark:
+    """Read everything once.
+
+    The time is taken before the counters at both ends of a section, so a slow counter (4 ms on some GPUs) delays
+    both ends alike and the section's duration equals the span of its readings.
+    """
+    now_s = time.monotonic()
+    readings = tuple(reading for meter in meters for reading in meter.read())
+    return Mark(now_s, readings, time.process_time(), system_cpu_s())
+
+
+def to_section(
+    stretch: Stretch, domains: Sequence[Domain], power: Sequence[PowerSample], sampler_cpu_share: float
+) -> Section:
+    """The section's energies, and CPU time by who used it; the sampler's own is nobody's load."""
+    first, last = stretch.first, stretch.last
+    duration_s = last.time_s - first.time_s
+    own_cpu_s = last.own_cpu_s - first.own_cpu_s
+    busy_s = last.system.busy_s - first.system.busy_s
+    return Section(
+        name=stretch.name,
+        start_s=first.time_s,
+        duration_s=duration_s,
+        energy=domain_energies(
+            domains, first.readings, last.readings, power, start_s=first.time_s, end_s=last.time_s
+        ),
+        own_cpu_s=own_cpu_s,
+        foreign_cpu_s=max(0.0, busy_s - own_cpu_s - sampler_cpu_share * duration_s),
+        stolen_cpu_s=last.system.stolen_s - first.system.stolen_s,
+        passes=stretch.passes,
+        tokens_in=stretch.tokens_in,
+        tokens_out=stretch.tokens_out,
+    )
+
+
+@dataclass
+class Batch:
+    """Consecutive prompts that are generated together."""
+
+    first_prompt: int
+    prompts: tuple[tuple[int, ...], ...]
+
+
+def batches(workload: Workload, size: int) -> tuple[Batch, ...]:
+    """The workload's prompts in order, `size` at a time; the last batch may be smaller."""
+    prompts = workload.prompts
+    return tuple(Batch(i, prompts[i : i + size]) for i in range(0, len(prompts), size))
+
+
+@dataclass
+class Work:
+    """What a section did: raw step times, kept as they come and made into records after the window."""
+
+    passes: int
+    starts_s: list[float]
+    steps_s: list[list[float]]
+    tokens: list[list[tuple[int | None, ...]]]
+    """Tokens of each generated batch: of the first pass, and of every pass where lengths may differ."""
+
+
+class Generator:
+    """Runs a workload through a session."""
+
+    def __init__(self, session: Session, workload: Workload, batch: int, eos_ids: Sequence[int]) -> None:
+        self._session = session
+        self._workload = workload
+        self._batches = batches(workload, batch)
+        self._stop_ids = frozenset(eos_ids) if workload.stop is Stop.EOS else frozenset()
+
+    def warm_up(self, least_s: float, most_s: float, tolerance: float) -> None:
+        """Generate until every prompt's shape has been seen and a repeated batch takes a steady time.
+
+        Every batch is prefilled once, the first is generated in full once, and then a short generation of it is
+        repeated for `least_s`, until three in a row agree within `tolerance`, or for `most_s`.
+        """
+        start_s = time.monotonic()
+        for batch in self._batches:
+            self._run(batch, 2)
+        self._run(self._batches[0], self._workload.new_tokens)
+        recent: list[float] = []
+        while (elapsed_s := time.monotonic() - start_s) < most_s:
+            if elapsed_s >= least_s and len(recent) == 3 and max(recent) <= (1 + tolerance) * min(recent):
+                return
+            before_s = time.monotonic()
+            self._run(self._batches[0], 8)
+            recent = [*recent[-2:], time.monotonic() - before_s]
+
+    def try_out(self, new_tokens: int) -> Work:
+        """The first batch, twice, with few tokens; only the second time is kept."""
+        new_tokens = min(new_tokens, self._workload.new_tokens)
+        self._run(self._batches[0], new_tokens)
+        start_s = time.monotonic()
+        steps_s, tokens = self._run(self._batches[0], new_tokens)
+        return Work(1, [start_s], [steps_s], [tokens])
+
+    def prefill_for(self, least_s: float) -> int:
+        """Prefill every batch, one token out, in whole passes for at least `least_s`; returns the passes."""
+        start_s = time.monotonic()
+        passes = 0
+        while time.monotonic() - start_s < least_s:
+            for batch in self._batches:
+                self._run(batch, 1)
+            passes += 1
+        return passes
+
+    def generate_for(self, least_s: float) -> Work:
+        """Whole passes over the workload for at least `least_s`."""
+        work = Work(0, [], [], [])
+        begin_s = time.monotonic()
+        while time.monotonic() - begin_s < least_s:
+            keep = work.passes == 0 or bool(self._stop_ids)
+            for batch in self._batches:
+                work.starts_s.append(time.monotonic())
+                steps_s, tokens = self._run(batch, self._workload.new_tokens)
+                work.steps_s.append(steps_s)
+                if keep:
+                    work.tokens.append(tokens)
+            work.passes += 1
+        return work
+
+    def generations(self, work: Work) -> tuple[Generation, ...]:
+        """The records of what `generate_for` (or `try_out`) did."""
+        return tuple(
+            self._generation(index, start_s, steps_s, work)
+            for index, (start_s, steps_s) in enumerate(zip(work.starts_s, work.steps_s, strict=True))
+        )
+
+    def outputs(self, work: Work) -> tuple[tuple[int, ...], ...]:
+        """New token ids of each prompt, from the first pass."""
+        rows: list[tuple[int, ...]] = []
+        for batch, steps in zip(self._batches, work.tokens, strict=False):
+            rows += [tuple(t for step in steps if (t := step[row]) is not None) for row in range(len(batch.prompts))]
+        return tuple(rows)
+
+    @property
+    def tokens_in_per_pass(self) -> int:
+        return sum(map(len, self._workload.prompts))
+
+    def _generation(self, index: int, start_s: float, steps_s: list[float], work: Work) -> Generation:
+        batch = self._batches[index % len(self._batches)]
+        if self._stop_ids:
+            tokens_out = sum(token is not None for step in work.tokens[index] for token in step)
+        else:
+            tokens_out = len(steps_s) * len(batch.prompts)
+        return Generation(
+            first_prompt=batch.first_prompt,
+            rows=len(batch.prompts),
+            start_s=start_s,
+            ttft_s=steps_s[0] - start_s,
+            inter_token_s=tuple(b - a for a, b in itertools.pairwise(steps_s)),
+            tokens_out=tokens_out,
+        )
+
+    def _run(self, batch: Batch, new_tokens: int) -> tuple[list[float], list[tuple[int | None, ...]]]:
+        times_s = []
+        tokens = []
+        for step in self._session.generate(batch.prompts, new_tokens, self._stop_ids):
+            times_s.append(step.time_s)
+            tokens.append(step.tokens)
+        return times_s, tokens
