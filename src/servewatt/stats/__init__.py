@@ -1,1 +1,5 @@
 """Describe, compare, test: pure functions over results."""
+
+from servewatt.stats.analyse import analyse
+
+__all__ = ["analyse"]

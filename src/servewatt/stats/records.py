@@ -81,6 +81,8 @@ class ConfigurationSummary:
     facts: Facts | None = None
     on_pareto_front: bool = False
     """No other configuration has both lower energy per token and lower request p95."""
+    block_energy_j_per_token: tuple[tuple[int, float], ...] = ()
+    """(block, energy per token) of each valid trial: what comparisons pair."""
 
 
 class Verdict(StrEnum):

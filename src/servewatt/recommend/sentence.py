@@ -1,0 +1,114 @@
+"""The recommendation in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from servewatt.recommend.records import Constraints, Exclusion
+from servewatt.records import Boundary, Configuration
+from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Interval
+
+MOST_NAMES = 4
+"""More candidates than this are counted, not named."""
+
+
+def serve_with(comparison: Comparison, grade: str, boundary: Boundary) -> str:
+    """A choice, and by how much it beats the runner-up."""
+    less = f"{saving(comparison.ratio)} less {energy(grade, boundary)} per token"
+    return f"Serve with {comparison.first.key}: it needs {less} than {comparison.second.key}, the runner-up."
+
+
+def undecided(
+    candidates: Sequence[Configuration], closest: Comparison, more_blocks: int | None, grade: str, boundary: Boundary
+) -> str:
+    """Several that cannot be told apart, and what would tell."""
+    shown = [c.key for c in candidates]
+    if len(shown) > MOST_NAMES:
+        shown[MOST_NAMES - 1 :] = [f"{len(shown) - MOST_NAMES + 1} others"]
+    names = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    subject = "ratio" if len(candidates) == 2 else f"{closest.first.key} to {closest.second.key}"
+    if more_blocks is None:
+        outlook = (
+            "how many more blocks would tell is not known yet"
+            if closest.ratio.n < 2
+            else "more blocks would hardly tell"
+        )
+    else:
+        outlook = f"about {more_blocks} more block{'s' if more_blocks != 1 else ''} would tell"
+    measure = f"{subject} {ratio(closest.ratio)} in {energy(grade, boundary)} per token"
+    return f"Undecided between {names} ({measure}); {outlook}."
+
+
+def only_one(
+    summary: ConfigurationSummary, exclusions: Sequence[Exclusion], constraints: Constraints, boundary: Boundary
+) -> str:
+    """A choice without a rival."""
+    if not exclusions:
+        why = "it is the only configuration measured"
+    elif constraints == Constraints():
+        why = "it is the only configuration with a valid measurement"
+    else:
+        why = "it is the only configuration that meets the limits"
+    grade = summary.energy_grade
+    label = "" if grade in ("", "counter") else f"partly {grade.split(' + ')[-1]}" if "+" in grade else grade
+    value = summary.energy_j_per_token
+    amount = f" ({value.estimate:.3g} J of {energy(label, boundary)} per token)" if value else ""
+    return f"Serve with {summary.configuration.key}: {why}{amount}, so there is nothing to compare it with."
+
+
+def nothing_feasible(nearest: Configuration | None, missed: str, excess: float, analysis: Analysis) -> str:
+    """No choice, and what comes closest to one."""
+    if nearest is not None:
+        return f"No configuration meets the limits; {nearest.key} comes nearest: {missed} ({excess:.0%} over)."
+    if not any(s.blocks for s in analysis.summaries):
+        return "No configuration has a valid trial yet."
+    return "No configuration is feasible: see the reason beside each."
+
+
+def energy(grade: str, boundary: Boundary) -> str:
+    """`energy`, with its grade unless counted, and its boundary unless it is the machine."""
+    where = "" if boundary is Boundary.MACHINE else f"{boundary.value.upper()} "
+    return f"{grade} {where}energy".strip()
+
+
+def saving(interval: Interval) -> str:
+    """A ratio below one as the percentage saved, `31 % [28, 34]`, to the digits that its interval supports."""
+    value = 100 * (1 - interval.estimate)
+    if interval.low is None or interval.high is None:
+        return f"{value:.0f} %"
+    low, high = 100 * (1 - interval.high), 100 * (1 - interval.low)
+    digits = _digits(min(high - low, 3 * low))
+    return f"{value:.{digits}f} % [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def ratio(interval: Interval) -> str:
+    """A ratio with its interval, `0.99 [0.96, 1.03]`."""
+    if interval.low is None or interval.high is None:
+        return f"{interval.estimate:.2f}, no interval from {interval.n} block{'s' if interval.n != 1 else ''}"
+    digits = 2 + _digits(100 * (interval.high - interval.low))
+    if interval.high > 1000:
+        return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.2g}]"
+    return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def describe_limit(name: str, value: float | None, limit: float, unit: str) -> str:
+    """A limit that is not met, in a reader's units."""
+    if value is None:
+        return f"{name} was not measured"
+    return f"{name} {quantity(value, unit)} is above the limit of {quantity(limit, unit)}"
+
+
+def quantity(value: float, unit: str) -> str:
+    """A duration or a size with a unit that suits it; enough digits that a value just above a limit looks so."""
+    if unit == "bytes":
+        scale, name = next(
+            ((2**p, n) for p, n in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if value >= 2**p), (1, "bytes")
+        )
+        return f"{value / scale:.4g} {name}"
+    return f"{value:.4g} s" if value >= 1 else f"{1000 * value:.4g} ms"
+
+
+def _digits(width: float) -> int:
+    """Decimals for the bounds of an interval so wide: none from 3 on, one from 0.3 on ... at most 4."""
+    return min(4, max(0, math.ceil(math.log10(3 / width)))) if width > 0 else 0

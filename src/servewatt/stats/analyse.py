@@ -1,0 +1,103 @@
+"""All statistics of one run, from its results."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Mapping, Sequence
+
+from servewatt.errors import InputError
+from servewatt.records import Boundary, Configuration, Precision, Provider, Result, Run
+from servewatt.stats.cautions import cautions
+from servewatt.stats.compare import agreement, compare_with_first, pareto_front
+from servewatt.stats.describe import summarise, trial_figures, valid_trials
+from servewatt.stats.energy import counted_domains
+from servewatt.stats.records import Analysis, BoundaryRanking, ConfigurationSummary
+
+
+def analyse(
+    run: Run, results: Sequence[Result], *, boundary: Boundary | None = None, confidence: float = 0.95
+) -> Analysis:
+    """Describe and compare the configurations of `run` by `results`, in any order and however few.
+
+    Only valid trials enter, the last valid attempt of each block. `boundary` is the plan's unless given. Raises
+    InputError if a result belongs to another run, or `confidence` is not between 0 and 1.
+    """
+    if not 0 < confidence < 1:
+        raise InputError(f"a confidence of {confidence:g} makes no sense", "give a share between 0 and 1, such as 0.95")
+    strangers = sorted({r.trial.run_id for r in results if r.trial.run_id != run.id})
+    if strangers:
+        raise InputError(
+            f"results of run {strangers[0]} among those of run {run.id}", "analyse one run's results at a time"
+        )
+    boundary = boundary or run.plan.procedure.boundary
+    trials = _by_configuration(run, results)
+    valid = {configuration: valid_trials(of_it) for configuration, of_it in trials.items()}
+    every_valid = [result for of_it in valid.values() for result in of_it]
+    domains = {b: counted_domains(b, run.environment.domains, every_valid) for b in Boundary}
+    reference = reference_configuration(valid)
+    expected = valid[reference][0] if reference else None
+    summaries = [
+        summarise(
+            configuration,
+            of_it,
+            domains[boundary],
+            confidence,
+            agreement(valid[configuration], expected) if expected else None,
+        )
+        for configuration, of_it in trials.items()
+    ]
+    front = pareto_front(summaries)
+    summaries = sorted(
+        (dataclasses.replace(s, on_pareto_front=s.configuration.key in front) for s in summaries), key=_rank
+    )
+    rankings = tuple(BoundaryRanking(b, _ranked_keys(valid, domains[b], summaries)) for b in Boundary if domains[b])
+    return Analysis(
+        run=run,
+        boundary=boundary,
+        confidence=confidence,
+        reference=reference,
+        summaries=tuple(summaries),
+        comparisons=compare_with_first(summaries, confidence),
+        rankings=rankings,
+        warnings=cautions(run, valid, summaries, rankings, domains[boundary]),
+    )
+
+
+def reference_configuration(valid: Mapping[Configuration, Sequence[Result]]) -> Configuration | None:
+    """The configuration whose outputs the others should match: torch on the CPU in fp32 at batch 1.
+
+    The first fp32 configuration by key where that one has no outputs; None where none has.
+    """
+    able = [c for c, results in valid.items() if c.precision is Precision.FP32 and results and results[0].outputs]
+
+    def preference(c: Configuration) -> tuple[bool, str]:
+        return (not (c.engine == "torch" and c.provider is Provider.CPU and c.batch == 1), c.key)
+
+    return min(able, key=preference, default=None)
+
+
+def _by_configuration(run: Run, results: Sequence[Result]) -> dict[Configuration, list[Result]]:
+    """Each configuration's trials; planned ones without any are there too, with none."""
+    trials: dict[Configuration, list[Result]] = {c: [] for c in run.plan.configurations}
+    for result in results:
+        trials.setdefault(result.trial.configuration, []).append(result)
+    return trials
+
+
+def _rank(summary: ConfigurationSummary) -> tuple[bool, bool, float, str]:
+    """Least energy first; then those whose energy is unknown; those without valid trials last."""
+    energy = summary.energy_j_per_token
+    return (summary.blocks == 0, energy is None, energy.estimate if energy else 0.0, summary.configuration.key)
+
+
+def _ranked_keys(
+    valid: Mapping[Configuration, Sequence[Result]], domains: frozenset[str], summaries: Sequence[ConfigurationSummary]
+) -> tuple[str, ...]:
+    medians: list[tuple[float, str]] = []
+    for summary in summaries:
+        energies = [trial_figures(r, domains).energy_j_per_token for r in valid[summary.configuration]]
+        known = [e for e in energies if e is not None]
+        if known:
+            medians.append((statistics.median(known), summary.configuration.key))
+    return tuple(key for _, key in sorted(medians))

@@ -1,0 +1,104 @@
+"""Compare configurations: energy per token paired by block, output tokens, and the Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from servewatt.records import Result
+from servewatt.stats.intervals import blocks_until_decided, confidence_sequence
+from servewatt.stats.records import Comparison, ConfigurationSummary, Interval, Verdict
+
+
+def comparison_alpha(confidence: float, configurations: int) -> float:
+    """The error each comparison may make so that a choice among so many configurations holds at `confidence`.
+
+    Bonferroni over m - 1 comparisons, though the configuration compared with all others is picked from the same
+    data. Why that is enough: let A be the one that is truly least. Each wrong choice declares some B lower than A,
+    and each wrong elimination of A needs the same, so both need the confidence sequence of a pair that contains A
+    to fail, and there are m - 1 such pairs. The right choice shows the intervals of just these pairs. So, with the
+    given confidence and at all times at once, A is among the configurations still in question, a configuration
+    that is chosen is A, and the intervals shown with the choice hold. (Intervals of a leader that is not chosen are
+    each valid for their pair, but carry no promise for all of them together.)
+    """
+    return (1 - confidence) / max(1, configurations - 1)
+
+
+def compare(first: ConfigurationSummary, second: ConfigurationSummary, alpha: float) -> Comparison | None:
+    """Energy per token of `first` over `second` by the blocks that both have; None if either has no positive energy.
+
+    Within a block both met the same machine state, so what drifts slowly cancels in the difference of logarithms.
+    Blocks' log ratios are taken as independent Gaussian values. A block whose energy is not positive cannot be
+    compared and is left out.
+    """
+    energies = (first.energy_j_per_token, second.energy_j_per_token)
+    if energies[0] is None or energies[1] is None or min(energies[0].estimate, energies[1].estimate) <= 0:
+        return None
+    ratios = log_ratios(first, second)
+    if not ratios:
+        ratio = Interval(energies[0].estimate / energies[1].estimate, None, None, 0)
+        return Comparison(first.configuration, second.configuration, ratio, Verdict.UNDECIDED, None)
+    mean = confidence_sequence(ratios, alpha)
+    ratio = Interval(
+        math.exp(mean.estimate),
+        math.exp(mean.low) if mean.low is not None else None,
+        math.exp(mean.high) if mean.high is not None else None,
+        mean.n,
+    )
+    if ratio.high is not None and ratio.high < 1:
+        verdict = Verdict.LOWER
+    elif ratio.low is not None and ratio.low > 1:
+        verdict = Verdict.HIGHER
+    else:
+        verdict = Verdict.UNDECIDED
+    more = blocks_until_decided(ratios, alpha) if verdict is Verdict.UNDECIDED else 0
+    return Comparison(first.configuration, second.configuration, ratio, verdict, more)
+
+
+def compare_with_first(summaries: Sequence[ConfigurationSummary], confidence: float) -> tuple[Comparison, ...]:
+    """The first of `summaries` against each other one, corrected for their number."""
+    known = [s for s in summaries if s.energy_j_per_token is not None]
+    alpha = comparison_alpha(confidence, len(known))
+    comparisons = (compare(known[0], other, alpha) for other in known[1:])
+    return tuple(c for c in comparisons if c is not None)
+
+
+def log_ratios(first: ConfigurationSummary, second: ConfigurationSummary) -> tuple[float, ...]:
+    """Logarithm of first over second in each block that both have."""
+    others = dict(second.block_energy_j_per_token)
+    return tuple(
+        math.log(energy / others[block])
+        for block, energy in first.block_energy_j_per_token
+        if block in others and energy > 0 and others[block] > 0
+    )
+
+
+def agreement(results: Sequence[Result], reference: Result) -> float | None:
+    """Share of output tokens equal to the reference's, position by position, over all prompts and `results`.
+
+    A position that only one of the two has counts as different. None if either has no outputs.
+    """
+    equal = total = 0
+    for result in results:
+        if not result.outputs or not reference.outputs:
+            continue
+        for index in range(max(len(result.outputs), len(reference.outputs))):
+            row = result.outputs[index] if index < len(result.outputs) else ()
+            expected = reference.outputs[index] if index < len(reference.outputs) else ()
+            equal += sum(a == b for a, b in zip(row, expected, strict=False))
+            total += max(len(row), len(expected))
+    return equal / total if total else None
+
+
+def pareto_front(summaries: Sequence[ConfigurationSummary]) -> frozenset[str]:
+    """Keys of the configurations that no other beats in both energy per token and request p95."""
+    points = {
+        s.configuration.key: (s.energy_j_per_token.estimate, s.request_p95_s.estimate)
+        for s in summaries
+        if s.energy_j_per_token is not None and s.request_p95_s is not None
+    }
+    return frozenset(
+        key
+        for key, (energy, latency) in points.items()
+        if not any(e < energy and p < latency for e, p in points.values())
+    )
