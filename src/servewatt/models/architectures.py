@@ -1,0 +1,115 @@
+"""What must be known of an architecture to check a checkpoint without building the model.
+
+To add one: a line in `ARCHITECTURES`. The engines run what transformers builds from config.json; this table decides
+which folders are accepted, and where their embedding and layers are found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from servewatt.errors import InputError, RefusedError, nearest
+
+Config = Mapping[str, Any]
+"""A parsed config.json."""
+
+VOCABULARY_KEYS = ("vocab_size",)
+HIDDEN_KEYS = ("hidden_size", "n_embd", "n_embed", "d_model")
+LAYER_KEYS = ("num_hidden_layers", "n_layer")
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "seq_length", "n_ctx")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One causal language model class."""
+
+    name: str
+    """As in the `architectures` entry of config.json."""
+    model_type: str
+    embedding: str
+    """Name of the token embedding, without the prefix of the inner model."""
+    layers: str
+    """Name of the list of layers."""
+    tied: bool
+    """Whether input and output embeddings are one where config.json does not say."""
+    default_context: int | None = None
+    """Context length where config.json has none of the usual keys."""
+    head: str = "lm_head.weight"
+    """Name of the output embedding in published checkpoints."""
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.name: a
+    for a in (
+        Architecture("BloomForCausalLM", "bloom", "word_embeddings.weight", "h", True, 2048),
+        Architecture("CodeGenForCausalLM", "codegen", "wte.weight", "h", False),
+        Architecture("GPT2LMHeadModel", "gpt2", "wte.weight", "h", True),
+        Architecture("GPTBigCodeForCausalLM", "gpt_bigcode", "wte.weight", "h", True),
+        Architecture("GPTNeoXForCausalLM", "gpt_neox", "embed_in.weight", "layers", False, head="embed_out.weight"),
+        Architecture("GemmaForCausalLM", "gemma", "embed_tokens.weight", "layers", True),
+        Architecture("GraniteForCausalLM", "granite", "embed_tokens.weight", "layers", False),
+        Architecture("LlamaForCausalLM", "llama", "embed_tokens.weight", "layers", False),
+        Architecture("MistralForCausalLM", "mistral", "embed_tokens.weight", "layers", False),
+        Architecture("Phi3ForCausalLM", "phi3", "embed_tokens.weight", "layers", False),
+        Architecture("PhiForCausalLM", "phi", "embed_tokens.weight", "layers", False),
+        Architecture("Qwen2ForCausalLM", "qwen2", "embed_tokens.weight", "layers", False),
+        Architecture("Qwen3ForCausalLM", "qwen3", "embed_tokens.weight", "layers", False),
+        Architecture("StableLmForCausalLM", "stablelm", "embed_tokens.weight", "layers", False),
+        Architecture("Starcoder2ForCausalLM", "starcoder2", "embed_tokens.weight", "layers", True),
+    )
+}
+
+
+def architecture_of(config: Config, where: str) -> Architecture:
+    """The architecture that a config.json names; `where` says whose config it is, for the messages.
+
+    Raises RefusedError for remote code and already quantised weights, InputError for an unknown architecture.
+    """
+    if config.get("auto_map"):
+        raise RefusedError(
+            f"{where}: config.json asks to run code of its own (auto_map)",
+            "servewatt runs no remote code; use a version of the model that transformers knows by itself",
+        )
+    if config.get("quantization_config"):
+        raise RefusedError(
+            f"{where}: the weights are already quantised (quantization_config)",
+            "use the full-precision checkpoint; the configuration decides the precision",
+        )
+    named = config.get("architectures")
+    if isinstance(named, list) and named and isinstance(named[0], str):
+        if named[0] not in ARCHITECTURES:
+            raise InputError(f"{where}: unknown architecture {named[0]!r}", nearest(named[0], ARCHITECTURES))
+        return ARCHITECTURES[named[0]]
+    by_type = {a.model_type: a for a in ARCHITECTURES.values()}
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
+        raise InputError(
+            f"{where}: config.json names neither architectures nor model_type", "is it a transformers model's folder?"
+        )
+    if model_type not in by_type:
+        raise InputError(f"{where}: unknown model type {model_type!r}", nearest(model_type, by_type))
+    return by_type[model_type]
+
+
+def integer(config: Config, keys: tuple[str, ...], where: str, default: int | None = None) -> int:
+    """The first of `keys` that the config has, as a positive integer."""
+    for key in keys:
+        value = config.get(key)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise InputError(f"{where}: {key} in config.json is {value!r}, not a positive integer", "mend config.json")
+        return value
+    if default is None:
+        raise InputError(
+            f"{where}: config.json has no {' or '.join(keys)}", "is it the configuration of a whole language model?"
+        )
+    return default
+
+
+def tied(config: Config, architecture: Architecture) -> bool:
+    """Whether the input and the output embedding are one tensor."""
+    stated = config.get("tie_word_embeddings")
+    return architecture.tied if stated is None else bool(stated)

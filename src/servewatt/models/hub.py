@@ -1,0 +1,226 @@
+"""Models from the Hugging Face hub: pinned to a commit, safetensors only, from its cache when offline."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, nearest
+from servewatt.models.architectures import architecture_of
+from servewatt.models.catalogue import known_names
+from servewatt.models.checkpoint import (
+    INDEX_FILE,
+    SINGLE_FILE,
+    checkpoint_files,
+    refuse_without_safetensors,
+    shard_names,
+)
+from servewatt.models.folder import CONFIG_FILE, GENERATION_FILE, TOKENIZER_FILES, read_json
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+SMALL_FILES = (CONFIG_FILE, GENERATION_FILE, *TOKENIZER_FILES)
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A model's files of one commit, on this machine."""
+
+    folder: Path
+    commit: str
+
+
+def endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, or the public one."""
+    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+
+
+def hub_cache() -> Path:
+    """The hub's cache folder, as huggingface_hub finds it, without importing it."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if os.environ.get(variable):
+            return Path(os.path.expandvars(os.environ[variable])).expanduser()
+    if os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(os.environ["HF_HOME"])).expanduser() / "hub"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "huggingface" / "hub"
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` has the form of a hub id, such as `EleutherAI/pythia-410m`."""
+    return _HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
+
+
+def cached(hub_id: str, revision: str | None = None) -> Snapshot | None:
+    """A whole snapshot in the hub's cache, found without network; None if there is none."""
+    found = _cached_folder(hub_id, revision)
+    if found is None or not (found / CONFIG_FILE).is_file():
+        return None
+    try:
+        checkpoint_files(found)
+    except ServewattError:
+        return None
+    return Snapshot(found, found.name)
+
+
+def fetch(hub_id: str, revision: str | None = None, *, weights: bool = True) -> Snapshot:
+    """The model's files, downloaded where the hub's cache does not have them.
+
+    Without `weights`, only configuration and tokenizer. What can be refused is refused before the weights are
+    downloaded. Raises UnavailableError if the hub cannot be reached and the cache does not do instead, InputError
+    or RefusedError if the hub does not give the model.
+    """
+    if revision is not None and _COMMIT.fullmatch(revision) and (pinned := cached(hub_id, revision)):
+        return pinned
+    try:
+        with _explained(hub_id, revision):
+            return _download(hub_id, revision, weights)
+    except _UnreachableError as error:
+        local = cached(hub_id, revision) if weights else _cached_configuration(hub_id, revision)
+        if local is None:
+            raise UnavailableError(
+                f"cannot reach {endpoint()}, and {hub_id} is not in its cache {hub_cache()}: {error}",
+                "connect once to download it, or time its shape with --weights random",
+            ) from error
+        return local
+
+
+class _UnreachableError(Exception):
+    """The hub did not answer."""
+
+
+def _download(hub_id: str, revision: str | None, weights: bool) -> Snapshot:
+    from huggingface_hub import HfApi
+
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise _UnreachableError("HF_HUB_OFFLINE is set")
+    api = HfApi(endpoint=endpoint(), library_name="servewatt")
+    info = api.model_info(hub_id, revision=revision)
+    names = [sibling.rfilename for sibling in info.siblings or []]
+    commit = str(info.sha)
+    if CONFIG_FILE not in names:
+        raise InputError(f"{hub_id} has no {CONFIG_FILE}", f"is it a language model? see {endpoint()}/{hub_id}")
+    small = [name for name in SMALL_FILES if name in names]
+    folder = _get(api, hub_id, commit, small)
+    architecture_of(read_json(folder / CONFIG_FILE), hub_id)
+    if weights:
+        if SINGLE_FILE in names:
+            files = [SINGLE_FILE]
+        elif INDEX_FILE in names:
+            _get(api, hub_id, commit, [INDEX_FILE])
+            files = [INDEX_FILE, *shard_names(folder / INDEX_FILE)]
+        else:
+            refuse_without_safetensors(hub_id, [name for name in names if "/" not in name])
+        _get(api, hub_id, commit, files)
+    _remember(hub_id, revision or "main", commit)
+    return Snapshot(folder, commit)
+
+
+def _get(api: HfApi, hub_id: str, commit: str, names: Sequence[str]) -> Path:
+    for name in names:
+        path = Path(api.hf_hub_download(hub_id, name, revision=commit, cache_dir=str(hub_cache())))
+    return path.parent
+
+
+@contextmanager
+def _explained(hub_id: str, revision: str | None) -> Iterator[None]:
+    """Turn what huggingface_hub raises into errors a user can act on."""
+    try:
+        yield
+    except (ServewattError, _UnreachableError):
+        raise
+    except Exception as error:
+        told = _refusal(error, hub_id, revision) or _local_trouble(error, hub_id) or _unreachable(error)
+        if told is None:
+            raise
+        raise told from error
+
+
+def _refusal(error: Exception, hub_id: str, revision: str | None) -> ServewattError | None:
+    """What the hub answered, if it answered no."""
+    from huggingface_hub import errors
+
+    page = f"{endpoint()}/{hub_id}"
+    if isinstance(error, errors.GatedRepoError):
+        return RefusedError(
+            f"{hub_id} is gated: its owner asks you to accept conditions first",
+            f"accept them at {page}, then log in with `hf auth login` or set HF_TOKEN; or use --weights random",
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return InputError(f"{hub_id} has no revision {revision!r}", f"its revisions are at {page}/commits/main")
+    if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
+        hint = f"{nearest(hub_id, known_names())}; a private one needs `hf auth login`"
+        return InputError(f"no model {hub_id!r} at {endpoint()}", hint)
+    if isinstance(error, errors.RemoteEntryNotFoundError):
+        return InputError(f"{hub_id} lists a file that it does not give: {_first_line(error)}", f"see {page}")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = getattr(error.response, "status_code", 0)
+        if status in (401, 403):
+            hint = f"accept its conditions at {page}, and log in with `hf auth login`"
+            return RefusedError(f"{hub_id}: access denied ({status})", hint)
+    return None
+
+
+def _local_trouble(error: Exception, hub_id: str) -> ServewattError | None:
+    """What this machine's disk refused."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some, or set HF_HOME to a folder on a larger disk"
+        return UnavailableError(f"no room left at {hub_cache()} for {hub_id}", hint)
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UnavailableError(f"cannot write {hub_cache()}: {error}", "set HF_HOME to a folder you may write")
+    return None
+
+
+def _unreachable(error: Exception) -> _UnreachableError | None:
+    # The HTTP client's own errors come from a package that differs between versions of huggingface_hub.
+    package = type(error).__module__.partition(".")[0]
+    if isinstance(error, OSError) or package in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
+        return _UnreachableError(_first_line(error))
+    return None
+
+
+def _repository(hub_id: str) -> Path:
+    return hub_cache() / f"models--{hub_id.replace('/', '--')}"
+
+
+def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
+    repository = _repository(hub_id)
+    commit = revision or "main"
+    if not _COMMIT.fullmatch(commit):
+        reference = repository / "refs" / commit
+        if not reference.is_file():
+            return None
+        commit = reference.read_text(encoding="utf-8").strip()
+    folder = repository / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def _remember(hub_id: str, revision: str, commit: str) -> None:
+    """Note which commit a branch or tag was, where huggingface_hub notes it, so that it is found offline."""
+    if _COMMIT.fullmatch(revision) or ".." in revision:
+        return
+    reference = _repository(hub_id) / "refs" / revision
+    with suppress(OSError):
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        reference.write_text(commit, encoding="utf-8")
+
+
+def _cached_configuration(hub_id: str, revision: str | None) -> Snapshot | None:
+    found = _cached_folder(hub_id, revision)
+    return Snapshot(found, found.name) if found is not None and (found / CONFIG_FILE).is_file() else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).partition("\n")[0]

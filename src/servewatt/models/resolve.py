@@ -1,0 +1,127 @@
+"""From the name a user gives to a model on this machine, pinned by its revision."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from servewatt.errors import InputError, RefusedError, nearest
+from servewatt.models import hub, random_weights
+from servewatt.models.architectures import Config, architecture_of
+from servewatt.models.cache import ArtefactCache
+from servewatt.models.catalogue import BUNDLED, find, known_names
+from servewatt.models.digest import FileDigests, combined
+from servewatt.models.folder import CONFIG_FILE, TOKENIZER_FILES, describe, read_json
+from servewatt.models.tokenizer import BUNDLED_FOLDER
+from servewatt.records import Model, ModelSource, Precision, Weights
+
+RANDOM_KIND = "random"
+"""The kind under which random checkpoints lie in the artefact cache."""
+
+
+def resolve(
+    name: str,
+    *,
+    weights: Weights = Weights.TRAINED,
+    revision: str | None = None,
+    seed: int = 0,
+    cache: ArtefactCache,
+    precision: Precision = Precision.FP32,
+) -> Model:
+    """The model that `name` means: `bundled`, a folder, a name of the catalogue, or a hub id.
+
+    With random weights only the configuration is needed: a checkpoint drawn from `seed`, stored as `precision`, is
+    written into `cache` once (`precision` says nothing otherwise). A random model's revision is a digest of
+    configuration, seed and scheme; a folder's one of configuration and weights; a hub model's its commit.
+    Raises InputError, RefusedError or UnavailableError with what to do about it.
+    """
+    folder = _folder(name)
+    if revision is not None and (folder is not None or name == BUNDLED):
+        raise InputError(f"{name} has no revisions; --revision is for models of the hub", "leave out --revision")
+    if weights is Weights.RANDOM:
+        return _random(name, folder, revision, seed, cache, precision)
+    digests = FileDigests(cache.root / "digests")
+    if name == BUNDLED:
+        return describe(BUNDLED_FOLDER, BUNDLED, ModelSource.BUNDLED, digests=digests)
+    if folder is not None:
+        return describe(folder, folder.resolve().name, ModelSource.FOLDER, digests=digests)
+    entry = find(name)
+    hub_id = entry.hub_id if entry else _hub_id(name)
+    snapshot = hub.fetch(hub_id, revision)
+    try:
+        return describe(snapshot.folder, entry.name if entry else hub_id, ModelSource.HUB, revision=snapshot.commit)
+    except InputError as error:
+        if "safetensors file" in error.message:
+            error.hint = f"delete {snapshot.folder.parents[1]} and run the same command again"
+        raise
+
+
+def _folder(name: str) -> Path | None:
+    """The folder that `name` means, None if it is a name of the catalogue or the hub."""
+    if name == BUNDLED or find(name) is not None:
+        return None
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise InputError(
+            f"{name} is a file; a model is a folder with config.json and safetensors", f"try {path.parent}"
+        )
+    if name.startswith(("/", ".", "~")) or not hub.is_hub_id(name):
+        raise InputError(
+            f"no folder {name}",
+            f"give a folder, a hub id (owner/name), or a known name: {nearest(name, known_names())}",
+        )
+    return None
+
+
+def _hub_id(name: str) -> str:
+    """`name` as a hub id; a word without owner is more likely a misspelt name of the catalogue."""
+    if "/" not in name:
+        raise InputError(f"unknown model {name!r}", f"{nearest(name, known_names())} (or a hub id, owner/name)")
+    return name
+
+
+def _random(
+    name: str, folder: Path | None, revision: str | None, seed: int, cache: ArtefactCache, precision: Precision
+) -> Model:
+    if precision not in (Precision.FP32, Precision.BF16, Precision.FP16):
+        raise RefusedError(f"random weights cannot be stored as {precision.value}", "store them as fp32, bf16 or fp16")
+    entry = find(name)
+    if entry is not None and revision is None:
+        config: Config = entry.config
+        source, shown = None, entry.name
+    else:
+        if name == BUNDLED:
+            source, shown = BUNDLED_FOLDER, BUNDLED
+        elif folder is not None:
+            source, shown = folder, folder.resolve().name
+        else:
+            shown = entry.name if entry else name
+            source = hub.fetch(entry.hub_id if entry else _hub_id(name), revision, weights=False).folder
+        config = read_json(source / CONFIG_FILE)
+    architecture_of(config, name)
+    digest = random_weights.revision(config, seed, precision)
+    checkpoint = _draw(config, source, digest, seed, cache, precision)
+    return describe(checkpoint, shown, ModelSource.RANDOM, revision=digest, seed=seed)
+
+
+def _draw(
+    config: Config, source: Path | None, digest: str, seed: int, cache: ArtefactCache, precision: Precision
+) -> Path:
+    """The random checkpoint of `config`, with the tokenizer of the folder `source` beside it where it has one."""
+    borrowed = [source / n for n in TOKENIZER_FILES if (source / n).is_file()] if source else []
+    key = (digest, combined(borrowed, FileDigests(None)) if borrowed else "no tokenizer")
+    if cache.path(RANDOM_KIND, key).is_dir():
+        shapes, expected = None, 0
+    else:
+        shapes = random_weights.parameter_shapes(config)
+        expected = random_weights.stored_bytes(shapes, precision)
+
+    def build(folder: Path) -> None:
+        drawn = random_weights.parameter_shapes(config) if shapes is None else shapes
+        random_weights.write_checkpoint(folder, config, drawn, seed=seed, precision=precision)
+        for file in borrowed:
+            shutil.copyfile(file, folder / file.name)
+
+    return cache.get_or_build(RANDOM_KIND, key, build, expected)
