@@ -31,7 +31,7 @@ from servewatt.records import Result, Run, Status, Trial
 
 def bare_loop(trial: Trial) -> float:
     """Seconds a decode step, by the shortest loop that still generates, over as long as the trial's window."""
-    session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache.default())
+    session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
     assert isinstance(session, GraphSession)
     prompts = trial.workload.prompts
     steps = trial.workload.new_tokens
@@ -75,7 +75,7 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
         },
         "options",
     )
-    plan, _ = make_plan(asked, has_gpu=False)
+    plan, _ = make_plan(asked, ArtefactCache(), has_gpu=False)
     run = Run("overhead", "", plan, describe(()), "")
     for configuration in plan.configurations:
         prepared = runner.prepare(run, configuration)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from servewatt import engines
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
 from servewatt.errors import InputError, ServewattError, nearest
+from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
-from servewatt.models.tokenizer import load_tokenizer
-from servewatt.records import Configuration, Model, ModelSource, Plan, Precision, Provider, Workload
+from servewatt.models.tokenizer import load as load_tokenizer
+from servewatt.records import Configuration, Model, Plan, Precision, Provider, Weights, Workload
 from servewatt.workloads.build import build
-from servewatt.workloads.prompts import read_prompts
+from servewatt.workloads.prompts import read as read_prompts
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class LeftOut:
     hint: str
 
 
-def make_plan(asked: RunFile, *, has_gpu: bool) -> tuple[Plan, tuple[LeftOut, ...]]:
+def make_plan(asked: RunFile, cache: ArtefactCache, *, has_gpu: bool) -> tuple[Plan, tuple[LeftOut, ...]]:
     """The plan, and the combinations left out of it with their reasons.
 
     Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
     """
     configurations, left_out = expand(asked.configurations, has_gpu=has_gpu)
     part = asked.model
-    model = resolve(part.name, weights=part.weights, revision=part.revision, seed=part.seed)
+    model = resolve(part.name, weights=Weights(part.weights), revision=part.revision, seed=part.seed, cache=cache)
     workload = make_workload(asked.workload, model)
     return Plan(model, workload, configurations, asked.procedure.procedure()), left_out
 
@@ -84,7 +84,7 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
 def weights_note(model: Model) -> str:
     """How results must speak of this model."""
-    return " (weights: random)" if model.source is ModelSource.RANDOM or model.seed is not None else ""
+    return " (weights: random)" if model.weights is Weights.RANDOM else ""
 
 
 def _precision(name: str) -> Precision:
@@ -92,8 +92,3 @@ def _precision(name: str) -> Precision:
         return Precision(name)
     except ValueError as error:
         raise InputError(f"unknown precision {name!r}", nearest(name, [p.value for p in Precision])) from error
-
-
-def describe_configurations(configurations: Sequence[Configuration]) -> str:
-    """The keys in one line."""
-    return ", ".join(c.key for c in configurations)

@@ -23,6 +23,10 @@ def _list(_context: click.Context, _option: click.Parameter, value: tuple[str, .
     return names or None
 
 
+def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
+    return list(value) or None
+
+
 @click.command("run", epilog=EXAMPLES)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option("--model", "model.name", metavar="NAME", help="bundled, a folder, a hub id, or a catalogue name.")
@@ -43,7 +47,7 @@ def _list(_context: click.Context, _option: click.Parameter, value: tuple[str, .
 @click.option("--window", "procedure.window_s", type=float, metavar="SECONDS", help="Least measured time.")
 @click.option("--idle", "procedure.idle_s", type=float, metavar="SECONDS", help="Least idle time measured.")
 @click.option("--timeout", "procedure.timeout_s", type=float, metavar="SECONDS", help="Most time of a trial.")
-@click.option("--meter", "procedure.meters", multiple=True, callback=_list, help="Meters.  [default: all available]")
+@click.option("--meter", "procedure.meters", multiple=True, callback=_each, help="Meters.  [default: all available]")
 @click.option("--cpu-watts", metavar="IDLE,MAX", help="The CPU's power idle and at full load, for the estimate.")
 @click.option("--boundary", "procedure.boundary", type=click.Choice(["machine", "cpu", "gpu"]), help="What counts.")
 @click.option("--report", "report_folder", type=click.Path(path_type=Path), help="Write all reports to this folder.")

@@ -25,6 +25,7 @@ from servewatt.harness.environment import describe
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
+from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Domain, Plan, Result, Run, Status
 from servewatt.store import Store
 
@@ -60,9 +61,10 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     """Plan, show, prepare, measure, report. Returns the exit code: 1 if no trial succeeded."""
     console = Console(stderr=True)
     environment_domains = _metered(asked)
+    cache = ArtefactCache()
     with console.status("looking at the model and the machine"):
         has_gpu = any(d.component == "gpu" for d in environment_domains)
-        plan, left_out = make_plan(asked, has_gpu=has_gpu)
+        plan, left_out = make_plan(asked, cache, has_gpu=has_gpu)
         environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
     now = datetime.now(UTC)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)

@@ -58,7 +58,7 @@ class Measurement:
         trial = self._trial
         first = take_mark(self._meters)
         engine = engines.create(trial.configuration.engine)
-        session = engine.load(trial.model, trial.configuration, ArtefactCache.default())
+        session = engine.load(trial.model, trial.configuration, ArtefactCache())
         session.synchronize()
         self._log.stretches.append(Stretch("load", first, take_mark(self._meters)))
         self._log.generator = Generator(session, trial.workload, trial.configuration.batch, trial.model.eos_ids)

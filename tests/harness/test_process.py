@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from servewatt.harness.process import Ended, run_module
+
+CHILD = """
+import os, signal, sys, time
+from servewatt.harness.process import die_with_parent
+fd, parent, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+die_with_parent(parent)
+question = sys.stdin.buffer.read()
+if mode == "echo":
+    print("spoken to the log")
+    os.write(fd, question)
+elif mode == "large":
+    with os.fdopen(fd, "wb") as pipe: pipe.write(b"x" * 5_000_000)
+elif mode == "segv":
+    os.kill(os.getpid(), signal.SIGSEGV)
+elif mode == "half":
+    os.write(fd, b"half"); os.close(fd); time.sleep(0.2); sys.exit(3)
+elif mode == "sleep":
+    time.sleep(float(question))
+elif mode == "grandchild":
+    import subprocess
+    child = subprocess.Popen(["sleep", "60"]); os.write(fd, str(child.pid).encode())
+"""
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Path:
+    (tmp_path / "child_module.py").write_text(CHILD)
+    return tmp_path
+
+
+def ask(folder: Path, mode: str, question: bytes = b"", timeout_s: float = 20.0) -> Ended:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    return run_module("child_module", [mode], question, timeout_s=timeout_s, environment=environment)
+
+
+def test_the_answer_comes_back_and_what_is_printed_goes_to_the_log(child: Path) -> None:
+    ended = ask(child, "echo", b"a question")
+    assert (ended.returncode, ended.timed_out, ended.answer) == (0, False, b"a question")
+    assert "spoken to the log" in ended.log
+
+
+def test_an_answer_larger_than_a_pipe_holds_comes_back_whole(child: Path) -> None:
+    assert len(ask(child, "large").answer) == 5_000_000
+
+
+def test_a_signal_is_told_apart_from_an_exit_code(child: Path) -> None:
+    assert ask(child, "segv").returncode == -signal.SIGSEGV
+    ended = ask(child, "half")
+    assert (ended.returncode, ended.answer) == (3, b"half")
+
+
+def test_a_late_child_is_killed(child: Path) -> None:
+    begin_s = time.monotonic()
+    ended = ask(child, "sleep", b"60", timeout_s=1.0)
+    assert ended.timed_out
+    assert ended.returncode == -signal.SIGKILL
+    assert time.monotonic() - begin_s < 10
+
+
+def test_waiting_takes_no_cpu_time(child: Path) -> None:
+    # A spinning parent would use about 2 s here.
+    assert ask(child, "sleep", b"2").waiter_cpu_s < 0.02
+
+
+def test_what_the_child_started_dies_with_it(child: Path) -> None:
+    grandchild = int(ask(child, "grandchild").answer)
+    deadline_s = time.monotonic() + 5
+    while _alive(grandchild) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert not _alive(grandchild)
+
+
+def test_killing_the_parent_kills_the_child(child: Path) -> None:
+    script = (
+        "import os\nfrom servewatt.harness.process import run_module\n"
+        "run_module('child_module', ['sleep'], b'60', timeout_s=60, environment=dict(os.environ))\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(child)})
+    deadline_s = time.monotonic() + 15
+    while not (children := _children(parent.pid)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    parent.kill()
+    parent.wait()
+    while any(map(_alive, children)) and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    assert children
+    assert not any(map(_alive, children))
+
+
+def _children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servewatt.harness.runner import prepare, run_trials
+from servewatt.records import Result, Status
+
+from tests.harness.builders import QUICK, fake, run
+
+
+def outcomes(results: list[Result]) -> list[tuple[int, str, Status]]:
+    return [(r.trial.block, r.trial.configuration.key, r.status) for r in results]
+
+
+def one(folder: Path, timeout_s: float = 60.0, **options: object) -> Result:
+    procedure = replace(QUICK, blocks=1, timeout_s=timeout_s)
+    (result,) = run_trials(run(folder, [fake(**options)], procedure), [])
+    return result
+
+
+def test_a_trial_measures_load_idle_prefill_and_generation(tmp_path: Path) -> None:
+    result = one(tmp_path, step_ms=2)
+    assert result.status is Status.OK, result.reason + result.log
+    assert [s.name for s in result.sections] == ["load", "idle", "prefill", "generate"]
+    generate = result.section("generate")
+    assert generate is not None
+    assert generate.duration_s >= 0.3
+    # Three prompts of five tokens a pass, six prompt tokens a pass.
+    assert generate.tokens_out == 15 * generate.passes
+    assert generate.tokens_in == 6 * generate.passes
+    assert len(result.generations) == 3 * generate.passes
+    for generation in result.generations:
+        assert len(generation.inter_token_s) == 4
+        assert generation.ttft_s >= 0.002
+        assert min(generation.inter_token_s) >= 0.002
+
+
+def test_the_fake_meter_s_constant_power_comes_out_of_every_section(tmp_path: Path) -> None:
+    for section in one(tmp_path).sections:
+        powers = {e.domain: e.energy_j / section.duration_s for e in section.energy}
+        assert powers == {"cpu:package-0": pytest.approx(20, rel=0.02), "gpu:0": pytest.approx(100, rel=0.02)}
+
+
+def test_outputs_are_kept_in_the_order_of_the_prompts(tmp_path: Path) -> None:
+    # The fake engine counts upwards from the sum of the prompt.
+    assert one(tmp_path).outputs == ((3, 4, 5, 6, 7), (3, 4, 5, 6, 7), (15, 16, 17, 18, 19))
+
+
+def test_utilisation_and_power_are_sampled_outside_the_worker(tmp_path: Path) -> None:
+    result = one(tmp_path)
+    assert len(result.utilisation) >= 5
+    assert {p.domain for p in result.power} == {"cpu:package-0", "gpu:0"}
+    assert result.sampler_cpu_s is not None
+    assert any(sample.rss_bytes for sample in result.utilisation)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status", "words"),
+    [
+        ("load", Status.REFUSED, "asked to refuse"),
+        ("generate", Status.FAILED, "RuntimeError: the fake engine was asked to fail"),
+        ("segv", Status.CRASHED, "SIGSEGV"),
+        ("kill", Status.CRASHED, "SIGKILL"),
+        ("exit", Status.FAILED, "exit code 7"),
+        ("memory", Status.OUT_OF_MEMORY, "MemoryError"),
+        ("claim", Status.REFUSED, "not what is claimed"),
+    ],
+)
+def test_a_dying_engine_is_a_result_with_its_reason(tmp_path: Path, failure: str, status: Status, words: str) -> None:
+    result = one(tmp_path, fail=failure)
+    assert result.status is status
+    assert words in result.reason
+    assert result.hint
+
+
+def test_a_hanging_engine_is_timed_out(tmp_path: Path) -> None:
+    result = one(tmp_path, timeout_s=3.0, fail="hang")
+    assert result.status is Status.TIMED_OUT
+    assert "3 s" in result.reason
+
+
+def test_the_run_goes_on_after_a_crash_and_results_come_one_by_one(tmp_path: Path) -> None:
+    good, bad = fake(), fake(fail="segv")
+    stream = run_trials(run(tmp_path, [good, bad]), [])
+    results = list(stream)
+    assert sorted(outcomes(results)) == [
+        (0, good.key, Status.OK),
+        (0, bad.key, Status.CRASHED),
+        (1, good.key, Status.OK),
+        (1, bad.key, Status.CRASHED),
+    ]
+
+
+def test_a_second_start_runs_only_what_is_missing(tmp_path: Path) -> None:
+    plan = run(tmp_path, [fake(), fake(step_ms=2)])
+    first = next(run_trials(plan, []))
+    rest = list(run_trials(plan, [first]))
+    assert len(rest) == 3
+    assert first.trial.id not in {r.trial.id for r in rest}
+
+
+def test_preparation_tells_the_pace_without_measuring(tmp_path: Path) -> None:
+    configuration = fake(step_ms=3)
+    result = prepare(run(tmp_path, [configuration]), configuration)
+    assert result.status is Status.OK
+    assert [s.name for s in result.sections] == ["load"]
+    (generation,) = result.generations
+    assert min(generation.inter_token_s) >= 0.003
+
+
+def test_a_machine_used_by_others_makes_the_trial_invalid_and_repeats_it(tmp_path: Path) -> None:
+    # Nothing leaves the machine so idle that the limit of one millionth holds.
+    procedure = replace(QUICK, blocks=1, foreign_limit=1e-6, retries=1)
+    results = list(run_trials(run(tmp_path, [fake()], procedure), []))
+    if results[0].status is Status.OK:
+        pytest.skip("nothing else ran on this machine during 0.3 s")
+    assert results[0].status is Status.INVALID
+    assert "other processes" in results[0].reason
+    assert [r.trial.attempt for r in results] == [0, 1]
