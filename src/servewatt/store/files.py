@@ -1,0 +1,123 @@
+"""One run with its results as a single file, to keep in a repository or send to a colleague.
+
+Lines of JSON, compressed by gzip unless the name ends in `.jsonl`: a header, the run, then one result a line.
+docs/format.md describes it.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from servewatt import __version__
+from servewatt.errors import InputError, ServewattError, StoreError
+from servewatt.records import RECORD_VERSION, Result, Run
+from servewatt.store.versions import check_record_version, fill, slim
+from servewatt.wire import dump, load
+
+FORMAT = "servewatt-run"
+FORMAT_VERSION = 1
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Header:
+    """The first line of a run file."""
+
+    format: str
+    format_version: int
+    record_version: int
+    servewatt_version: str
+    results: int
+    """Number of result lines that follow the run's; fewer means the file was cut short."""
+
+
+def write_file(path: str | os.PathLike[str], run: Run, results: Sequence[Result]) -> None:
+    """Write a run and its results to `path`, whole or not at all. An existing file is replaced.
+
+    Raises StoreError if it cannot be written, InputError if a result belongs to another run.
+    """
+    target = Path(path)
+    stranger = next((r for r in results if r.trial.run_id != run.id), None)
+    if stranger is not None:
+        raise InputError(f"a result of run {stranger.trial.run_id} cannot be kept with run {run.id}")
+    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results))
+    lines = [dump(header), dump(run), *(dump(slim(result, run.plan)) for result in results)]
+    content = ("\n".join(lines) + "\n").encode()
+    if target.suffix != ".jsonl":
+        # No time stamp: the same run gives the same bytes.
+        content = gzip.compress(content, mtime=0)
+    try:
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as partial:
+            try:
+                partial.write(content)
+                partial.flush()
+                os.fsync(partial.fileno())
+                Path(partial.name).chmod(0o644)
+                Path(partial.name).replace(target)
+            except BaseException:
+                Path(partial.name).unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {target}: {error.strerror or error}", "give a folder that exists and has space, or free some"
+        ) from error
+
+
+def read_file(path: str | os.PathLike[str]) -> tuple[Run, tuple[Result, ...]]:
+    """The run and results that `write_file` wrote, by this version of servewatt or an older one.
+
+    Raises InputError if the file is missing, cut short or something else, StoreError if it is of a newer version.
+    """
+    source = Path(path)
+    lines = _content(source).splitlines()
+    header = _header(lines[0] if lines else b"", source)
+    if len(lines) != header.results + 2:
+        raise InputError(
+            f"{source} is cut short: {max(0, len(lines) - 2)} of {header.results} results are there",
+            "copy or export it again",
+        )
+    try:
+        run = load(Run, lines[1])
+        results = tuple(fill(load(Result, line), run.plan) for line in lines[2:])
+    except ServewattError as error:
+        raise InputError(f"{source} is damaged: {error.message}", "copy or export it again") from error
+    return run, results
+
+
+def _content(source: Path) -> bytes:
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror or error}", "give the path of a run file") from error
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(f"{source} is damaged: {error}", "copy or export it again") from error
+
+
+def _header(line: bytes, source: Path) -> Header:
+    """The file's header, once it is sure that this is a run file of a version we read."""
+    try:
+        first = json.loads(line)
+    except ValueError:
+        first = None
+    if not isinstance(first, dict) or first.get("format") != FORMAT:
+        raise InputError(f"{source} is not a servewatt run file", "`servewatt report RUN --export FILE` writes one")
+    version = first.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise StoreError(
+            f"{source} is a run file of version {version}; this servewatt reads up to version {FORMAT_VERSION}",
+            "upgrade it: pip install --upgrade servewatt",
+        )
+    header = load(Header, line)
+    check_record_version(header.record_version, str(source))
+    return header

@@ -1,0 +1,56 @@
+"""Bring a database to the newest schema, one numbered step after another.
+
+A new database gets the newest tables at once. An old one goes through the steps between its version and the newest,
+all in one transaction. docs/decisions/0001-store-migrations.md says why this is not Alembic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection, insert, inspect, select, update
+
+from servewatt.errors import StoreError
+from servewatt.store.tables import metadata, schema
+
+SCHEMA_VERSION = 1
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {}
+"""Version n -> the step from n - 1 to n, in plain DDL and SQL that later changes of `tables` do not touch."""
+
+
+def stored_version(connection: Connection, name: str) -> int | None:
+    """The schema version of the database called `name`; None if it is new.
+
+    Raises StoreError if it is newer than this program, or belongs to another one.
+    """
+    present = set(inspect(connection).get_table_names())
+    if schema.name not in present:
+        taken = sorted(present & set(metadata.tables))
+        if taken:
+            raise StoreError(
+                f"{name} has a table {taken[0]} that is not servewatt's", "give servewatt a database of its own"
+            )
+        return None
+    version = connection.execute(select(schema.c.version)).scalar()
+    if version is None:
+        raise StoreError(f"{name} does not tell its schema version", "restore it from a copy, or start a new store")
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{name} was written by a newer servewatt (schema {version}; this one knows {SCHEMA_VERSION})",
+            "upgrade it: pip install --upgrade servewatt",
+        )
+    return int(version)
+
+
+def upgrade(connection: Connection, name: str) -> None:
+    """Create the tables, or run the steps that the database lacks, inside the caller's transaction."""
+    version = stored_version(connection, name)
+    if version is None:
+        metadata.create_all(connection)
+        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+        return
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        STEPS[step](connection)
+    if version < SCHEMA_VERSION:
+        connection.execute(update(schema).values(version=SCHEMA_VERSION))

@@ -1,0 +1,163 @@
+"""The results store: runs and their results, appended as they come and read at any time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from servewatt.errors import InputError, StoreError, nearest
+from servewatt.records import Plan, Result, Run
+from servewatt.store.files import read_file, write_file
+
+if TYPE_CHECKING:
+    from servewatt.store.database import Database
+
+LATEST = "latest"
+
+
+def default_path() -> Path:
+    """`$XDG_DATA_HOME/servewatt/results.db`, or the same below `~/.local/share`."""
+    home = os.environ.get("XDG_DATA_HOME")
+    # The XDG specification has relative paths ignored.
+    data = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "share"
+    return data / "servewatt" / "results.db"
+
+
+class Store:
+    """Runs and results in a database. Use as a context manager, or call `close`.
+
+    SQLAlchemy is imported by `open`, not with this module: it takes 0.2 s.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._plans: dict[str, Plan] = {}
+
+    @classmethod
+    def open(
+        cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0, must_exist: bool = False
+    ) -> Store:
+        """Open a SQLite file or any database that SQLAlchemy can reach; by default `default_path()`.
+
+        A missing SQLite file is made, unless `must_exist`. Writers wait `busy_timeout_s` for each other; readers
+        wait for nobody. Raises StoreError if the database is newer than this program, locked, damaged, not a store,
+        or its driver is missing.
+        """
+        from servewatt.store.database import open_database
+
+        text = str(url_or_path if url_or_path is not None else default_path())
+        place = text if "://" in text else Path(text).expanduser().absolute()
+        return cls(open_database(place, busy_timeout_s=busy_timeout_s, must_exist=must_exist))
+
+    def create_run(self, run: Run) -> None:
+        """Keep a new run. Raises StoreError if its id is taken or the store cannot be written."""
+        from servewatt.store import rows
+
+        with self._database.writing() as connection:
+            rows.insert_run(connection, run)
+        self._plans[run.id] = run.plan
+
+    def append(self, result: Result) -> None:
+        """Keep a result; once this returns it outlasts a kill of the process and a loss of power.
+
+        Raises StoreError if it cannot be written or is there already; nothing that was stored before is lost.
+        """
+        from servewatt.store import rows
+
+        plan = self._plan(result.trial.run_id)
+        with self._database.writing() as connection:
+            rows.insert_result(connection, result, plan)
+
+    def find_run(self, plan_digest: str, fingerprint: str | None = None) -> Run | None:
+        """The newest run of a plan, on the machine with `fingerprint` if given."""
+        from servewatt.store import rows
+        from servewatt.store.tables import runs
+
+        condition = runs.c.plan_digest == plan_digest
+        if fingerprint is not None:
+            condition &= runs.c.machine == fingerprint
+        with self._database.reading() as connection:
+            found = rows.select_runs(connection, condition)
+        return found[0] if found else None
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first."""
+        from servewatt.store import rows
+
+        with self._database.reading() as connection:
+            return rows.select_runs(connection)
+
+    def run(self, name: str = LATEST) -> Run:
+        """A run by its id, the beginning of its id, or `latest`. Raises InputError if there is no such one."""
+        from servewatt.store import rows
+        from servewatt.store.tables import runs
+
+        with self._database.reading() as connection:
+            id_ = _match(name, rows.select_run_ids(connection), self._database.name)
+            return rows.select_runs(connection, runs.c.id == id_)[0]
+
+    def results(self, run_id: str, with_samples: bool = False) -> list[Result]:
+        """All results of a run so far, in the order stored; power and utilisation samples only if asked for."""
+        from servewatt.store import rows
+
+        run = self.run(run_id)
+        with self._database.reading() as connection:
+            return rows.select_results(connection, run, with_samples=with_samples)
+
+    def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a run with its results and samples to a file that `read_file` and `import_run` read."""
+        run = self.run(name)
+        write_file(path, run, self.results(run.id, with_samples=True))
+
+    def import_run(self, path: str | os.PathLike[str]) -> Run:
+        """Take a run from a file into the store, whole or not at all. Raises StoreError if it is there already."""
+        from servewatt.store import rows
+
+        run, results = read_file(path)
+        with self._database.writing() as connection:
+            rows.insert_run(connection, run)
+            for result in results:
+                rows.insert_result(connection, result, run.plan)
+        return run
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _plan(self, run_id: str) -> Plan:
+        from servewatt.store import rows
+
+        if run_id not in self._plans:
+            with self._database.reading() as connection:
+                plan = rows.select_plan(connection, run_id)
+            if plan is None:
+                raise StoreError(f"the store has no run {run_id} to add a result to", "create the run first")
+            self._plans[run_id] = plan
+        return self._plans[run_id]
+
+
+def _match(name: str, ids: Iterable[str], store: str) -> str:
+    """The id that `name` stands for; `ids` newest first."""
+    ids = list(ids)
+    if not ids:
+        raise InputError(f"{store} holds no run yet", "start with: servewatt run")
+    if name == LATEST:
+        return ids[0]
+    if name in ids:
+        return name
+    matches = [id_ for id_ in ids if name and id_.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise InputError(f"{len(matches)} runs begin with {name}", f"give more of one: {', '.join(matches[:5])}")
+    raise InputError(f"there is no run {name} in {store}", nearest(name, ids))
