@@ -57,10 +57,10 @@ def open_database(place: str | Path, *, busy_timeout_s: float, must_exist: bool)
     Raises StoreError with what is wrong and the next thing to do.
     """
     try:
-        parsed = make_url(url)
-    except ArgumentError as error:
+        parsed = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
+    except (ArgumentError, ValueError) as error:
         raise StoreError(
-            f"{url} is not a database URL", "give a path, or a URL such as sqlite:///results.db"
+            f"{place} is not a database URL", "give a path, or a URL such as sqlite:///results.db"
         ) from error
     name = parsed.render_as_string(hide_password=True)
     path = _sqlite_path(parsed)
