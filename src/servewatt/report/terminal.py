@@ -20,6 +20,7 @@ from servewatt.stats.records import Analysis
 _WIDE = 112
 """From this width configurations are ranked by their full keys and columns stand further apart."""
 
+_LEAST_NAME = 14
 _MOST_RANKED = 10
 
 _LEFT_BAR = box.Box("    \n▌   \n    \n▌   \n    \n    \n    \n    \n")
@@ -53,12 +54,15 @@ def energy_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
     """The ranking by energy per generated token."""
     table = _table(_title("Energy per generated token", shown, analysis), pad=2 if width >= _WIDE else 1)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("configuration")
+    table.add_column("configuration", min_width=_LEAST_NAME)
     table.add_column(f"{shown.units.energy.unit}/token", no_wrap=True)
     table.add_column("#1 saves %", no_wrap=True)
     table.add_column("joules are", no_wrap=True)
     energies = _with_intervals([r.energy for r in shown.rows])
     savings = _with_intervals([r.saving for r in shown.rows])
+    texts = zip(energies, savings, shown.rows, strict=True)
+    if max((e.cell_len + s.cell_len + len(r.grade) for e, s, r in texts), default=0) > width - _LEAST_NAME - 16:
+        savings = [Text(r.saving.estimate) for r in shown.rows]
     for row, energy, saving in zip(shown.rows, energies, savings, strict=True):
         undecided = row.verdict.startswith("undecided")
         table.add_row(
@@ -93,7 +97,7 @@ def resource_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
     ]
     table = _table(_title("Time and resources", shown, analysis), pad=2 if wide else 0)
     table.add_column("#", justify="right", no_wrap=True)
-    table.add_column("configuration", min_width=14)
+    table.add_column("configuration", min_width=_LEAST_NAME)
     for head, _ in columns:
         table.add_column(head, justify="right", no_wrap=True)
     for index, row in enumerate(shown.rows):

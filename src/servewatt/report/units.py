@@ -197,14 +197,18 @@ def duration(value: float | None) -> str:
 
 
 def align_points(texts: Sequence[str], digit: str = " ", point: str = " ") -> list[str]:
-    """The texts padded on the right so that, set flush right, their decimal points stand in one line."""
+    """The texts padded on the right so that, set flush right, their decimal points stand in one line.
+
+    Left alone where their digits after the point differ by more than three: the column would be mostly blank.
+    """
 
     def places(text: str) -> int:
         whole, dot, fraction = text.partition(".")
         return len(fraction) if dot and whole else -1
 
     most = max(map(places, texts), default=-1)
-    if most < 0:
+    least = min((max(places(t), 0) for t in texts if t != DASH), default=0)
+    if most < 0 or most - least > 3:
         return list(texts)
 
     def padding(text: str) -> str:
