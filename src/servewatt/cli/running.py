@@ -69,9 +69,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     now = datetime.now(UTC)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
     with Store.open(flags.store) as store:
-        known = None if flags.fresh else store.find_run(plan.digest)
-        if known is not None and known.environment.fingerprint != environment.fingerprint:
-            known = None
+        known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
         current = known or new
         done = store.results(current.id) if known is not None else []
         quantum_s = max((d.quantum_s for d in environment_domains if d.within is None), default=0.0)

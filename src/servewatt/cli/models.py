@@ -1,0 +1,76 @@
+"""`servewatt models`: what is known and at hand; `servewatt models prune` frees the cache."""
+
+from __future__ import annotations
+
+import click
+
+from servewatt.cli.options import json_option
+
+
+@click.group(
+    "models",
+    invoke_without_command=True,
+    epilog="\b\nExamples:\n  servewatt models\n  servewatt models prune --older-than 30",
+)
+@json_option
+@click.pass_context
+def command(context: click.Context, as_json: bool) -> None:
+    """List the models known by name, and which are on this machine; any hub id or folder works as well."""
+    if context.invoked_subcommand is None:
+        show_models(as_json=as_json)
+
+
+@command.command(epilog="Example: servewatt models prune --to 5GB")
+@click.option("--all", "everything", is_flag=True, help="Remove every export and random checkpoint not in use.")
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove those unused for so long.")
+@click.option("--to", "to_size", metavar="SIZE", help="Remove those unused for longest until so much remains.")
+@json_option
+def prune(everything: bool, older_than: float | None, to_size: str | None, as_json: bool) -> None:
+    """Free the cache of exported graphs and random checkpoints (default: down to its cap).
+
+    Downloaded models of the hub are not touched.
+    """
+    import json
+
+    from servewatt.models.cache import ArtefactCache, format_bytes, parse_bytes
+
+    older_than_s = older_than * 86400 if older_than is not None else None
+    to_bytes = parse_bytes(to_size) if to_size else None
+    pruned = ArtefactCache().prune(everything=everything, older_than_s=older_than_s, to_bytes=to_bytes)
+    if as_json:
+        click.echo(json.dumps({"removed": len(pruned.removed), "freed_bytes": pruned.freed_bytes}))
+        return
+    click.echo(f"removed {len(pruned.removed)} artefacts, {format_bytes(pruned.freed_bytes)} freed")
+    for entry in pruned.in_use:
+        click.echo(f"kept {entry.folder}: in use", err=True)
+
+
+def show_models(*, as_json: bool) -> None:
+    """The list, as a table or JSON."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from servewatt import wire
+    from servewatt.models.cache import ArtefactCache, format_bytes
+    from servewatt.models.listing import list_models
+
+    cache = ArtefactCache()
+    listed = list_models(cache)
+    if as_json:
+        click.echo(wire.dump(listed))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("model")
+    table.add_column("parameters", justify="right")
+    table.add_column("fp32", justify="right")
+    for name in ("licence", "here", "hub id"):
+        table.add_column(name)
+    for model in listed:
+        here = [word for word, place in (("trained", model.trained_at), ("random", model.random_at)) if place]
+        size = f"{model.parameters / 1e6:,.0f} M", format_bytes(model.fp32_bytes)
+        licence = model.licence + (" (gated)" if model.gated else "")
+        table.add_row(model.name, *size, licence, " ".join(here) or "-", model.hub_id)
+    console = Console()
+    console.print(table)
+    cached = sum(entry.size_bytes for entry in cache.entries())
+    console.print(f"\n{format_bytes(cached)} of exports and random checkpoints in {cache.folder}", highlight=False)

@@ -1,0 +1,111 @@
+"""Whatever is wrong with the input: one line and a hint, exit 2, and nothing has been measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from servewatt.cli.main import run
+from servewatt.store import Store
+
+FAKE = ["--engine", "fake"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["--engine", "torhc"], "unknown engine 'torhc'", "torch"),
+        ([*FAKE, "--precision", "fp31"], "unknown precision 'fp31'", "fp32"),
+        ([*FAKE, "--provider", "gpu"], "providers", ""),
+        ([*FAKE, "--model", "pythia410m"], "pythia410m", "pythia-410m"),
+        ([*FAKE, "--new-tokens", "0"], "0", ""),
+        ([*FAKE, "--new-tokens", "100000"], "100000", ""),
+        ([*FAKE, "--batch", "0"], "batches", ""),
+        ([*FAKE, "--prompts", "nowhere.txt"], "nowhere.txt", ""),
+        ([*FAKE, "--meter", "nvlm"], "unknown meter 'nvlm'", "nvml"),
+        ([*FAKE, "--cpu-watts", "65"], "--cpu-watts", "12,65"),
+        ([*FAKE, "--cpu-watts", "65,12"], "--cpu-watts", "12,65"),
+        ([*FAKE, "--option", "fast"], "--option", "="),
+        ([*FAKE, "--store", "postgres+nothing://x/y"], "postgres+nothing", ""),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_would_be_right(
+    arguments: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", *arguments]) == 2
+    captured = capsys.readouterr()
+    first = next(line for line in captured.err.splitlines() if line.startswith("error: "))
+    assert message in first
+    assert hint in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("model:\n  nmae: bundled\n", "unknown key 'model.nmae'", "name"),
+        ("modle:\n  name: bundled\n", "unknown key 'modle'", "model"),
+        ("procedure:\n  blocks: many\n", "procedure.blocks", "many"),
+        ("procedure:\n  blocks: 0\n", "procedure.blocks", "0"),
+        ("- just a list\n", "no mapping", "demo.yaml"),
+        ("model: [unclosed\n", "not YAML", "demo.yaml"),
+    ],
+)
+def test_a_study_file_with_a_fault_is_refused(
+    tmp_path: Path, text: str, message: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(text)
+    assert run(["run", str(path)]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert hint in shown
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "prompt"), (b"\xff\xfe\x00bad", "UTF-8"), (b"\n\n  \n", "prompt"), (b"word " * 3000, "context")],
+)
+def test_a_prompt_file_that_cannot_be_used_is_refused(
+    tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(content)
+    assert run(["run", *FAKE, "--prompts", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_missing_study_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "nowhere.yaml"]) == 2
+    assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_nothing_was_stored_by_any_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    run(["run", "--engine", "nothing"])
+    with Store.open() as store:
+        assert store.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "latest"], "error: "),
+        (["recommend", "nothing"], "error: "),
+        (["report", "missing/file.json.gz"], "there is no file"),
+        (["recommend", "--max-ttft", "soon"], "--max-ttft"),
+        (["recommend", "--max-memory", "2 boxes"], "--max-memory"),
+        (["models", "prune", "--to", "much"], "much"),
+    ],
+)
+def test_the_other_commands_say_what_is_wrong_too(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recomend"]) == 2
+    assert "recommend" in capsys.readouterr().err

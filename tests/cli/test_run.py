@@ -1,0 +1,156 @@
+"""`servewatt run` from end to end over the fake engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from servewatt.cli.main import run
+from servewatt.records import Status
+from servewatt.store import Store
+
+QUICK = ["--engine", "fake", "--provider", "cpu", "--prompts", "bundled:2", "--new-tokens", "4", "--meter", "fake"]
+SHORT = ["--window", "0.2", "--idle", "0.1"]
+
+
+def study_file(folder: Path, text: str) -> str:
+    path = folder / "study.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def quick_file(folder: Path, **configurations: object) -> str:
+    """Two configurations of the fake engine that differ in batch, measured as briefly as can be."""
+    content = {
+        "workload": {"prompts": "bundled:2", "new_tokens": 4},
+        "configurations": {"engines": ["fake"], "providers": ["cpu"], "batches": [1, 2], **configurations},
+        "procedure": {
+            "blocks": 3,
+            "settle_s": 0,
+            "idle_s": 0.1,
+            "window_s": 0.3,
+            "warmup_s": 0.05,
+            "foreign_limit": 1.0,
+            "meters": ["fake"],
+        },
+    }
+    return study_file(folder, json.dumps(content))  # JSON is YAML
+
+
+def test_a_run_ends_with_a_ranked_table_and_a_recommendation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Two prompts a batch take as many steps as one, so half the time and, at constant power, half the energy.
+    assert run(["run", quick_file(tmp_path), "--report", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "fake/cpu/fp32/b2" in shown
+    for name in ("report.html", "report.md", "report.json", "trials.csv", "configurations.csv"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert list((tmp_path / "out" / "figures").glob("*.svg"))
+    document = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert document["recommendation"]["choice"]["batch"] == 2
+    ratio = document["analysis"]["comparisons"][0]["ratio"]
+    assert ratio["estimate"] == pytest.approx(0.5, rel=0.05)
+    assert ratio["low"] <= ratio["estimate"] <= ratio["high"]
+
+
+def test_the_same_command_again_measures_nothing_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = quick_file(tmp_path)
+    run(["run", file])
+    with Store.open() as store:
+        (only,) = store.runs()
+        before = len(store.results(only.id))
+    assert run(["run", file]) == 0
+    assert "is complete" in capsys.readouterr().err
+    with Store.open() as store:
+        assert len(store.runs()) == 1
+        assert len(store.results(only.id)) == before == 6
+
+
+def test_fresh_starts_another_run(tmp_path: Path) -> None:
+    file = quick_file(tmp_path)
+    run(["run", file])
+    run(["run", file, "--fresh"])
+    with Store.open() as store:
+        assert len(store.runs()) == 2
+
+
+def test_a_crashing_configuration_is_reported_beside_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["run", quick_file(tmp_path, options={"fail": "segv"})]) == 1
+    assert "SIGSEGV" in capsys.readouterr().err
+    with Store.open() as store:
+        results = store.results(store.run("latest").id)
+    assert {r.status for r in results} == {Status.CRASHED}
+
+
+def test_json_is_the_only_thing_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["run", quick_file(tmp_path), "--json"])
+    assert set(json.loads(capsys.readouterr().out)) >= {"analysis", "recommendation"}
+
+
+def test_the_plan_is_shown_without_measuring(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", *QUICK, *SHORT, "--plan", "--blocks", "7"]) == 0
+    shown = capsys.readouterr().err
+    assert "fake/cpu/fp32/b1" in shown
+    assert "takes about" in shown
+    with Store.open() as store:
+        assert store.runs() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_goes_on_with_the_same_command(tmp_path: Path, number: signal.Signals) -> None:
+    file = quick_file(tmp_path)
+    child = _start(file)
+    _await_results(1)
+    child.send_signal(number)
+    _, errors = child.communicate(timeout=30)
+    assert child.returncode == 130
+    assert "goes on with run" in errors
+    _finish(file)
+
+
+def test_kill_9_loses_at_most_the_running_trial(tmp_path: Path) -> None:
+    file = quick_file(tmp_path)
+    child = _start(file)
+    _await_results(2)
+    child.kill()
+    child.communicate()
+    with Store.open() as store:
+        kept = {r.trial.id for r in store.results(store.run("latest").id)}
+    assert len(kept) >= 2
+    _finish(file)
+    with Store.open() as store:
+        assert kept <= {r.trial.id for r in store.results(store.run("latest").id)}
+
+
+def _start(file: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "servewatt.cli.main", "run", file]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+
+
+def _await_results(count: int) -> None:
+    deadline_s = time.monotonic() + 60
+    while time.monotonic() < deadline_s:
+        with Store.open() as store:
+            runs = store.runs()
+            if runs and len(store.results(runs[0].id)) >= count:
+                return
+        time.sleep(0.1)
+    raise AssertionError(f"no {count} results within a minute")
+
+
+def _finish(file: str) -> None:
+    assert run(["run", file]) == 0
+    with Store.open() as store:
+        (only,) = store.runs()
+        results = store.results(only.id)
+    assert len([r for r in results if r.status is Status.OK]) == 6
