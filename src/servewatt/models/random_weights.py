@@ -16,21 +16,21 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from servewatt.errors import InputError, UnavailableError
 from servewatt.models.architectures import ARCHITECTURES, Config, architecture_of
 from servewatt.models.checkpoint import DTYPE_BYTES, SINGLE_FILE
 from servewatt.records import Precision
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 SCHEME = "normal-0.02 sfc64 chunk-4194304 v1"
 """Names the way the numbers are drawn; any change of it is another revision."""
 
 _CHUNK = 1 << 22
-_DEVIATION = np.float32(0.02)
+_DEVIATION = 0.02
 _DTYPES = {Precision.FP32: "F32", Precision.BF16: "BF16", Precision.FP16: "F16"}
 _TORCH_NAMES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 _HEADER_ALIGNMENT = 8
@@ -134,6 +134,8 @@ def _chunks(shapes: list[Shape]) -> Iterator[tuple[Shape, int]]:
 
 
 def _draw(shape: Shape, first: int, seed: int, precision: Precision) -> npt.NDArray[Any]:
+    import numpy as np
+
     count = min(_CHUNK, shape.elements - first)
     if shape.name.endswith(".bias"):
         values = np.zeros(count, np.float32)
@@ -143,7 +145,7 @@ def _draw(shape: Shape, first: int, seed: int, precision: Precision) -> npt.NDAr
         text = f"{seed} {first // _CHUNK} {shape.name}"
         entropy = int.from_bytes(hashlib.sha256(text.encode()).digest(), "little")
         values = np.random.Generator(np.random.SFC64(entropy)).standard_normal(count, np.float32)
-        values *= _DEVIATION
+        values *= np.float32(_DEVIATION)
     if precision is Precision.FP32:
         return values
     if precision is Precision.FP16:
