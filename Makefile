@@ -44,9 +44,10 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format $(PACKAGES)
 	$(BIN)/ruff check --fix $(PACKAGES)
 
-# The exact versions of the environment at hand, for constraints.txt.
+# The versions of the environment at hand become the tested set.
 constraints: $(VENV)/.installed-dev
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' > constraints.txt
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > .constraints
+	mv .constraints constraints.txt
 
 clean:
 	rm -rf $(VENV) demo-output build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
