@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from servewatt.meters.nvml import NvmlMeter, other_gpu_processes, visible_boards
+from servewatt.records import Grade
+from tests.meters.builders import write_process
+from tests.meters.fake_nvml import FakeBoard, FakeNvml
+
+
+def test_boards_with_a_counter_are_read_in_joules() -> None:
+    nvml = FakeNvml(FakeBoard(energy_mj=123_456, power_mw=80_000, limit_mw=700_000), FakeBoard(energy_mj=2_000))
+    meter = NvmlMeter(nvml)
+    assert meter.unavailable() is None
+    assert [(d.name, d.grade, d.quantum_s, d.max_power_w, d.range_j) for d in meter.domains()] == [
+        ("gpu:0", Grade.COUNTER, 0.1, 700.0, None),
+        ("gpu:1", Grade.COUNTER, 0.1, None, None),
+    ]
+    assert [(r.domain, r.energy_j) for r in meter.read()] == [("gpu:0", 123.456), ("gpu:1", 2.0)]
+    assert [(s.domain, s.power_w) for s in meter.power()] == [("gpu:0", 80.0)]
+    meter.close()
+    assert nvml.open == 0
+
+
+def test_a_reading_is_dated_at_the_middle_of_its_slow_call() -> None:
+    ticks = itertools.count(10.0, 0.004)
+    meter = NvmlMeter(FakeNvml(FakeBoard(energy_mj=1)), clock=lambda: next(ticks))
+    assert meter.read()[0].time_s == pytest.approx(10.002)
+
+
+def test_a_board_without_counter_is_integrated_and_not_read() -> None:
+    meter = NvmlMeter(FakeNvml(FakeBoard(power_mw=35_500)))
+    assert [d.grade for d in meter.domains()] == [Grade.INTEGRATED]
+    assert meter.read() == ()
+    assert [s.power_w for s in meter.power()] == [35.5]
+
+
+def test_instant_power_is_preferred_to_the_average() -> None:
+    meter = NvmlMeter(FakeNvml(FakeBoard(power_mw=100_000, instant_mw=250_000)))
+    assert [s.power_w for s in meter.power()] == [250.0]
+
+
+def test_a_counter_that_fails_later_gives_no_reading_rather_than_zero() -> None:
+    board = FakeBoard(energy_mj=5)
+    meter = NvmlMeter(FakeNvml(board))
+    board.energy_mj = None
+    assert meter.read() == ()
+
+
+def test_why_it_is_unavailable() -> None:
+    no_driver = NvmlMeter(FakeNvml(starts=False)).unavailable()
+    assert no_driver is not None and "Driver Not Loaded" in no_driver[0] and "nvidia-smi" in no_driver[1]
+    no_board = NvmlMeter(FakeNvml()).unavailable()
+    assert no_board is not None and "no GPU" in no_board[0]
+    silent = NvmlMeter(FakeNvml(FakeBoard()))
+    assert silent.unavailable() is not None and silent.domains() == () and silent.read() == ()
+
+
+def test_a_partitioned_board_is_told() -> None:
+    assert [b.mig for b in NvmlMeter(FakeNvml(FakeBoard(energy_mj=1, mig=True))).boards] == [True]
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        (None, (0, 1, 2)),
+        ("", ()),
+        ("2,0", (2, 0)),
+        ("0,-1,1", (0,)),
+        ("7", ()),
+        ("GPU-bb", (1,)),
+        ("GPU-", ()),
+        ("GPU-c1,0", (2, 0)),
+    ],
+)
+def test_visible_boards_are_read_as_cuda_reads_them(setting: str | None, expected: tuple[int, ...]) -> None:
+    assert visible_boards(setting, ["GPU-aa01", "GPU-bb02", "GPU-c1c1"]) == expected
+
+
+def test_other_processes_on_a_gpu_are_named(tmp_path: Path) -> None:
+    write_process(tmp_path, 10, "ours")
+    write_process(tmp_path, 11, "game (fast)")
+    nvml = FakeNvml(FakeBoard(processes=[(10, 100), (11, 200)]))
+    found = other_gpu_processes({10}, nvml, proc=tmp_path)
+    assert found is not None
+    assert [(p.gpu, p.pid, p.name, p.memory_bytes) for p in found] == [(0, 11, "game (fast)", 200)]
+    assert other_gpu_processes({10, 11}, nvml, proc=tmp_path) == ()
+    assert nvml.open == 0
+
+
+def test_other_processes_are_unknown_where_they_cannot_be_told(tmp_path: Path) -> None:
+    assert other_gpu_processes((), FakeNvml(starts=False), proc=tmp_path) is None
+    assert other_gpu_processes((), FakeNvml(FakeBoard(processes=None)), proc=tmp_path) is None
+    # A process number that /proc does not know belongs to another namespace.
+    assert other_gpu_processes((), FakeNvml(FakeBoard(processes=[(99, 1)])), proc=tmp_path) is None

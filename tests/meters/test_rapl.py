@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from servewatt.meters.energy import domain_energies
+from servewatt.meters.rapl import RaplMeter
+from servewatt.records import Component, Grade
+
+RANGE_UJ = 262_143_328_850
+
+
+def zone(root: Path, folder: str, name: str, energy_uj: int, **files: int) -> None:
+    path = root / folder
+    path.mkdir(parents=True)
+    (path / "name").write_text(name + "\n")
+    (path / "energy_uj").write_text(f"{energy_uj}\n")
+    (path / "max_energy_range_uj").write_text(f"{RANGE_UJ}\n")
+    for file, value in files.items():
+        (path / file).write_text(f"{value}\n")
+
+
+def advance(root: Path, **by_uj: int) -> Callable[[float], None]:
+    """A pause during which the zones of these names advance."""
+
+    def pause(_seconds: float) -> None:
+        for path in root.glob("intel-rapl*:*"):
+            step = by_uj.get((path / "name").read_text().strip().replace("-", "_"), 0)
+            energy = path / "energy_uj"
+            energy.write_text(f"{int(energy.read_text()) + step}\n")
+
+    return pause
+
+
+@pytest.fixture
+def two_sockets(tmp_path: Path) -> Path:
+    root = tmp_path / "powercap"
+    limits = {"constraint_0_power_limit_uw": 250_000_000, "constraint_1_power_limit_uw": 300_000_000}
+    for socket in (0, 1):
+        zone(root, f"intel-rapl:{socket}", f"package-{socket}", 1_000_000 * (socket + 1), **limits)
+        zone(root, f"intel-rapl:{socket}:0", "dram", 500_000)
+        zone(root, f"intel-rapl:{socket}:1", "core", 300_000)
+    (root / "intel-rapl").mkdir()
+    (root / "dtpm").mkdir()
+    return root
+
+
+def test_sockets_and_their_dram_are_counted_and_cores_are_not(two_sockets: Path) -> None:
+    meter = RaplMeter(two_sockets)
+    assert meter.unavailable() is None
+    found = {d.name: d for d in meter.domains()}
+    assert set(found) == {"cpu:package-0", "cpu:package-1", "dram:0", "dram:1", "cpu:core-0", "cpu:core-1"}
+    assert {name for name, d in found.items() if d.within is None} == {
+        "cpu:package-0",
+        "cpu:package-1",
+        "dram:0",
+        "dram:1",
+    }
+    assert found["cpu:core-1"].within == "cpu:package-1"
+    assert found["dram:1"].component is Component.DRAM
+    assert found["cpu:package-0"].grade is Grade.COUNTER
+    assert found["cpu:package-0"].range_j == pytest.approx(262_143.32885)
+    assert found["cpu:package-0"].max_power_w == pytest.approx(300.0)
+    assert {r.domain: r.energy_j for r in meter.read()}["cpu:package-1"] == pytest.approx(2.0)
+    meter.close()
+
+
+def test_readings_follow_the_counter_through_a_wrap(two_sockets: Path) -> None:
+    energy = two_sockets / "intel-rapl:0" / "energy_uj"
+    energy.write_text(f"{RANGE_UJ - 3_000_000}\n")
+    now = [100.0]
+    meter = RaplMeter(two_sockets, clock=lambda: now[0])
+    first = meter.read()
+    energy.write_text("4000000\n")
+    now[0] = 101.0
+    found = {e.domain: e for e in domain_energies(meter.domains(), first, meter.read())}
+    assert found["cpu:package-0"].energy_j == pytest.approx(7.0)
+    # 7 J over 0.999 s, one millisecond of it.
+    assert found["cpu:package-0"].error_j == pytest.approx(7.0 / 999)
+    assert sum(e.energy_j for e in found.values() if e.counted) == pytest.approx(7.0)
+    meter.close()
+
+
+def test_the_platform_counter_contains_packages_and_dram(two_sockets: Path) -> None:
+    zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
+    meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000, psys=6_000))
+    assert [d.name for d in meter.domains() if d.within is None] == ["machine:psys"]
+    assert next(d for d in meter.domains() if d.name == "cpu:core-0").within == "cpu:package-0"
+    meter.close()
+
+
+@pytest.mark.parametrize("psys_uj", [0, 1_900])
+def test_a_platform_counter_below_its_packages_is_left_out(two_sockets: Path, psys_uj: int) -> None:
+    zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
+    meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000, psys=psys_uj))
+    assert "machine:psys" not in [d.name for d in meter.domains()]
+    assert len([d for d in meter.domains() if d.within is None]) == 4
+    meter.close()
+
+
+def test_of_a_platform_counter_a_socket_the_live_one_is_used(two_sockets: Path) -> None:
+    zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
+    zone(two_sockets, "intel-rapl:3", "psys-1", 0)
+    meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000, psys=6_000))
+    assert [d.name for d in meter.domains() if d.component is Component.MACHINE] == ["machine:psys"]
+    meter.close()
+
+
+def test_the_same_package_through_mmio_is_not_counted_twice(two_sockets: Path) -> None:
+    zone(two_sockets, "intel-rapl-mmio:0", "package-0", 77_000_000)
+    meter = RaplMeter(two_sockets)
+    assert [r.energy_j for r in meter.read() if r.domain == "cpu:package-0"] == [pytest.approx(1.0)]
+    meter.close()
+
+
+def test_dies_have_names_of_their_own(tmp_path: Path) -> None:
+    for die in (0, 1):
+        zone(tmp_path, f"intel-rapl:{die}", f"package-0-die-{die}", 1_000_000)
+        zone(tmp_path, f"intel-rapl:{die}:0", "dram", 1_000_000)
+    meter = RaplMeter(tmp_path)
+    assert [d.name for d in meter.domains()] == [
+        "cpu:package-0-die-0",
+        "dram:0-die-0",
+        "cpu:package-0-die-1",
+        "dram:0-die-1",
+    ]
+    meter.close()
+
+
+def test_firmware_that_states_no_limit_does_not_make_wraps_look_likely(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 0, constraint_0_power_limit_uw=4_095_000_000)
+    meter = RaplMeter(tmp_path)
+    assert meter.domains()[0].max_power_w == 1000.0
+    meter.close()
+
+
+def test_missing_permission_names_the_command_that_mends_it(two_sockets: Path) -> None:
+    def refuse(path: Path) -> int:
+        if "intel-rapl:0:0" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return os.open(path, os.O_RDONLY)
+
+    meter = RaplMeter(two_sockets, open_file=refuse)
+    problem = meter.unavailable()
+    assert problem is not None
+    assert "permission" in problem[0] and "intel-rapl:0:0/energy_uj" in problem[0]
+    assert "sudo chmod a+r /sys/class/powercap/*/energy_uj" in problem[1]
+    assert "udev" in problem[1]
+    assert meter.domains() == () and meter.read() == ()
+
+
+def test_in_a_virtual_machine_the_reason_is_the_hypervisor(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu sse2 hypervisor avx2\n")
+    problem = RaplMeter(tmp_path / "powercap", cpuinfo=cpuinfo).unavailable()
+    assert problem is not None and "virtual machine" in problem[0] and "--cpu-watts" in problem[1]
+    cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu sse2 avx2\n")
+    problem = RaplMeter(tmp_path / "powercap", cpuinfo=cpuinfo).unavailable()
+    assert problem is not None and "modprobe" in problem[1]
+
+
+def test_zones_that_give_no_number_make_it_unavailable(tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
+    problem = RaplMeter(tmp_path).unavailable()
+    assert problem is not None and "no reading" in problem[0]
