@@ -30,7 +30,7 @@ def energy_bars(analysis: Analysis) -> Figure | None:
     shown = [s for s in analysis.summaries if s.energy_j_per_token is not None]
     if not shown:
         return None
-    drawing, axes = canvas(_WIDTH, 1.35 + 0.36 * len(shown))
+    drawing, axes = canvas(_WIDTH, 1.55 + 0.36 * len(shown))
     totals = [s.energy_j_per_token for s in shown if s.energy_j_per_token is not None]
     scale = units.si([t.estimate for t in totals], "J")
     drawn: dict[tuple[Component | None, str], Any] = {}
@@ -159,7 +159,7 @@ def ratios(analysis: Analysis) -> Figure | None:
     if not compared:
         return None
     labels = short_labels([s.configuration for s in analysis.summaries])
-    drawing, axes = canvas(_WIDTH, 1.45 + 0.34 * len(compared))
+    drawing, axes = canvas(_WIDTH, 1.3 + 0.34 * len(compared))
     axes.axvline(1, color=QUIET, linewidth=0.8, zorder=0)
     words = []
     for row, comparison in enumerate(compared):
@@ -251,9 +251,9 @@ def heads(axes: Any, title: str, note: str, names: Sequence[str], handles: Seque
 def titled(figure: Any, title: str, note: str) -> None:
     """Title, and beneath it what must be said wherever these results are shown, flush left."""
     height = figure.get_size_inches()[1]
-    # The empty lines hold the layout's space for the note, which has a size and colour of its own.
-    figure.suptitle(f"{title}\n ", x=0.008, y=1 - 0.05 / height, ha="left", va="top", fontsize=12, fontweight="bold")
-    figure.text(0.008, 1 - 0.29 / height, note, ha="left", va="top", fontsize=9, color=QUIET, in_layout=False)
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.55 / height))
+    figure.text(0.008, 1 - 0.06 / height, title, va="top", fontsize=12, fontweight="bold", in_layout=False)
+    figure.text(0.008, 1 - 0.31 / height, note, va="top", fontsize=9, color=QUIET, in_layout=False)
 
 
 def wrapped(label: str, width: int = 28) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.records import Domain, Environment, Facts, Grade, Result, Status
-from servewatt.report import units
+from servewatt.recommend.records import Recommendation
+from servewatt.records import Result
+from servewatt.report import tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, Figure, figures
-from servewatt.report.units import DASH, Quantity
-from servewatt.report.view import Mark, Row, View, comparison_for, grade_is_estimated, short_labels, verdict_text, view
-from servewatt.stats.records import Analysis, Interval
+from servewatt.report.units import DASH
+from servewatt.report.view import Mark, view
+from servewatt.stats.records import Analysis
 
 if TYPE_CHECKING:
     from jinja2 import Environment as Templates
@@ -31,93 +30,11 @@ _THEME = {
 _EXPLANATIONS = {
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
     "adds to it. The whisker is the interval of the total.",
-    "latency": "Only configurations on the line are worth a choice: any other is beaten in both energy and latency.",
+    "latency": "Round: on the Pareto front. For each square one, some other configuration is better in both.",
     "ratios": "Paired by block, so that drift of the machine cancels. An interval across 1 leaves the order open.",
     "power": "The earliest valid trial of each configuration. Shaded: load, prefill and generate.",
-    "utilisation": "Of the same trials.",
+    "utilisation": "100 % is every CPU busy, or the whole GPU.",
 }
-
-
-@dataclass(frozen=True)
-class Micro:
-    """An interval drawn in a table cell, in hundredths of the cell's width."""
-
-    low: float
-    at: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Ranked:
-    """A row of the ranked table with its drawing."""
-
-    row: Row
-    micro: Micro | None
-
-
-@dataclass(frozen=True)
-class DetailRow:
-    """Further measures of one configuration, with their units."""
-
-    label: str
-    cells: tuple[Quantity, ...]
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A row of the comparisons table."""
-
-    label: str
-    key: str
-    saving: Quantity
-    ratio: Quantity
-    verdict: str
-    blocks: int
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """A row of the table of trials."""
-
-    block: int
-    order: int
-    attempt: int
-    label: str
-    status: str
-    ok: bool
-    reason: str
-    energy: str
-    duration: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A name and its value."""
-
-    name: str
-    value: str
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What really ran in one configuration."""
-
-    label: str
-    facts: tuple[str, ...]
-
-
-DETAIL_HEADS = (
-    "active J/token",
-    "energy/request",
-    "counter error",
-    "idle power",
-    "load energy",
-    "load time",
-    "TTFT p95",
-    "inter-token p99",
-    "request p50",
-)
-PROOF_HEADS = ("device", "weights", "computes in", "threads", "KV cache", "versions", "more")
 
 
 def render_html(
@@ -131,21 +48,21 @@ def render_html(
         run=analysis.run,
         plan=analysis.run.plan,
         recommendation=recommendation,
-        constraints=constraint_texts(recommendation.constraints),
+        constraints=tables.constraint_texts(recommendation.constraints),
         view=shown,
         random=shown.weights.startswith("weights: random"),
         confidence=units.percent(analysis.confidence),
         choice=next((r for r in shown.rows if r.mark is Mark.CHOICE), None),
-        ranked=_ranked(shown),
-        ranking_rows=_ranking_rows(shown),
+        ranked=tables.ranked(shown),
+        ranking_rows=tables.ranking_rows(shown),
         figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in figures(analysis, results)],
-        compared=_compared(analysis),
-        details=_details(analysis),
-        detail_heads=DETAIL_HEADS,
-        trials=_trials(analysis, results),
-        proofs=_proofs(analysis),
-        proof_heads=PROOF_HEADS,
-        environment=environment_pairs(analysis.run.environment),
+        compared=tables.compared(analysis),
+        details=tables.details(analysis),
+        detail_heads=tables.DETAIL_HEADS,
+        trials=tables.trials(analysis, results),
+        proofs=tables.proofs(analysis),
+        proof_heads=tables.PROOF_HEADS,
+        environment=tables.environment_pairs(analysis.run.environment),
         command=command,
         dash=DASH,
     )
@@ -161,53 +78,6 @@ def themed(figure: Figure) -> str:
     return svg
 
 
-def constraint_texts(constraints: Constraints) -> tuple[str, ...]:
-    """The user's limits in words; empty if there are none."""
-    limits = []
-    if constraints.max_latency_p95_s is not None:
-        limits.append(f"request p95 at most {units.duration(constraints.max_latency_p95_s)}")
-    if constraints.max_ttft_s is not None:
-        limits.append(f"TTFT p95 at most {units.duration(constraints.max_ttft_s)}")
-    if constraints.max_memory_bytes is not None:
-        limits.append(f"memory at most {units.memory(constraints.max_memory_bytes)}")
-    if constraints.provider is not None:
-        limits.append(f"provider {constraints.provider.value}")
-    return tuple(limits)
-
-
-def environment_pairs(environment: Environment) -> tuple[Pair, ...]:
-    """The machine and its software, as name and value."""
-    bandwidth = environment.memory_bandwidth_bytes_s
-    pairs = [
-        Pair("CPU", f"{environment.cpu}, {environment.cpu_count} CPUs usable"),
-        Pair("Instruction sets", " ".join(environment.cpu_features) or DASH),
-        Pair("Last-level cache", units.memory(environment.cache_bytes)),
-        Pair("Memory", units.memory(environment.memory_bytes)),
-        Pair("Memory reads", DASH if bandwidth is None else units.with_unit(bandwidth, units.si([bandwidth], "B/s"))),
-    ]
-    for gpu in environment.gpus:
-        limit = "" if gpu.power_limit_w is None else f", limit {units.number(gpu.power_limit_w)} W"
-        text = f"{gpu.name}, {units.memory(gpu.memory_bytes)}, driver {gpu.driver}{limit}"
-        pairs.append(Pair(f"GPU {gpu.index}", text))
-    pairs += [
-        Pair("Governor", environment.governor or "unknown"),
-        Pair("Virtual machine", environment.virtual_machine or "no, or unknown"),
-        Pair("Container", environment.container or "no, or unknown"),
-        Pair("System", f"{environment.system}, kernel {environment.kernel}"),
-        Pair("Python", environment.python),
-        Pair("Packages", ", ".join(f"{name} {version}" for name, version in environment.packages) or DASH),
-        Pair("Energy domains", ", ".join(map(_domain_text, environment.domains)) or "none: no meter was available"),
-        Pair("Fingerprint", environment.fingerprint),
-    ]
-    return tuple(pairs)
-
-
-def _domain_text(domain: Domain) -> str:
-    sign = "~" if domain.grade is Grade.ESTIMATED else ""
-    inside = f", within {domain.within}" if domain.within else ""
-    return f"{sign}{domain.name} ({domain.grade.value}, quantum {units.duration(domain.quantum_s)}{inside})"
-
-
 def _templates() -> Templates:
     from jinja2 import Environment as Templates
     from jinja2 import PackageLoader, StrictUndefined
@@ -219,142 +89,4 @@ def _templates() -> Templates:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-    )
-
-
-def _ranked(shown: View) -> tuple[Ranked, ...]:
-    intervals = [r.summary.energy_j_per_token for r in shown.rows]
-    most = max((max(i.estimate, i.high or 0.0) for i in intervals if i is not None), default=0.0)
-    return tuple(Ranked(row, _micro(i, most)) for row, i in zip(shown.rows, intervals, strict=True))
-
-
-def _micro(interval: Interval | None, most: float) -> Micro | None:
-    if interval is None or not 0 < most < float("inf"):
-        return None
-
-    low = interval.estimate if interval.low is None else interval.low
-    high = interval.estimate if interval.high is None else interval.high
-    places = [round(2 + 96 * min(max(v, 0.0), most) / most, 2) for v in (low, interval.estimate, high)]
-    return Micro(*places)
-
-
-def _ranking_rows(shown: View) -> tuple[tuple[str, ...], ...]:
-    labels = {r.key: r.label for r in shown.rows}
-    length = max((len(r.keys) for r in shown.rankings), default=0)
-    return tuple(
-        tuple(labels.get(r.keys[i], r.keys[i]) if i < len(r.keys) else "" for r in shown.rankings)
-        for i in range(length)
-    )
-
-
-def _compared(analysis: Analysis) -> tuple[Compared, ...]:
-    labels = short_labels([s.configuration for s in analysis.summaries])
-    return tuple(
-        Compared(
-            labels.get(c.second.key, c.second.key),
-            c.second.key,
-            units.saved(c.ratio),
-            units.quantity(c.ratio),
-            verdict_text(c),
-            c.ratio.n,
-        )
-        for summary in analysis.summaries
-        if (c := comparison_for(analysis, summary.configuration)) is not None
-    )
-
-
-def _details(analysis: Analysis) -> tuple[DetailRow, ...]:
-    """One row a configuration, in the order of DETAIL_HEADS; each value carries its unit."""
-    labels = short_labels([s.configuration for s in analysis.summaries])
-    rows = []
-    for s in analysis.summaries:
-        sign = "~" if grade_is_estimated(s.energy_grade) else ""
-        times = (s.load_s, s.ttft_p95_s, s.inter_token_p99_s, s.request_p50_s)
-        load, ttft, inter_token, request = (_timed(t) for t in times)
-        cells = (
-            _alone(s.active_j_per_token, "J", sign),
-            _alone(s.energy_j_per_request, "J", sign),
-            Quantity(DASH if s.energy_error_share is None else f"≤ {units.percent(s.energy_error_share)}"),
-            _alone(s.idle_power_w, "W", sign),
-            _alone(s.load_energy_j, "J", sign),
-            load,
-            ttft,
-            inter_token,
-            request,
-        )
-        rows.append(DetailRow(labels[s.configuration.key], cells))
-    return tuple(rows)
-
-
-def _alone(interval: Interval | None, unit: str, sign: str) -> Quantity:
-    if interval is None:
-        return units.MISSING
-    scale = units.si([interval.estimate], unit)
-    made = units.quantity(interval, scale, most=4)
-    return Quantity(f"{sign}{made.estimate} {scale.unit}", made.interval, made.value)
-
-
-def _timed(interval: Interval | None) -> Quantity:
-    if interval is None:
-        return units.MISSING
-    scale = units.seconds([interval.estimate])
-    made = units.quantity(interval, scale, most=4)
-    return Quantity(f"{made.estimate} {scale.unit}", made.interval, made.value)
-
-
-def _trials(analysis: Analysis, results: Iterable[Result]) -> tuple[TrialRow, ...]:
-    labels = short_labels([s.configuration for s in analysis.summaries])
-    ordered = sorted(results, key=lambda r: (r.trial.block, r.trial.position, r.trial.attempt))
-    rows = []
-    for result in ordered:
-        section = result.section("generate")
-        reason = result.reason + (f" ({result.hint})" if result.hint else "")
-        key = result.trial.configuration.key
-        rows.append(
-            TrialRow(
-                block=result.trial.block,
-                order=result.trial.position,
-                attempt=result.trial.attempt,
-                label=labels.get(key, key),
-                status=result.status.value.replace("_", " "),
-                ok=result.status is Status.OK,
-                reason=reason,
-                energy=_domains_text(result),
-                duration=DASH if section is None else units.duration(section.duration_s),
-            )
-        )
-    return tuple(rows)
-
-
-def _domains_text(result: Result) -> str:
-    """Joules of each domain over the generation; not added up, as that would be a new number."""
-    section = result.section("generate")
-    if section is None or not section.energy:
-        return DASH
-    return ", ".join(
-        f"~{e.domain} {units.energy(e.energy_j)} estimated"
-        if e.grade is Grade.ESTIMATED
-        else f"{e.domain} {units.energy(e.energy_j)}"
-        for e in section.energy
-    )
-
-
-def _proofs(analysis: Analysis) -> tuple[Proof, ...]:
-    labels = short_labels([s.configuration for s in analysis.summaries])
-    return tuple(Proof(labels[s.configuration.key], _proof(s.facts)) for s in analysis.summaries)
-
-
-def _proof(facts: Facts | None) -> tuple[str, ...]:
-    if facts is None:
-        return (DASH,) * len(PROOF_HEADS)
-    cache = f"yes, {facts.kv_cache_dtype}" if facts.kv_cache and facts.kv_cache_dtype else "yes"
-    versions = ", ".join(f"{name} {version}" for name, version in facts.libraries)
-    return (
-        ", ".join(f"{device} ({count})" for device, count in facts.devices) or DASH,
-        ", ".join(f"{kind} {units.memory(size)}" for kind, size in facts.weight_dtypes) or DASH,
-        facts.compute_dtype or DASH,
-        DASH if facts.threads is None else str(facts.threads),
-        cache if facts.kv_cache else "no",
-        versions or facts.engine_version or DASH,
-        ", ".join(f"{name}: {value}" for name, value in facts.detail) or DASH,
     )

@@ -63,7 +63,7 @@ def utilisation(analysis: Analysis, results: Sequence[Result]) -> Figure | None:
     def lines(result: Result) -> list[_Line]:
         cpu = [(u.time_s, u.system_cpu_percent) for u in result.utilisation]
         gpu = [(u.time_s, u.gpu_percent) for u in result.utilisation]
-        both = [_line("CPU (100: every CPU busy)", BLUE, "-", cpu), _line("GPU", ORANGE, "--", gpu)]
+        both = [_line("CPU, whole machine", BLUE, "-", cpu), _line("GPU", ORANGE, "--", gpu)]
         return [line for line in both if line.times]
 
     return _panels(

@@ -163,9 +163,11 @@ def comparison_for(analysis: Analysis, configuration: Configuration) -> Comparis
 
 
 def verdict_text(comparison: Comparison) -> str:
-    """`decided`, or how many more blocks would likely tell."""
-    if comparison.verdict is not Verdict.UNDECIDED:
-        return comparison.verdict.value
+    """What the comparison says of its first configuration, or how many more blocks would likely tell."""
+    if comparison.verdict is Verdict.LOWER:
+        return "needs less"
+    if comparison.verdict is Verdict.HIGHER:
+        return "needs more"
     return "undecided" + more_blocks_text(comparison.more_blocks)
 
 
@@ -307,5 +309,5 @@ def _runner_up(comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
     share = units.saved(comparison.ratio)
-    text = f"{comparison.first.key} saves {share.estimate} % {share.interval}".rstrip()
-    return f"{text} against {comparison.second.key}: {verdict_text(comparison)}"
+    text = f"{comparison.second.key}; {comparison.first.key} saves {share.estimate} % {share.interval}".rstrip()
+    return text + (f", {verdict_text(comparison)}" if comparison.verdict is Verdict.UNDECIDED else " against it")
