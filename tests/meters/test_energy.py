@@ -75,7 +75,7 @@ def test_quantum_error_is_the_largest_steady_power_over_one_quantum() -> None:
 
 def test_within_one_quantum_only_the_maximum_power_bounds_the_error() -> None:
     domain = cpu(quantum_s=0.1, max_power_w=700.0)
-    assert energy_between(domain, at(0.0, 5.0), at(0.05, 5.0)) == (0.0, pytest.approx(70.0))
+    assert energy_between(domain, at(0.0, 5.0), at(0.05, 5.0)) == pytest.approx((0.0, 70.0))
 
 
 def test_readings_in_between_allow_any_length() -> None:

@@ -53,7 +53,7 @@ def test_power_is_the_mean_since_the_previous_call(tmp_path: Path) -> None:
 def test_without_watts_the_default_grows_with_the_cpus_and_says_so(tmp_path: Path) -> None:
     write_stat(tmp_path, 0, cpus=10)
     estimate = meter(tmp_path, [0.0], None)
-    assert (estimate.idle_w, estimate.max_w) == (pytest.approx(7.4), pytest.approx(38.4))
+    assert [estimate.idle_w, estimate.max_w] == pytest.approx([7.4, 38.4])
     assert not estimate.calibrated and "uncalibrated" in estimate.description
     assert meter(tmp_path, [0.0]).calibrated
 
