@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from servewatt.errors import InputError
 from servewatt.recommend.records import Constraints, Exclusion, Recommendation
 from servewatt.recommend.sentence import (
     describe_limit,
@@ -13,7 +14,7 @@ from servewatt.recommend.sentence import (
     serve_with,
     undecided,
 )
-from servewatt.records import Configuration, Grade, Status
+from servewatt.records import Configuration, Grade, Provider, Status
 from servewatt.stats.compare import compare, comparison_alpha
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Verdict
 
@@ -41,7 +42,10 @@ def choose(analysis: Analysis, constraints: Constraints) -> Recommendation:
     corrected for their number (see `servewatt.stats.compare.comparison_alpha`; the feasible ones are taken as
     given). A configuration is chosen if it is shown to need less than every other; otherwise all that cannot be told
     from the leader are candidates.
+
+    Raises InputError if a limit is not a positive number.
     """
+    _check(constraints)
     feasible: list[ConfigurationSummary] = []
     exclusions: list[Exclusion] = []
     for summary in analysis.summaries:
@@ -60,6 +64,17 @@ def choose(analysis: Analysis, constraints: Constraints) -> Recommendation:
             constraints, alone.configuration, (alone.configuration,), None, tuple(exclusions), sentence, 0
         )
     return _decide(analysis, constraints, feasible, tuple(exclusions))
+
+
+def _check(constraints: Constraints) -> None:
+    values = {
+        "latency": constraints.max_latency_p95_s,
+        "time to first token": constraints.max_ttft_s,
+        "memory": constraints.max_memory_bytes,
+    }
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise InputError(f"a limit of {value:g} on {name} can never be met", "give a positive number, or no limit")
 
 
 def exclusion_reason(summary: ConfigurationSummary, constraints: Constraints) -> str | None:
@@ -91,7 +106,7 @@ def limits(summary: ConfigurationSummary, constraints: Constraints) -> tuple[Lim
         found.append(Limit("time to first token p95", value, constraints.max_ttft_s, "s"))
     if constraints.max_memory_bytes is not None:
         found.append(Limit("peak memory", summary.peak_rss_bytes, constraints.max_memory_bytes, "bytes"))
-        if summary.configuration.provider.value != "cpu":
+        if summary.configuration.provider is not Provider.CPU:
             found.append(Limit("peak GPU memory", summary.peak_gpu_bytes, constraints.max_memory_bytes, "bytes"))
     return tuple(found)
 

@@ -87,7 +87,7 @@ def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str
             if count.status is not Status.OK:
                 why = f" ({count.reason})" if count.reason else ""
                 yield f"{key}: {count.count} trial{'s' if count.count > 1 else ''} {_ended(count.status)}{why}"
-        if summary.blocks < planned:
+        if summary.blocks < planned and (summary.blocks or not summary.statuses):
             yield f"{key}: {summary.blocks} of {planned} blocks have a valid trial"
 
 

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from servewatt.errors import InputError
+from servewatt.recommend import choose
+from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.records import Boundary, Configuration, Grade, Provider, Result, Status
+from servewatt.stats import analyse
+from tests.stats.builders import ONNX, OPENVINO, TORCH, TORCH_CUDA, failed, result, run
+
+ANY = Constraints()
+
+
+def trials(configuration: Configuration, joules: float, scatter: float = 0.002, blocks: int = 5) -> list[Result]:
+    draw = random.Random(configuration.key)
+    return [result(configuration, b, joules * (1 + draw.gauss(0, scatter)), 0.0) for b in range(blocks)]
+
+
+def recommend(results: Sequence[Result], constraints: Constraints = ANY, **options: Boundary) -> Recommendation:
+    configurations = tuple(dict.fromkeys(r.trial.configuration for r in results))
+    return choose(analyse(run(configurations, blocks=5), results, **options), constraints)
+
+
+def test_a_clear_winner() -> None:
+    answer = recommend(trials(TORCH, 100.0) + trials(ONNX, 69.0) + trials(OPENVINO, 200.0))
+    assert answer.choice == ONNX
+    assert answer.candidates == (ONNX,)
+    assert answer.more_blocks == 0
+    assert answer.runner_up is not None
+    assert answer.runner_up.second == TORCH
+    found = re.fullmatch(
+        r"Serve with onnx/cpu/fp32/b1: it needs 3([\d.]+) % \[3([\d.]+), 3([\d.]+)\] less energy per token "
+        r"than torch/cpu/fp32/b1, the runner-up\.",
+        answer.sentence,
+    )
+    assert found is not None
+    estimate, low, high = (float(text) for text in found.groups())
+    assert low < estimate < high
+    assert low < 1 < high  # it is 31 %
+
+
+def test_undecided_names_the_candidates_and_what_would_tell() -> None:
+    answer = recommend(trials(TORCH, 100.0, 0.02) + trials(ONNX, 102.5, 0.02) + trials(OPENVINO, 300.0))
+    assert answer.choice is None
+    assert set(answer.candidates) == {TORCH, ONNX}
+    assert answer.runner_up is not None and answer.more_blocks is not None
+    assert answer.more_blocks > 0
+    assert answer.sentence.startswith("Undecided between torch/cpu/fp32/b1 and onnx/cpu/fp32/b1 (ratio 0.9")
+    assert f"about {answer.more_blocks} more block" in answer.sentence
+
+
+def test_the_projection_comes_true() -> None:
+    early = recommend(trials(TORCH, 100.0, 0.02) + trials(ONNX, 105.0, 0.02))
+    assert early.choice is None and early.more_blocks is not None
+    late = 5 + 2 * early.more_blocks
+    assert recommend(trials(TORCH, 100.0, 0.02, late) + trials(ONNX, 105.0, 0.02, late)).choice == TORCH
+
+
+def test_one_block_decides_nothing() -> None:
+    answer = recommend(trials(TORCH, 100.0, blocks=1) + trials(ONNX, 300.0, blocks=1))
+    assert answer.choice is None
+    assert answer.more_blocks is None
+    assert "no interval from 1 block" in answer.sentence
+
+
+def test_exact_ties_are_undecided_for_ever() -> None:
+    answer = recommend([result(c, b) for c in (TORCH, ONNX) for b in range(5)])
+    assert answer.choice is None
+    assert "more blocks would hardly tell" in answer.sentence
+
+
+def test_many_candidates_are_counted() -> None:
+    configurations = [Configuration("torch", batch=b) for b in range(1, 8)]
+    answer = recommend([result(c, b) for c in configurations for b in range(5)])
+    assert len(answer.candidates) == 7
+    assert "and 4 others" in answer.sentence
+
+
+def test_limits_exclude_with_their_reason_and_the_rest_is_compared_anew() -> None:
+    slow = [replace(r, generations=(replace(r.generations[0], ttft_s=2.0),)) for r in trials(ONNX, 50.0)]
+    results = slow + trials(TORCH, 100.0) + trials(OPENVINO, 200.0)
+    answer = recommend(results, Constraints(max_ttft_s=0.5))
+    assert answer.choice == TORCH
+    assert [e.configuration for e in answer.exclusions] == [ONNX]
+    assert answer.exclusions[0].reason == "time to first token p95 2 s is above the limit of 500 ms"
+    alone = recommend(results[5:])
+    assert answer.runner_up == alone.runner_up  # two are left, so one comparison: no correction for the excluded
+
+
+def test_memory_is_resident_memory_and_on_a_gpu_device_memory_too() -> None:
+    limit = Constraints(max_memory_bytes=2000)
+    on_gpu = [replace(r, peak_gpu_bytes=3000) for r in trials(TORCH_CUDA, 50.0)]
+    answer = recommend(on_gpu + trials(TORCH, 100.0), limit)
+    assert answer.choice == TORCH
+    assert answer.exclusions[0].reason == "peak GPU memory 2.93 KiB is above the limit of 1.953 KiB"
+    unknown = recommend(trials(TORCH_CUDA, 50.0) + trials(TORCH, 100.0), limit)
+    assert unknown.exclusions[0].reason == "peak GPU memory was not measured"
+
+
+def test_provider() -> None:
+    results = trials(TORCH_CUDA, 50.0) + trials(TORCH, 100.0, scatter=0.0)
+    answer = recommend(results, Constraints(provider=Provider.CPU))
+    assert answer.choice == TORCH
+    assert answer.exclusions[0].reason == "runs on cuda, not cpu"
+    assert answer.sentence == (
+        "Serve with torch/cpu/fp32/b1: it is the only configuration that meets the limits (2.5 J of energy per token), "
+        "so there is nothing to compare it with."
+    )
+
+
+def test_failures_are_excluded_with_their_most_frequent_end() -> None:
+    broken = [failed(ONNX, b, Status.CRASHED, "killed by SIGSEGV") for b in range(2)]
+    broken.append(failed(ONNX, 2, Status.TIMED_OUT, "too slow"))
+    answer = recommend(trials(TORCH, 100.0) + broken)
+    assert answer.choice == TORCH
+    assert answer.exclusions[0].reason == "crashed: killed by SIGSEGV"
+    assert "the only configuration with a valid measurement" in answer.sentence
+
+
+def test_nothing_feasible_names_what_comes_nearest() -> None:
+    results = trials(TORCH, 100.0) + trials(ONNX, 200.0)
+    near = [replace(r, generations=r.generations[:1]) for r in trials(OPENVINO, 300.0)]  # 0.16 s against 0.426 s
+    answer = recommend(results + near, Constraints(max_latency_p95_s=0.128))
+    assert answer.choice is None
+    assert answer.candidates == ()
+    assert answer.more_blocks is None
+    assert answer.sentence == (
+        "No configuration meets the limits; openvino/cpu/fp32/b1 comes nearest: "
+        "request latency p95 160 ms is above the limit of 128 ms (25% over)."
+    )
+
+
+def test_nothing_measured() -> None:
+    analysis = analyse(run((TORCH, ONNX)), [])
+    answer = choose(analysis, ANY)
+    assert answer.choice is None
+    assert [e.reason for e in answer.exclusions] == ["not measured yet", "not measured yet"]
+    assert answer.sentence == "No configuration has a valid trial yet."
+
+
+def test_energy_that_was_not_metered_or_reads_as_zero_is_out() -> None:
+    blind = [replace(r, sections=tuple(replace(s, energy=()) for s in r.sections)) for r in trials(ONNX, 1.0)]
+    zero = [result(OPENVINO, b, 0.0, 0.0) for b in range(5)]
+    answer = recommend(blind + zero + trials(TORCH, 100.0))
+    reasons = {e.configuration: e.reason for e in answer.exclusions}
+    assert answer.choice == TORCH
+    assert reasons[ONNX] == "its energy was not metered"
+    assert "reads as zero" in reasons[OPENVINO]
+
+
+def regraded(results: Sequence[Result], cpu: Grade) -> list[Result]:
+    def of(result: Result) -> Result:
+        sections = tuple(
+            replace(s, energy=tuple(replace(e, grade=cpu) if e.component == "cpu" else e for e in s.energy))
+            for s in result.sections
+        )
+        return replace(result, sections=sections)
+
+    return [of(r) for r in results]
+
+
+def test_the_sentence_says_when_energy_is_not_counted() -> None:
+    results = regraded(trials(TORCH, 100.0, scatter=0.0) + trials(ONNX, 200.0), Grade.ESTIMATED)
+    assert "less partly estimated energy per token" in recommend(results).sentence
+    assert "less estimated CPU energy per token" in recommend(results, boundary=Boundary.CPU).sentence
+    assert "(2.5 J of partly estimated energy per token)" in recommend(results[:5]).sentence
+
+
+def test_the_leader_is_not_one_that_pairing_shows_to_need_more() -> None:
+    # ONNX ran in the cheap blocks alone: its median is lower, yet in each block both have it needs more.
+    cheap, dear = [100.0, 100.5, 99.8, 100.1, 100.3], [200.0, 201.0, 199.0, 200.4, 200.2]
+    torch = [result(TORCH, b, j, 0.0) for b, j in enumerate(cheap + dear)]
+    onnx = [result(ONNX, b, j * 1.1, 0.0) for b, j in enumerate(cheap)]
+    answer = recommend(torch + onnx)
+    assert answer.choice == TORCH
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_limit_that_cannot_be_met_is_refused(limit: float) -> None:
+    with pytest.raises(InputError, match="can never be met"):
+        recommend(trials(TORCH, 100.0), Constraints(max_latency_p95_s=limit))
+
+
+def test_a_wrong_choice_is_rare_when_one_looks_after_every_block() -> None:
+    draw = random.Random(3)
+    wrong = 0
+    for _ in range(20):
+        blocks = [
+            [result(c, b, 100 * (1 + draw.gauss(0, 0.02)), 0.0) for c in (TORCH, ONNX, OPENVINO)] for b in range(12)
+        ]
+        looks = [[r for block in blocks[:n] for r in block] for n in range(3, 13)]
+        wrong += any(recommend(look).choice is not None for look in looks)
+    assert wrong <= 3  # at the bound of 5 %, 3 or fewer of 20 with probability 0.98
