@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch, takes_position_ids
-from servewatt.engines.torch_session import DecodeProof, TorchSession
+from servewatt.engines.torch_session import TorchSession
 from servewatt.records import Configuration, Facts, Model
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ class TorchEagerSession(TorchSession[EagerState]):
             inputs["position_ids"] = state.positions[:, before:after]
         if state.mask is not None:
             inputs["attention_mask"] = state.mask[:, :after]
-        out = self._module(
-            input_ids=ids, past_key_values=state.cache, use_cache=True, logits_to_keep=1, **inputs
-        )
+        out = self._module(input_ids=ids, past_key_values=state.cache, use_cache=True, logits_to_keep=1, **inputs)
         if self._proof is None and before:
             keys = state.cache.layers[0].keys
             self._proof = DecodeProof(ids.shape[1], before, state.cache.get_seq_length(), dtype_name(keys.dtype))
@@ -116,9 +115,7 @@ def _preallocated_layer_class() -> Any:
         def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
             super().lazy_initialization(key_states, value_states)
             self._key_buffer = key_states.new_empty((*key_states.shape[:-2], self._room, key_states.shape[-1]))
-            self._value_buffer = value_states.new_empty(
-                (*value_states.shape[:-2], self._room, value_states.shape[-1])
-            )
+            self._value_buffer = value_states.new_empty((*value_states.shape[:-2], self._room, value_states.shape[-1]))
 
         def update(
             self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.decode import GraphSession
+from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import (
     arithmetic_detail,
     dtype_name,
@@ -24,23 +24,6 @@ if TYPE_CHECKING:
     import torch
 
 State = TypeVar("State")
-
-
-@dataclass(frozen=True)
-class DecodeProof:
-    """What one decode step was seen to do."""
-
-    tokens_fed: int
-    """Tokens a row given to the graph."""
-    cache_before: int
-    """Tokens the cache held."""
-    cache_after: int
-    cache_dtype: str
-
-    @property
-    def reuses_cache(self) -> bool:
-        """One token in, and the cache grew by that one."""
-        return self.tokens_fed == 1 and self.cache_before > 0 and self.cache_after == self.cache_before + 1
 
 
 class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[State]):

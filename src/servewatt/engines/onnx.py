@@ -1,0 +1,174 @@
+"""ONNX Runtime: an exported graph whose weights are bound from the checkpoint's pages."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.causal_graph import empty_cache
+from servewatt.engines.decode import GraphSession
+from servewatt.engines.onnx_export import GraphDescription, export, export_key
+from servewatt.engines.proof import DecodeProof
+from servewatt.engines.torch_model import cpu_threads, library_versions
+from servewatt.errors import RefusedError, UnavailableError
+from servewatt.records import Configuration, Facts, Model, Precision, Provider
+
+_DTYPES = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
+
+
+class OnnxEngine:
+    """Exports a model once, then loads the graph over the checkpoint's weights."""
+
+    def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
+        if configuration.precision is not Precision.FP32:
+            raise RefusedError(f"{configuration.key}: engine onnx computes in fp32 only", "use precision fp32")
+        providers = _providers(configuration)
+        artefact = artefacts.get_or_build("onnx", export_key(model), lambda folder: export(model, folder))
+        return OnnxSession(_create(artefact, model, configuration, providers), configuration)
+
+
+def _providers(configuration: Configuration) -> list[tuple[str, dict[str, str]]]:
+    """ONNX Runtime's execution providers for the configuration; UnavailableError if this build lacks them."""
+    import onnxruntime
+
+    cpu: tuple[str, dict[str, str]] = ("CPUExecutionProvider", {})
+    if configuration.provider is Provider.CPU:
+        return [cpu]
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        raise UnavailableError(
+            f"{configuration.key}: this onnxruntime ({onnxruntime.__version__}) has no CUDAExecutionProvider",
+            "pip uninstall onnxruntime; pip install 'servewatt[onnx-gpu]'; or use provider cpu",
+        )
+    if hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()
+    # TF32 off: fp32 means fp32.
+    return [("CUDAExecutionProvider", {"device_id": "0", "use_tf32": "0"}), cpu]
+
+
+@dataclass(frozen=True)
+class LoadedGraph:
+    """A session of ONNX Runtime and what it stands on."""
+
+    session: Any
+    options: Any
+    description: GraphDescription
+    weights: dict[str, npt.NDArray[np.float32]]
+    integers: frozenset[str]
+    """Names of nodes that compute nothing but integers and truth values."""
+
+
+def _create(
+    artefact: Path, model: Model, configuration: Configuration, providers: list[tuple[str, dict[str, str]]]
+) -> LoadedGraph:
+    import onnxruntime
+
+    description = GraphDescription.read(artefact)
+    mapped, names = description.weights(artefact, model)
+    weights = {initialiser: mapped.array(name) for initialiser, name in names.items()}
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cpu_threads(configuration)
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
+    options.add_external_initializers(list(weights), values)
+    path = str(artefact / "graph.onnx")
+    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    got = session.get_providers()
+    if providers[0][0] not in got:
+        raise UnavailableError(
+            f"{configuration.key}: ONNX Runtime could not start {providers[0][0]}, it offers {', '.join(got)}",
+            "check that the CUDA and cuDNN libraries it was built for are installed",
+        )
+    # Weights have been packed or copied to the device; what is still needed comes back from the page cache.
+    mapped.drop_pages()
+    return LoadedGraph(session, options, description, weights, frozenset())
+
+
+@dataclass
+class BoundState:
+    """What one generation carries from step to step; all of it on the device."""
+
+    padding: Any
+    cache: list[Any]
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What the graph yields besides the cache."""
+
+    logits: Any
+    next_ids: Any
+
+
+class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
+    """A session of ONNX Runtime, run by I/O binding: ids and cache never leave the device between steps."""
+
+    def __init__(self, graph: LoadedGraph, configuration: Configuration) -> None:
+        self._graph = graph
+        self._session = graph.session
+        self._on_cuda = configuration.provider is Provider.CUDA
+        self._device = "cuda" if self._on_cuda else "cpu"
+        self._cache_names = graph.description.cache.input_names
+        self._output_names = ("logits", "next_ids", *graph.description.cache.output_names)
+        self._proof: DecodeProof | None = None
+
+    def _value(self, array: npt.NDArray[Any]) -> Any:
+        import onnxruntime
+
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+
+    def start(
+        self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
+    ) -> tuple[Any, BoundState]:
+        padding = ids.shape[1] - mask.sum(axis=1)
+        cache = empty_cache(
+            self._graph.description.cache, len(ids), lambda shape: self._value(np.empty(shape, np.float32))
+        )
+        return self._value(ids), BoundState(self._value(padding), list(cache))
+
+    def step(self, ids: Any, state: BoundState) -> tuple[StepOutput, BoundState]:
+        binding = self._session.io_binding()
+        binding.bind_ortvalue_input("ids", ids)
+        binding.bind_ortvalue_input("padding", state.padding)
+        for name, value in zip(self._cache_names, state.cache, strict=True):
+            binding.bind_ortvalue_input(name, value)
+        for name in self._output_names:
+            binding.bind_output(name, self._device)
+        self._session.run_with_iobinding(binding)
+        logits, next_ids, *cache = binding.get_outputs()
+        if self._proof is None and (before := state.cache[0].shape()[2]):
+            dtype = _DTYPES.get(cache[0].data_type(), cache[0].data_type())
+            self._proof = DecodeProof(ids.shape()[1], before, cache[0].shape()[2], dtype)
+        state.cache = cache
+        return StepOutput(logits, next_ids), state
+
+    def argmax(self, logits: StepOutput) -> Any:
+        return logits.next_ids
+
+    def to_host(self, ids: Any) -> list[int]:
+        tokens: list[int] = ids.numpy().ravel().tolist()
+        return tokens
+
+    def synchronize(self) -> None:
+        """Nothing to do: a run returns when its outputs are complete."""
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._session = None
+        del self._graph
+
+    def facts(self) -> Facts:
+        import onnxruntime
+
+        raise NotImplementedError(onnxruntime, Counter)
