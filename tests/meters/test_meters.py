@@ -87,6 +87,12 @@ def test_the_survey_tells_every_real_meter(bare: dict[str, Any]) -> None:
     assert not states["estimate"].reason and states["estimate"].domains
 
 
+def test_the_survey_places_the_estimate_within_a_counter(bare: dict[str, Any], tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    bare.update(root=tmp_path)
+    assert outermost(d for s in meters.survey() for d in s.domains) == {"cpu:package-0"}
+
+
 def test_importing_the_table_is_light() -> None:
     code = (
         "import sys, servewatt.meters; print([m for m in ('numpy', 'pynvml', 'psutil', 'torch') if m in sys.modules])"

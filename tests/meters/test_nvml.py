@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.meters.nvml import NvmlMeter, other_gpu_processes, visible_boards
+from servewatt.meters.nvml import NvmlMeter, first_visible_board, other_gpu_processes, visible_boards
 from servewatt.records import Grade
 from tests.meters.builders import write_process
 from tests.meters.fake_nvml import FakeBoard, FakeNvml
@@ -78,6 +78,17 @@ def test_a_partitioned_board_is_told() -> None:
 )
 def test_visible_boards_are_read_as_cuda_reads_them(setting: str | None, expected: tuple[int, ...]) -> None:
     assert visible_boards(setting, ["GPU-aa01", "GPU-bb02", "GPU-c1c1"]) == expected
+
+
+def test_the_board_of_cuda_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    nvml = FakeNvml(FakeBoard("GPU-aa"), FakeBoard("GPU-bb"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert first_visible_board(nvml) == 0
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-bb")
+    assert first_visible_board(nvml) == 1
+    assert first_visible_board(nvml, "") is None
+    assert first_visible_board(FakeNvml(starts=False)) is None
+    assert nvml.open == 0
 
 
 def test_other_processes_on_a_gpu_are_named(tmp_path: Path) -> None:

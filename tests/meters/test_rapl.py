@@ -84,6 +84,20 @@ def test_readings_follow_the_counter_through_a_wrap(two_sockets: Path) -> None:
     meter.close()
 
 
+def test_power_is_the_mean_since_the_previous_call(two_sockets: Path) -> None:
+    energy = two_sockets / "intel-rapl:0" / "energy_uj"
+    energy.write_text(f"{RANGE_UJ - 3_000_000}\n")
+    now = [100.0]
+    meter = RaplMeter(two_sockets, clock=lambda: now[0])
+    assert meter.power() == ()
+    energy.write_text("5000000\n")
+    now[0] = 100.2
+    found = {s.domain: s.power_w for s in meter.power()}
+    assert found["cpu:package-0"] == pytest.approx(40.0)
+    assert found["cpu:package-1"] == 0.0
+    meter.close()
+
+
 def test_the_platform_counter_contains_packages_and_dram(two_sockets: Path) -> None:
     zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
     meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000, psys=6_000))

@@ -202,7 +202,7 @@ def _assess_meters(environment: Environment) -> list[Finding]:
     covering = [d for d in environment.domains if d.component in (Component.CPU, Component.MACHINE)]
     where = " in a virtual machine" if environment.virtual_machine else ""
     if any(d.grade is Grade.COUNTER for d in covering):
-        names = ", ".join(d.name for d in covering)
+        names = ", ".join(d.name for d in covering if d.grade is Grade.COUNTER and d.within is None)
         findings.append(Finding(Severity.FINE, "CPU energy", f"counted ({names})"))
     elif covering:
         advice = "give the CPUs' real watts with --cpu-watts IDLE,MAX, or measure where RAPL can be read"

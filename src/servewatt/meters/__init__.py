@@ -126,10 +126,12 @@ def open_meters(names: Sequence[str], cpu_watts: tuple[float, float] | None = No
 def survey(cpu_watts: tuple[float, float] | None = None) -> tuple[MeterState, ...]:
     """Every real meter with what it reads on this machine, or why not and what would mend it."""
     states = []
+    covering: str | None = None
     for known in METERS.values():
         if not known.real:
             continue
-        meter = create(known.name, cpu_watts=cpu_watts)
+        meter = create(known.name, cpu_watts=cpu_watts, within=covering)
+        covering = covering or _cpu_domain((meter,))
         reason, hint = meter.unavailable() or ("", "")
         states.append(MeterState(known, meter.domains(), reason, hint))
         meter.close()

@@ -14,6 +14,7 @@ https://docs.nvidia.com/deploy/nvml-api/
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -200,6 +201,22 @@ def visible_boards(setting: str | None, uuids: Sequence[str]) -> tuple[int, ...]
             break
         found += matches
     return tuple(found)
+
+
+def first_visible_board(nvml: Any = None, setting: str | None = None) -> int | None:
+    """Index of the board that CUDA programs use by default; None without one.
+
+    `setting` stands in for the value of CUDA_VISIBLE_DEVICES.
+    """
+    try:
+        nvml = open_nvml(nvml)
+    except UnavailableError:
+        return None
+    handles = [ask(nvml, "nvmlDeviceGetHandleByIndex", i) for i in range(ask(nvml, "nvmlDeviceGetCount") or 0)]
+    uuids = [_decode(ask(nvml, "nvmlDeviceGetUUID", handle)) for handle in handles]
+    ask(nvml, "nvmlShutdown")
+    visible = visible_boards(os.environ.get("CUDA_VISIBLE_DEVICES") if setting is None else setting, uuids)
+    return visible[0] if visible else None
 
 
 def other_gpu_processes(

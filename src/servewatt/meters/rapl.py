@@ -63,6 +63,7 @@ class RaplMeter:
     ) -> None:
         self._clock = clock
         self._files: dict[str, int] = {}
+        self._last: dict[str, Reading] = {}
         self._domains: tuple[Domain, ...] = ()
         self._reason: tuple[str, str] | None = None
         zones = _find_zones(root)
@@ -111,7 +112,18 @@ class RaplMeter:
         return tuple(readings)
 
     def power(self) -> tuple[PowerSample, ...]:
-        return ()
+        """Mean power since the previous call; nothing at the first."""
+        ranges = {d.name: d.range_j or 0.0 for d in self._domains}
+        now = {r.domain: r for r in self.read()}
+        before, self._last = self._last, now
+        samples = []
+        for name, reading in now.items():
+            if name not in before or (passed_s := reading.time_s - before[name].time_s) <= 0:
+                continue
+            energy_j = reading.energy_j - before[name].energy_j
+            energy_j += ranges[name] if energy_j < 0 else 0.0
+            samples.append(PowerSample(name, reading.time_s, energy_j / passed_s))
+        return tuple(samples)
 
     def close(self) -> None:
         for descriptor in self._files.values():
