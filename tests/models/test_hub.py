@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,7 +138,7 @@ def test_a_refused_configuration_stops_before_the_weights(
     fake: FakeHub,
     cache: ArtefactCache,
     tmp_path: Path,
-    change: dict[str, object],
+    change: dict[str, Any],
     error: type[ServewattError],
     words: str,
 ) -> None:

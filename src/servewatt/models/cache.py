@@ -144,8 +144,10 @@ class ArtefactCache:
         """
         folder = self.path(kind, key)
         if folder in self._held:
-            _touch(folder)
-            return folder
+            if folder.is_dir():
+                _touch(folder)
+                return folder
+            os.close(self._held.pop(folder))  # someone removed it by hand
         with self._explained(kind):
             folder.parent.mkdir(parents=True, exist_ok=True)
             while True:

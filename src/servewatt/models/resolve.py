@@ -60,6 +60,8 @@ def _folder(name: str) -> Path | None:
     """The folder that `name` means, None if it is a name of the catalogue or the hub."""
     if name == BUNDLED or find(name) is not None:
         return None
+    if not name.strip():
+        raise InputError("the model has no name", nearest(name, known_names()))
     path = Path(name).expanduser()
     if path.is_dir():
         return path

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from servewatt.models import random_weights
+from servewatt.models.architectures import ARCHITECTURES
+from servewatt.models.catalogue import CATALOGUE, CatalogueEntry, find
+
+pytest.importorskip("transformers")
+
+# name, hub id, architecture, parameters, as the study publishes them
+STUDY = """
+codeparrot-small codeparrot/codeparrot-small GPT2LMHeadModel 110e6
+tiny-starcoder bigcode/tiny_starcoder_py GPTBigCodeForCausalLM 164e6
+pythia-410m EleutherAI/pythia-410m GPTNeoXForCausalLM 405e6
+bloomz-560m bigscience/bloomz-560m BloomForCausalLM 559e6
+starcoderbase-1b bigcode/starcoderbase-1b GPTBigCodeForCausalLM 1.14e9
+bloomz-1b1 bigscience/bloomz-1b1 BloomForCausalLM 1.07e9
+tinyllama TinyLlama/TinyLlama-1.1B-intermediate-step-1431k-3T LlamaForCausalLM 1.10e9
+pythia1-4b EleutherAI/pythia-1.4b GPTNeoXForCausalLM 1.41e9
+codegemma-2b google/codegemma-2b GemmaForCausalLM 2.51e9
+phi2 microsoft/phi-2 PhiForCausalLM 2.78e9
+stablecode-3b stabilityai/stablecode-instruct-alpha-3b GPTNeoXForCausalLM 3.31e9
+stablecode-3b-completion stabilityai/stablecode-completion-alpha-3b-4k GPTNeoXForCausalLM 3.31e9
+"""
+
+
+def test_the_catalogue_is_the_studys_table() -> None:
+    table = [line.split() for line in STUDY.strip().splitlines()]
+    ours = [[e.name, e.hub_id, e.architecture, e.published_parameters] for e in CATALOGUE.values()]
+    assert ours == [[*words, float(count)] for *words, count in table]
+    assert {e.name for e in CATALOGUE.values() if e.gated} == {"starcoderbase-1b", "codegemma-2b", "stablecode-3b"}
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda e: e.name)
+def test_each_configuration_builds_the_published_shape(entry: CatalogueEntry) -> None:
+    shapes = random_weights.parameter_shapes(entry.config)
+    count = sum(shape.elements for shape in shapes)
+    assert count == entry.parameters
+    # The study took two models' stored causal masks for parameters; the count is right with them and only then.
+    assert count + entry.causal_mask_elements == pytest.approx(entry.published_parameters, rel=0.01)
+    names = [shape.name for shape in shapes]
+    architecture = ARCHITECTURES[entry.architecture]
+    assert len(names) == len(set(names))
+    assert any(name.partition(".")[2] == architecture.embedding for name in names)
+    assert (architecture.head in names) is not architecture.tied
+
+
+def test_rotary_settings_reach_the_model() -> None:
+    from transformers import AutoConfig
+
+    share = {"pythia-410m": 0.25, "phi2": 0.4, "stablecode-3b": 0.25}
+    for name, expected in share.items():
+        config = dict(CATALOGUE[name].config)
+        built = AutoConfig.for_model(config.pop("model_type"), **config)
+        assert built.rope_parameters["partial_rotary_factor"] == expected
+
+
+def test_names_and_hub_ids_find_the_same_entry() -> None:
+    assert find("phi2") is find("microsoft/phi-2") is find("Microsoft/Phi-2") is CATALOGUE["phi2"]
+    assert find("phi-3") is None

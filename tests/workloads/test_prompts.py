@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from servewatt.errors import InputError
+from servewatt.workloads import prompts as module
+from servewatt.workloads.prompts import Problem, PromptSet, read
+
+
+def problem(number: int) -> dict[str, str]:
+    return {
+        "task_id": f"t/{number}",
+        "prompt": f"def f{number}(x):\n",
+        "entry_point": f"f{number}",
+        "canonical_solution": "    return x\n",
+        "test": "def check(candidate):\n    assert candidate(1) == 1\n",
+    }
+
+
+def jsonl(count: int) -> str:
+    return "".join(json.dumps(problem(number)) + "\n" for number in range(count))
+
+
+@pytest.fixture(autouse=True)
+def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "problems.jsonl"
+    file.write_text(jsonl(10))
+    monkeypatch.setattr(module, "BUNDLED_PROBLEMS", file)
+
+
+def test_bundled_problems() -> None:
+    whole, first = read("bundled"), read("bundled:3")
+    assert whole.name == "bundled"
+    assert len(whole.texts) == len(whole.problems) == 10
+    assert whole.problems[0] == Problem(**problem(0))
+    assert first == PromptSet("bundled:3", whole.texts[:3], whole.problems[:3])
+
+
+@pytest.mark.parametrize("source", ["bundled:0", "bundled:-1", "bundled:many", "bundled:", "bundled:11"])
+def test_a_wrong_number_of_bundled_problems(source: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read(source)
+    assert caught.value.hint
+
+
+def test_a_sample_is_seeded_and_ordered() -> None:
+    sample = read("bundled", sample=4, seed=1)
+    assert sample == read("bundled", sample=4, seed=1)
+    assert sample.texts != read("bundled", sample=4, seed=2).texts
+    assert [p.prompt for p in sample.problems] == list(sample.texts)
+    order = [read("bundled").texts.index(text) for text in sample.texts]
+    assert order == sorted(set(order))
+    assert sample.name == "bundled (sample of 4, seed 1)"
+    for count in (0, 11):
+        with pytest.raises(InputError, match=f"cannot draw {count} of 10"):
+            read("bundled", sample=count)
+
+
+def test_a_text_file_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(b"\xef\xbb\xbf    def f():\r\n\n   \nsecond\x0bline \xe2\x80\xa8 still\nlast")
+    assert read(str(file)) == PromptSet("prompts.txt", ("    def f():", "second\x0bline \u2028 still", "last"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n  \n"])
+@pytest.mark.parametrize("name", ["p.txt", "p.jsonl"])
+def test_an_empty_file(tmp_path: Path, content: bytes, name: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="has no prompts"):
+        read(str(tmp_path / name))
+
+
+def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
+    (tmp_path / "p.txt").write_bytes(b"one\ntwo\nstra\xdfe\n")
+    with pytest.raises(InputError, match="line 3 is not UTF-8") as caught:
+        read(str(tmp_path / "p.txt"))
+    assert "iconv" in caught.value.hint
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file"):
+        read(str(tmp_path / "absent.txt"))
+    with pytest.raises(InputError, match="is a folder"):
+        read(str(tmp_path))
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(jsonl(2).replace("\n", "\n\n"))
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(jsonl(2).encode()))
+    plain, packed = read(str(tmp_path / "p.jsonl")), read(str(tmp_path / "p.jsonl.gz"))
+    assert plain.texts == packed.texts == ("def f0(x):\n", "def f1(x):\n")
+    assert plain.problems == packed.problems
+    assert plain.name == "p.jsonl"
+
+
+def test_a_broken_archive(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(jsonl(2).encode())[:-9])
+    with pytest.raises(InputError, match="cannot read"):
+        read(str(tmp_path / "p.jsonl.gz"))
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("{", "line 3: not JSON"),
+        ("[1]", "line 3: not a JSON object"),
+        (json.dumps({**problem(5), "test": None}), "line 3: no text for test"),
+        (json.dumps({"prompt": "x"}), "line 3: no text for task_id"),
+        (json.dumps({**problem(5), "prompt": "  "}), "line 3: the prompt is empty"),
+        (json.dumps(problem(0)), "line 3: t/0 is there twice"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str, words: str) -> None:
+    (tmp_path / "p.jsonl").write_text(jsonl(2) + line + "\n")
+    with pytest.raises(InputError, match=words) as caught:
+        read(str(tmp_path / "p.jsonl"))
+    assert caught.value.hint
