@@ -22,9 +22,11 @@ def trials(configuration: Configuration, joules: float, scatter: float = 0.002, 
     return [result(configuration, b, joules * (1 + draw.gauss(0, scatter)), 0.0) for b in range(blocks)]
 
 
-def recommend(results: Sequence[Result], constraints: Constraints = ANY, **options: Boundary) -> Recommendation:
+def recommend(
+    results: Sequence[Result], constraints: Constraints = ANY, boundary: Boundary | None = None
+) -> Recommendation:
     configurations = tuple(dict.fromkeys(r.trial.configuration for r in results))
-    return choose(analyse(run(configurations, blocks=5), results, **options), constraints)
+    return choose(analyse(run(configurations, blocks=5), results, boundary=boundary), constraints)
 
 
 def test_a_clear_winner() -> None:
