@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from servewatt.models import random_weights
-from servewatt.models.architectures import ARCHITECTURES
+from servewatt.models.architectures import ARCHITECTURES, Architecture
 from servewatt.models.catalogue import CATALOGUE, CatalogueEntry, find
 
 pytest.importorskip("transformers")
@@ -44,6 +44,19 @@ def test_each_configuration_builds_the_published_shape(entry: CatalogueEntry) ->
     assert len(names) == len(set(names))
     assert any(name.partition(".")[2] == architecture.embedding for name in names)
     assert (architecture.head in names) is not architecture.tied
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES.values(), ids=lambda a: a.name)
+def test_the_table_of_architectures_agrees_with_transformers(architecture: Architecture) -> None:
+    layers = {"num_hidden_layers": 2, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+    config = {"architectures": [architecture.name], "model_type": architecture.model_type, **layers}
+    names = [shape.name for shape in random_weights.parameter_shapes(config)]
+    assert any(name.partition(".")[2] == architecture.embedding for name in names)
+    assert (architecture.head in names) is not architecture.tied
+    numbers = {
+        name.split(f".{architecture.layers}.")[1].split(".")[0] for name in names if ".0." in name or ".1." in name
+    }
+    assert numbers == {"0", "1"}
 
 
 def test_rotary_settings_reach_the_model() -> None:

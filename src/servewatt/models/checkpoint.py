@@ -38,7 +38,9 @@ DTYPE_BYTES = {
 _HEADER_LIMIT = 100_000_000
 _LENGTH_BYTES = 8
 _LFS_MARK = b"version https://git-lfs"
-_PICKLED_HINT = "convert it with safetensors and save_pretrained, or use a revision that has safetensors"
+_PICKLED_HINT = (
+    "convert it with save_pretrained, or give a --revision that has safetensors (on the hub often refs/pr/N)"
+)
 
 
 @dataclass(frozen=True)

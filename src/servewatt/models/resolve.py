@@ -38,7 +38,7 @@ def resolve(
     folder = _folder(name)
     if revision is not None and (folder is not None or name == BUNDLED):
         raise InputError(f"{name} has no revisions; --revision is for models of the hub", "leave out --revision")
-    if weights is Weights.RANDOM:
+    if weights == Weights.RANDOM:
         return _random(name, folder, revision, seed, cache, precision)
     digests = FileDigests(cache.root / "digests")
     if name == BUNDLED:
