@@ -41,6 +41,11 @@ def test_a_prompt_that_is_too_long() -> None:
     assert caught.value.message == "prompt 2 of set is 7 tokens long: with 4 new ones it exceeds the context of 10"
     assert "lower --new-tokens to 3" in caught.value.hint
     with pytest.raises(InputError) as caught:
+        work("abcdefg", "abcdefgh", "a")
+    assert caught.value.message.startswith("prompt 2 of set is 8 tokens long")
+    assert caught.value.message.endswith("(2 prompts do)")
+    assert "lower --new-tokens to 2" in caught.value.hint
+    with pytest.raises(InputError) as caught:
         work("abcdefghij", new_tokens=1)
     assert "shorten it to fewer than 10 tokens" in caught.value.hint
 

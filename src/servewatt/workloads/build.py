@@ -38,12 +38,13 @@ def build(
         raise InputError(f"{prompts.name} has no prompts", "put one prompt on each line")
     rows = tuple(tuple(encode(text)) for text in chosen)
     for number, row in enumerate(rows, 1):
-        _check(row, f"prompt {number} of {prompts.name}", new_tokens, context_length, vocabulary_size)
+        _check_ids(row, f"prompt {number} of {prompts.name}", vocabulary_size)
+    _check_lengths(rows, prompts.name, new_tokens, context_length)
     name = prompts.name if len(chosen) == len(prompts.texts) else f"{prompts.name} (first {len(chosen)})"
     return Workload(name=name, prompts=rows, new_tokens=new_tokens, stop=stop)
 
 
-def _check(row: tuple[int, ...], where: str, new_tokens: int, context_length: int, vocabulary_size: int) -> None:
+def _check_ids(row: tuple[int, ...], where: str, vocabulary_size: int) -> None:
     if not row:
         raise InputError(f"{where} has no tokens", "remove it")
     strange = next((i for i in row if not 0 <= i < vocabulary_size), None)
@@ -52,10 +53,20 @@ def _check(row: tuple[int, ...], where: str, new_tokens: int, context_length: in
             f"{where} has token id {strange}, outside the model's vocabulary of {vocabulary_size}",
             "tokenizer and model do not belong together",
         )
-    if len(row) + new_tokens > context_length:
-        room = context_length - len(row)
-        hint = f"lower --new-tokens to {room}" if room > 0 else f"shorten it to fewer than {context_length} tokens"
-        raise InputError(
-            f"{where} is {len(row)} tokens long: with {new_tokens} new ones it exceeds the context of {context_length}",
-            f"{hint}, or leave it out",
-        )
+
+
+def _check_lengths(rows: tuple[tuple[int, ...], ...], name: str, new_tokens: int, context_length: int) -> None:
+    long = [number for number, row in enumerate(rows, 1) if len(row) + new_tokens > context_length]
+    if not long:
+        return
+    longest = max(long, key=lambda number: len(rows[number - 1]))
+    length = len(rows[longest - 1])
+    room = context_length - length
+    others = f" ({len(long)} prompts do)" if len(long) > 1 else ""
+    raise InputError(
+        f"prompt {longest} of {name} is {length} tokens long: with {new_tokens} new ones it exceeds the context of "
+        f"{context_length}{others}",
+        f"lower --new-tokens to {room}, or leave it out"
+        if room > 0
+        else f"shorten it to fewer than {context_length} tokens, or leave it out",
+    )
