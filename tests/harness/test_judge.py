@@ -7,7 +7,6 @@ from pathlib import Path
 from servewatt.harness.judge import judge
 from servewatt.harness.schedule import Progress
 from servewatt.records import Configuration, Generation, Result, Section, Status
-
 from tests.harness.builders import ENVIRONMENT, QUICK, run
 
 # A Llama of 2 layers, hidden 1024, vocabulary 8192: about 8192*1024 + 2*(4*1024^2 + 3*1024*4096) weights = 42 M.
@@ -50,6 +49,12 @@ def test_decoding_faster_than_memory_is_a_fault_and_not_a_record(tmp_path: Path)
     beyond = judge(result_with(tmp_path, 0.003), machine)
     assert beyond.status is Status.INVALID
     assert "GB/s" in beyond.reason
+
+
+def test_bandwidth_is_measured_again_before_a_result_is_called_impossible(tmp_path: Path) -> None:
+    machine = replace(ENVIRONMENT, memory_bandwidth_bytes_s=20e9)
+    assert judge(result_with(tmp_path, 0.003), machine, lambda: 70e9).status is Status.OK
+    assert judge(result_with(tmp_path, 0.003), machine, lambda: 30e9).status is Status.INVALID
 
 
 def test_weights_that_fit_the_cache_have_no_memory_limit(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from servewatt.harness.runner import prepare, run_trials
 from servewatt.records import Result, Status
-
 from tests.harness.builders import QUICK, fake, run
 
 

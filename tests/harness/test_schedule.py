@@ -7,7 +7,6 @@ import pytest
 
 from servewatt.harness.schedule import Estimate, Progress, block_order, section_lengths
 from servewatt.records import Configuration, Procedure, Result, Run, Status
-
 from tests.harness.builders import QUICK, fake, run
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servewatt.engines.limits import least_bytes_per_step
@@ -16,17 +17,35 @@ LIMIT_TOLERANCE = 1.15
 """The bandwidth measurement itself may be low by so much."""
 
 
-def judge(result: Result, environment: Environment) -> Result:
-    """The result, marked invalid with the reason if it was measured but cannot count."""
+@dataclass(frozen=True)
+class Fault:
+    """Why a result cannot count, and what to do."""
+
+    reason: str
+    hint: str
+    beyond_limit: bool = False
+    """Whether it is faster than the hardware can be."""
+
+
+def judge(result: Result, environment: Environment, measure_bandwidth: Callable[[], float] | None = None) -> Result:
+    """The result, marked invalid with the reason if it was measured but cannot count.
+
+    `measure_bandwidth` (bytes/s) is asked again before a result is called impossible: where others share the
+    memory, bandwidth changes from minute to minute.
+    """
     if result.status is not Status.OK:
         return result
-    reason = _foreign_load(result, environment) or _beyond_the_limit(result, environment)
-    if not reason:
+    fault = _foreign_load(result, environment) or _beyond_the_limit(result, environment)
+    if fault is not None and fault.beyond_limit and measure_bandwidth is not None:
+        known = environment.memory_bandwidth_bytes_s or 0.0
+        machine = replace(environment, memory_bandwidth_bytes_s=max(known, measure_bandwidth()))
+        fault = _beyond_the_limit(result, machine)
+    if fault is None:
         return result
-    return replace(result, status=Status.INVALID, reason=reason[0], hint=reason[1])
+    return replace(result, status=Status.INVALID, reason=fault.reason, hint=fault.hint)
 
 
-def _foreign_load(result: Result, environment: Environment) -> tuple[str, str] | None:
+def _foreign_load(result: Result, environment: Environment) -> Fault | None:
     section = result.section("generate")
     if section is None or section.foreign_cpu_s is None:
         return None
@@ -34,13 +53,13 @@ def _foreign_load(result: Result, environment: Environment) -> tuple[str, str] |
     limit = result.trial.procedure.foreign_limit
     if share <= limit:
         return None
-    return (
+    return Fault(
         f"other processes used {share:.1%} of the machine's CPU during the window (limit {limit:.0%})",
         "stop what else runs here (servewatt doctor names it)",
     )
 
 
-def _beyond_the_limit(result: Result, environment: Environment) -> tuple[str, str] | None:
+def _beyond_the_limit(result: Result, environment: Environment) -> Fault | None:
     """A decode step faster than memory can deliver the bytes it must read."""
     trial = result.trial
     bandwidth, cache = environment.memory_bandwidth_bytes_s, environment.cache_bytes
@@ -57,8 +76,9 @@ def _beyond_the_limit(result: Result, environment: Environment) -> tuple[str, st
     rate = needed / statistics.median(steps_s)
     if rate <= LIMIT_TOLERANCE * bandwidth:
         return None
-    return (
+    return Fault(
         f"decoding at {rate / 1e9:.1f} GB/s of weights where memory delivers {bandwidth / 1e9:.1f} GB/s:"
         " something is not computed, or bandwidth was measured under load",
         "measure again on a quiet machine; if it stays, please report it",
+        beyond_limit=True,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from servewatt import wire
 from servewatt.errors import InputError
+from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.process import Ended, run_module
 from servewatt.harness.schedule import Progress, preparation
@@ -42,14 +43,14 @@ def run_trials(run: Run, done: Sequence[Result], *, before: Notify | None = None
             for trial in missing:
                 if before is not None:
                     before(trial)
-                result = judge(_run_worker(trial, "trial"), run.environment)
+                result = measure(trial, run.environment)
                 progress.results.append(result)
                 yield result
 
 
 def measure(trial: Trial, environment: Environment) -> Result:
     """One trial in a process of its own, judged."""
-    return judge(_run_worker(trial, "trial"), environment)
+    return judge(_run_worker(trial, "trial"), environment, memory_bandwidth_bytes_s)
 
 
 def _run_worker(trial: Trial, mode: str) -> Result:

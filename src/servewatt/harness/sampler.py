@@ -72,10 +72,11 @@ class Sampler:
 def sample_until_closed(order: SamplerOrder) -> Samples:
     """Sample at the order's interval until standard input is closed."""
     from servewatt.meters import open_meters
+    from servewatt.meters.nvml import first_visible_board
     from servewatt.meters.utilisation import UtilisationSampler
 
     meters = open_meters(order.meters, order.cpu_watts)
-    utilisation = UtilisationSampler(order.pid)
+    utilisation = UtilisationSampler(order.pid, gpu=first_visible_board())
     power_seen: list[PowerSample] = []
     use_seen: list[UtilisationSample] = []
     gc.disable()
@@ -93,6 +94,8 @@ def sample_until_closed(order: SamplerOrder) -> Samples:
             break
     for meter in meters:
         power_seen.extend(meter.power())
+        meter.close()
+    utilisation.close()
     return Samples(tuple(power_seen), tuple(use_seen), time.process_time() - start_cpu_s, time.monotonic() - start_s)
 
 

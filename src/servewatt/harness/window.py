@@ -59,9 +59,7 @@ def to_section(
         name=stretch.name,
         start_s=first.time_s,
         duration_s=duration_s,
-        energy=domain_energies(
-            domains, first.readings, last.readings, power, start_s=first.time_s, end_s=last.time_s
-        ),
+        energy=domain_energies(domains, first.readings, last.readings, power, start_s=first.time_s, end_s=last.time_s),
         own_cpu_s=own_cpu_s,
         foreign_cpu_s=max(0.0, busy_s - own_cpu_s - sampler_cpu_share * duration_s),
         stolen_cpu_s=last.system.stolen_s - first.system.stolen_s,
