@@ -102,7 +102,10 @@ def test_a_trial_is_stored_once(filled: Store) -> None:
 
 
 def test_a_result_of_no_run_is_refused(store: Store) -> None:
-    with pytest.raises(StoreError, match="no run run-1"):
+    with pytest.raises(InputError, match="no run yet"):
+        store.append(RESULTS[0])
+    store.create_run(run(id_="run-12"))
+    with pytest.raises(InputError, match="not the whole id"):
         store.append(RESULTS[0])
 
 

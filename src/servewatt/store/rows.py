@@ -127,33 +127,27 @@ def _insert_sections(connection: sa.Connection, result: Result, number: int) -> 
         connection.execute(tables.energies.insert(), energies)
 
 
-def select_results(connection: sa.Connection, run: Run, *, with_samples: bool) -> list[Result]:
-    """All results of a run in the order in which they were stored."""
+def select_results(connection: sa.Connection, run_id: str, plan: Plan, *, with_samples: bool) -> list[Result]:
+    """All results of the run of `plan` in the order in which they were stored."""
     query = (
         sa.select(tables.trials.c.number, tables.trials.c.result)
-        .where(tables.trials.c.run_id == run.id)
+        .where(tables.trials.c.run_id == run_id)
         .order_by(tables.trials.c.number)
     )
-    found = {row.number: fill(_unpack(Result, row.result, run.id), run.plan) for row in connection.execute(query)}
+    found = {row.number: fill(_unpack(Result, row.result, run_id), plan) for row in connection.execute(query)}
     if with_samples:
-        _add_samples(connection, run, found)
+        _add_samples(connection, run_id, found)
     return list(found.values())
 
 
-def select_plan(connection: sa.Connection, run_id: str) -> Plan | None:
-    """The plan of a run; None if the run is not there."""
-    text = connection.execute(sa.select(tables.runs.c.plan).where(tables.runs.c.id == run_id)).scalar()
-    return load(Plan, text) if text is not None else None
-
-
-def _add_samples(connection: sa.Connection, run: Run, found: dict[int, Result]) -> None:
+def _add_samples(connection: sa.Connection, run_id: str, found: dict[int, Result]) -> None:
     query = (
         sa.select(tables.samples.c.trial, tables.samples.c.content)
         .join(tables.trials, tables.trials.c.number == tables.samples.c.trial)
-        .where(tables.trials.c.run_id == run.id)
+        .where(tables.trials.c.run_id == run_id)
     )
     for row in connection.execute(query):
-        samples = _unpack(Samples, row.content, run.id)
+        samples = _unpack(Samples, row.content, run_id)
         found[row.trial] = replace(found[row.trial], power=samples.power, utilisation=samples.utilisation)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from servewatt.errors import InputError, StoreError, nearest
+from servewatt.errors import InputError, nearest
 from servewatt.records import Plan, Result, Run
 from servewatt.store.files import read_file, write_file
 
@@ -64,6 +64,7 @@ class Store:
         """Keep a result; once this returns it outlasts a kill of the process and a loss of power.
 
         Raises StoreError if it cannot be written or is there already; nothing that was stored before is lost.
+        Raises InputError if its run was not created.
         """
         from servewatt.store import rows
 
@@ -97,15 +98,20 @@ class Store:
 
         with self._database.reading() as connection:
             id_ = _match(name, rows.select_run_ids(connection), self._database.name)
-            return rows.select_runs(connection, runs.c.id == id_)[0]
+            run = rows.select_runs(connection, runs.c.id == id_)[0]
+        self._plans[run.id] = run.plan
+        return run
 
     def results(self, run_id: str, with_samples: bool = False) -> list[Result]:
-        """All results of a run so far, in the order stored; power and utilisation samples only if asked for."""
+        """All results of the run with this id so far, in the order stored; samples only if asked for.
+
+        `with_samples` adds the power and utilisation samples. Raises InputError if there is no such run.
+        """
         from servewatt.store import rows
 
-        run = self.run(run_id)
+        plan = self._plan(run_id)
         with self._database.reading() as connection:
-            return rows.select_results(connection, run, with_samples=with_samples)
+            return rows.select_results(connection, run_id, plan, with_samples=with_samples)
 
     def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
         """Write a run with its results and samples to a file that `read_file` and `import_run` read."""
@@ -135,14 +141,9 @@ class Store:
         self.close()
 
     def _plan(self, run_id: str) -> Plan:
-        from servewatt.store import rows
-
-        if run_id not in self._plans:
-            with self._database.reading() as connection:
-                plan = rows.select_plan(connection, run_id)
-            if plan is None:
-                raise StoreError(f"the store has no run {run_id} to add a result to", "create the run first")
-            self._plans[run_id] = plan
+        """The plan of the run with exactly this id."""
+        if run_id not in self._plans and self.run(run_id).id != run_id:
+            raise InputError(f"{run_id} is not the whole id of a run", "look the run up first")
         return self._plans[run_id]
 
 

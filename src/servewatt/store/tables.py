@@ -6,7 +6,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    Float,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -72,11 +72,11 @@ sections = Table(
     metadata,
     Column("trial", Integer, ForeignKey("trials.number"), primary_key=True, autoincrement=False),
     Column("name", String(20), primary_key=True),
-    Column("duration_s", Float, nullable=False),
+    Column("duration_s", Double, nullable=False),
     Column("passes", Integer, nullable=False),
     Column("tokens_in", Integer, nullable=False),
     Column("tokens_out", Integer, nullable=False),
-    Column("own_cpu_s", Float, nullable=False),
+    Column("own_cpu_s", Double, nullable=False),
 )
 
 energies = Table(
@@ -87,8 +87,8 @@ energies = Table(
     Column("section", String(20), nullable=False),
     Column("domain", String(100), nullable=False),
     Column("component", String(20), nullable=False),
-    Column("energy_j", Float, nullable=False),
-    Column("error_j", Float, nullable=False),
+    Column("energy_j", Double, nullable=False),
+    Column("error_j", Double, nullable=False),
     Column("grade", String(20), nullable=False),
     Column("counted", Boolean, nullable=False),
     Index("ix_energies_trial", "trial"),
