@@ -86,7 +86,7 @@ class Source:
 
     @property
     def kind(self) -> Kind:
-        """Tests are files below a folder named test, tests or idle_test, and doctest-like `*_test.py` files."""
+        """Tests are the files below a folder named test, tests or idle_test."""
         folders = self.path.split("/")[:-1]
         return Kind.TESTS if {"test", "tests", "idle_test"} & set(folders) else Kind.LIBRARY
 
@@ -198,9 +198,7 @@ def load(folder: Path) -> Corpus:
         Share(Part(row["part"]), Kind(row["kind"]), row["files"], row["size_bytes"], row["tokens"])
         for row in facts["shares"]
     )
-    streams = {
-        (share.part, share.kind): np.load(_stream_file(folder, share.part, share.kind)) for share in shares
-    }
+    streams = {(share.part, share.kind): np.load(_stream_file(folder, share.part, share.kind)) for share in shares}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     return Corpus(tokenizer, shares, streams, facts["digest"])
 
