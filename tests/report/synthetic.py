@@ -134,6 +134,7 @@ def summary(case: tuple[Configuration, float, float, float, float], **changes: o
         gpu_percent=38.0 if cuda else 0.0,
         output_agreement=1.0 if configuration.precision is Precision.FP32 else 0.871,
         facts=facts(configuration),
+        block_energy_j_per_token=tuple((b, joules * (1 + 0.01 * (b - 2))) for b in range(5)),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from servewatt.records import Component, Weights
 from servewatt.report import units
-from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, Figure, finished
+from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, finished
 from servewatt.report.view import grade_is_estimated, short_labels
 from servewatt.stats.records import Analysis, ConfigurationSummary, Interval, Verdict
 
@@ -22,6 +22,8 @@ COMPONENT_COLOURS = {
 _PHASES = (("idle", 0.35, ""), ("prefill", 1.0, "////"), ("decode", 1.0, ""))
 """Name, opacity and hatch."""
 _WIDTH = 7.0
+_LINE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
+_MARKERS = "osD^vPX"
 _MOST_LABELS = 14
 
 
@@ -129,9 +131,9 @@ def energy_latency(analysis: Analysis) -> Figure | None:
     ):
         if min(values) > 0 and max(values) / min(values) > 8:
             set_scale("log")
+    axes.margins(0.14)
     plain_ticks(axes.xaxis)
     plain_ticks(axes.yaxis)
-    axes.margins(0.14)
     axes.set_xlabel(f"request latency, 95th percentile ({time.unit})")
     axes.set_ylabel(f"{joule.unit} per generated token")
     shown = [s for s, _, _ in points]
@@ -201,6 +203,36 @@ def ratios(analysis: Analysis) -> Figure | None:
         f"{'; '.join(words)}.",
         drawing,
     )
+
+
+def blocks(analysis: Analysis) -> Figure | None:
+    """Energy per token in each block: what the comparisons pair, and how the machine drifted."""
+    shown = [s for s in analysis.summaries if s.energy_j_per_token is not None and s.block_energy_j_per_token]
+    if len({block for s in shown for block, _ in s.block_energy_j_per_token}) < 2:
+        return None
+    values = [v for s in shown for _, v in s.block_energy_j_per_token if v > 0]
+    scale = units.si(values, "J")
+    drawing, axes = canvas(_WIDTH, 3.9)
+    ends = []
+    for index, summary in enumerate(shown):
+        points = sorted(summary.block_energy_j_per_token)
+        joules = [v / scale.divisor for _, v in points]
+        colour, marker = _LINE_COLOURS[index % len(_LINE_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        axes.plot([b for b, _ in points], joules, color=colour, marker=marker, markersize=5, linewidth=1.2)
+        ends.append((points[-1][0], joules[-1], labelled(summary, analysis)))
+    if values and max(values) / min(values) > 8:
+        axes.set_yscale("log")
+    plain_ticks(axes.yaxis)
+    axes.set_xticks(sorted({b for s in shown for b, _ in s.block_energy_j_per_token}))
+    axes.margins(x=0.06, y=0.1)
+    axes.set_xlabel("block")
+    axes.set_ylabel(f"{scale.unit} per generated token")
+    heads(axes, "Energy per token, block by block", caption(analysis, shown), [], [])
+    if len(ends) <= _MOST_LABELS:
+        place_ends(drawing, axes, ends)
+    names = ", ".join(name for _, _, name in ends)
+    alt = f"Line chart of energy per token over the blocks of the run, one line a configuration: {names}."
+    return finished("blocks", "Energy per token, block by block", alt, drawing)
 
 
 def blank(width: float, height: float) -> Any:
@@ -284,13 +316,34 @@ def error_bar(axes: Any, x: float, y: float, interval: Interval, divisor: float,
 
 
 def plain_ticks(axis: Any) -> None:
-    """Tick labels as ordinary numbers, also on a log axis, where 1, 2 and 5 are named."""
+    """Tick labels as ordinary numbers, also on a log axis, where 1, 2 and 5 are named as long as there is room."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if axis.get_scale() == "log":
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        low, high = sorted(axis.get_view_interval())
+        axis.set_major_locator(LogLocator(subs=(1.0,) if high > 200 * low > 0 else (1.0, 2.0, 5.0)))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+
+
+def place_ends(drawing: Any, axes: Any, ends: Sequence[tuple[float, float, str]]) -> None:
+    """Name each line at its right end, pushed apart where they would touch."""
+    drawing.draw_without_rendering()
+    # One line of 9 point text, in pixels.
+    gap = 12.5 * drawing.dpi / 72
+    spots = sorted((axes.transData.transform((x, y))[1], x, y, text) for x, y, text in ends)
+    last = -math.inf
+    for pixel, _, y, text in spots:
+        last = max(pixel, last + gap)
+        axes.annotate(
+            wrapped(text, 60),
+            (1.0, y),
+            xycoords=axes.get_yaxis_transform(),
+            xytext=(4, (last - pixel) * 72 / drawing.dpi),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+        )
 
 
 def place_labels(
@@ -314,7 +367,7 @@ def place_labels(
             box = label.get_window_extent(renderer)
             cost = 4.0 * sum(box.overlaps(other) for other in taken)
             cost += sum(box.x0 - 4 < px < box.x1 + 4 and box.y0 - 4 < py < box.y1 + 4 for px, py in spots)
-            cost += 2.0 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
+            cost += 9.0 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
             if best is None or cost < best[0]:
                 if best is not None:
                     best[1].remove()

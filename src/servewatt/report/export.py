@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from servewatt.recommend.records import Recommendation
-from servewatt.records import Configuration, Facts, Result, Weights
+from servewatt.records import Configuration, Facts, Model, Result, Status, Weights
 from servewatt.report.tables import environment_pairs
 from servewatt.report.units import DASH, Quantity
 from servewatt.report.view import Row, comparison_for, view
@@ -38,18 +38,33 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*_[]#"} | {"<": "&lt;", ">":
 
 
 @dataclass(frozen=True)
+class TrialOutcome:
+    """How one trial ended; the whole result is in the store, and in `servewatt report --export`."""
+
+    id: str
+    block: int
+    position: int
+    attempt: int
+    configuration: str
+    status: Status
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
 class Document:
     """What the JSON export holds; the run is `analysis.run`."""
 
     analysis: Analysis
     recommendation: Recommendation
+    trials: tuple[TrialOutcome, ...]
 
 
-def to_json(analysis: Analysis, recommendation: Recommendation) -> str:
-    """One JSON document: the analysis, with the run inside, and the recommendation."""
+def to_json(analysis: Analysis, recommendation: Recommendation, results: Sequence[Result] = ()) -> str:
+    """One JSON document: the analysis with the run inside, the recommendation, and how every trial ended."""
     from servewatt import wire
 
-    return wire.dump(Document(analysis, recommendation)) + "\n"
+    return wire.dump(Document(analysis, recommendation, tuple(map(_outcome, results))))
 
 
 def configurations_csv(analysis: Analysis) -> str:
@@ -65,7 +80,11 @@ def configurations_csv(analysis: Analysis) -> str:
     for summary in analysis.summaries:
         measured = summary.energy_j_per_token is not None
         rank += measured
-        row: list[object] = [*_run(analysis), analysis.boundary.value, rank if measured else None]
+        row: list[object] = [
+            *_run(analysis.run.id, analysis.run.plan.model),
+            analysis.boundary.value,
+            rank if measured else None,
+        ]
         row += [*_configuration(summary.configuration), summary.blocks, sum(c.count for c in summary.statuses)]
         row += [summary.energy_grade]
         for name in INTERVALS:
@@ -79,7 +98,7 @@ def configurations_csv(analysis: Analysis) -> str:
     return _csv(heads, rows)
 
 
-def trials_csv(analysis: Analysis, results: Sequence[Result]) -> str:
+def trials_csv(results: Sequence[Result]) -> str:
     """One row a trial, whatever its status; each domain's joules in a column `SECTION_energy_j:DOMAIN`."""
     domains = sorted({e.domain for r in results for s in r.sections for e in s.energy})
     heads = ["run", "model", "weights", "block", "position", "attempt", *_CONFIGURATION, "status", "reason", "hint"]
@@ -89,7 +108,7 @@ def trials_csv(analysis: Analysis, results: Sequence[Result]) -> str:
         heads += [f"{section}_energy_j:{domain}" for domain in domains]
     heads += [f"grade:{domain}" for domain in domains]
     heads += ["peak_rss_bytes", "peak_gpu_bytes", "output_digest", "engine_version"]
-    return _csv(heads, (_trial(analysis, r, domains) for r in results))
+    return _csv(heads, (_trial(r, domains) for r in results))
 
 
 def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
@@ -133,6 +152,20 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _outcome(result: Result) -> TrialOutcome:
+    trial = result.trial
+    return TrialOutcome(
+        trial.id,
+        trial.block,
+        trial.position,
+        trial.attempt,
+        trial.configuration.key,
+        result.status,
+        result.reason,
+        result.hint,
+    )
+
+
 def _markdown_cells(row: Row) -> list[str]:
     name = f"{_text(row.key)} ({row.mark.value})" if row.mark.value else _text(row.key)
     tokens = (
@@ -170,9 +203,8 @@ def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def _run(analysis: Analysis) -> list[object]:
-    model = analysis.run.plan.model
-    return [analysis.run.id, model.name, model.weights.value]
+def _run(run_id: str, model: Model) -> list[object]:
+    return [run_id, model.name, model.weights.value]
 
 
 def _configuration(configuration: Configuration) -> list[object]:
@@ -192,9 +224,9 @@ def _bounds(interval: Interval | None) -> list[object]:
     return [None, None, None] if interval is None else [interval.estimate, interval.low, interval.high]
 
 
-def _trial(analysis: Analysis, result: Result, domains: Sequence[str]) -> list[object]:
+def _trial(result: Result, domains: Sequence[str]) -> list[object]:
     trial, work = result.trial, result.section("generate")
-    row: list[object] = [*_run(analysis), trial.block, trial.position, trial.attempt]
+    row: list[object] = [*_run(trial.run_id, trial.model), trial.block, trial.position, trial.attempt]
     row += [*_configuration(trial.configuration), result.status.value, result.reason, result.hint, result.started_at]
     if work is None:
         row += [None] * 6

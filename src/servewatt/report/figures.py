@@ -80,6 +80,7 @@ def figures(analysis: Analysis, results: Sequence[Result] = ()) -> tuple[Figure,
         drawn.append(comparison_figures.energy_bars(analysis))
         drawn.append(comparison_figures.energy_latency(analysis))
         drawn.append(comparison_figures.ratios(analysis))
+        drawn.append(comparison_figures.blocks(analysis))
         drawn.append(time_figures.power(analysis, results))
         drawn.append(time_figures.utilisation(analysis, results))
     return tuple(f for f in drawn if f is not None)

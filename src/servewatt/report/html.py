@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
 from servewatt.report import tables, units
-from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, QUIET, RULE, SKY, Figure, figures
+from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
 from servewatt.stats.records import Analysis
@@ -25,6 +25,7 @@ _THEME = {
     SKY: "var(--sky)",
     ORANGE: "var(--orange)",
     GREEN: "var(--green)",
+    PURPLE: "var(--purple)",
     "#ffffff": "var(--paper)",
 }
 _EXPLANATIONS = {
@@ -32,6 +33,7 @@ _EXPLANATIONS = {
     "adds to it. The whisker is the interval of the total.",
     "latency": "Round: on the Pareto front. For each square one, some other configuration is better in both.",
     "ratios": "Paired by block, so that drift of the machine cancels. An interval across 1 leaves the order open.",
+    "blocks": "Lines that move together show drift of the machine, which comparing within blocks removes.",
     "power": "The earliest valid trial of each configuration. Shaded: load, prefill and generate.",
     "utilisation": "100 % is every CPU busy, or the whole GPU.",
 }

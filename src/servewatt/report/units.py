@@ -126,9 +126,9 @@ def quantity(interval: Interval | None, scale: Scale = PLAIN, most: int = 5) -> 
 
 
 def saved(ratio: Interval) -> Quantity:
-    """What `saving` tells, in percent: whole from 10 to 99, one decimal outside."""
+    """What `saving` tells, in percent: whole between 10 and 99, finer outside."""
     share = saving(ratio)
-    most = 3 if abs(share.estimate) >= 0.99 else 2
+    most = 4 if abs(share.estimate) >= 0.99 else 2
     return quantity(share, PERCENT, most)
 
 

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from dataclasses import fields, replace
+
+from servewatt import wire
+from servewatt.report.export import INTERVALS, Document, configurations_csv, to_json, to_markdown, trials_csv
+from servewatt.stats.records import ConfigurationSummary
+from tests.report import synthetic
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_one_row_a_configuration_with_the_numbers_given() -> None:
+    found = rows(configurations_csv(synthetic.analysis()))
+    assert [r["rank"] for r in found] == ["1", "2", "3", "4", "5", ""]
+    first, second, failed = found[0], found[1], found[-1]
+    assert float(first["energy_j_per_token"]) == 0.412
+    assert float(second["energy_j_per_token_low"]) == 0.527 * 0.97
+    assert float(second["best_over_this"]) == 0.412 / 0.527
+    assert (first["weights"], first["boundary"], first["energy_grade"]) == ("trained", "machine", "counter + estimated")
+    assert found[2]["options"] == "io_binding=true"
+    assert failed["energy_j_per_token"] == "" and failed["blocks"] == "0" and failed["trials"] == "5"
+
+
+def test_every_interval_of_a_summary_is_exported() -> None:
+    measures = {f.name for f in fields(ConfigurationSummary) if f.type == "Interval | None"}
+    assert measures == set(INTERVALS)
+
+
+def test_one_row_a_trial_whatever_its_status() -> None:
+    results = synthetic.results()
+    found = rows(trials_csv(results))
+    assert len(found) == len(results) == 30
+    refused = next(r for r in found if r["status"] == "refused")
+    assert refused["reason"] == "the graph computes in fp32, not bf16"
+    assert refused["generate_energy_j:gpu:0"] == "" and refused["generate_s"] == ""
+    fine = next(r for r in found if r["configuration"] == "torch/cuda/bf16/b1")
+    # 520 tokens/s over 10 s at 0.412 J, three quarters of it on the GPU.
+    assert float(fine["generate_energy_j:gpu:0"]) == 0.412 * 0.75 * 5200
+    assert (fine["grade:cpu:estimate"], fine["grade:gpu:0"]) == ("estimated", "counter")
+    assert float(fine["idle_s"]) == 2.0
+
+
+def test_csv_survives_commas_quotes_and_newlines() -> None:
+    result = replace(synthetic.results()[0], reason='a, "b"\nc')
+    assert rows(trials_csv([result]))[0]["reason"] == 'a, "b"\nc'
+    assert rows(trials_csv([])) == []
+
+
+def test_json_reads_back_as_the_same_records() -> None:
+    analysis, recommendation = synthetic.analysis(), synthetic.recommendation()
+    text = to_json(analysis, recommendation, synthetic.results())
+    document = json.loads(text)
+    assert document["analysis"]["run"]["id"] == "20260503-1412-k7"
+    assert document["recommendation"]["choice"]["engine"] == "torch"
+    assert [t["status"] for t in document["trials"]].count("refused") == 5
+    back = wire.load(Document, text)
+    assert back.analysis == analysis
+    assert back.recommendation == recommendation
+
+
+def test_markdown_holds_the_answer_the_table_and_the_warnings() -> None:
+    text = to_markdown(synthetic.random_weights(synthetic.analysis()), synthetic.recommendation())
+    lines = text.splitlines()
+    assert "Serve torch/cuda/bf16/b1: 0.41 J a token" in text
+    assert "weights: random (seed 7)" in text
+    table = [line for line in lines if line.startswith("|")]
+    assert len(table) == 2 + 6
+    assert len({line.count("|") for line in table}) == 1
+    assert "~527 [511, 543]" in table[3] and "counter + estimated" in table[3] and "22 [16, 27]" in table[3]
+    assert "## Warnings" in lines and "## Environment" in lines
+    assert "NVIDIA H200" in text
+
+
+def test_markdown_escapes_what_would_break_the_table() -> None:
+    case = synthetic.CASES[0]
+    evil = (replace(case[0], options=(("a|b", "<script>\n"),)), *case[1:])
+    text = to_markdown(synthetic.analysis(summaries=(synthetic.summary(evil),)), synthetic.recommendation())
+    assert "a\\|b=&lt;script&gt;" in text
+    assert "<script>" not in text
+
+
+def test_terminal_and_exports_do_not_load_matplotlib_or_jinja() -> None:
+    code = (
+        "import sys, servewatt.report, servewatt.report.terminal, servewatt.report.export, servewatt.report.figures;"
+        "print([m for m in ('matplotlib', 'jinja2', 'numpy', 'torch', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

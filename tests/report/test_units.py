@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from servewatt.report import units
+from servewatt.report.units import DASH, Scale
+from servewatt.stats.records import Interval
+
+MILLIJOULE = Scale("mJ", 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("interval", "estimate", "bounds"),
+    [
+        # Half-width 0.04: one digit of it, so two after the point.
+        (Interval(1.8812, 1.8412, 1.9212, 5), "1.88", "[1.84, 1.92]"),
+        # Half-width 0.012: two digits of it, so three after the point.
+        (Interval(1.8812, 1.8692, 1.8932, 5), "1.881", "[1.869, 1.893]"),
+        # Half-width 40: none after the point.
+        (Interval(1630.4, 1590.4, 1670.4, 5), "1630", "[1590, 1670]"),
+        # A very tight interval shows five significant digits and no more.
+        (Interval(1.23456789, 1.23456780, 1.23456798, 5), "1.2346", "[1.2346, 1.2346]"),
+        # A very wide one keeps two.
+        (Interval(0.5, 0.01, 30.0, 2), "0.50", "[0.01, 30.00]"),
+        (Interval(0.0, 0.0, 0.0, 5), "0.00", "[0.00, 0.00]"),
+        (Interval(0.7, 0.3, math.inf, 2), "0.700", "[0.300, ∞]"),
+        (Interval(12345678.0, 12000000.0, 12500000.0, 5), "1.23e+07", "[1.20e+07, 1.25e+07]"),
+    ],
+)
+def test_digits_follow_the_interval(interval: Interval, estimate: str, bounds: str) -> None:
+    shown = units.quantity(interval)
+    assert (shown.estimate, shown.interval) == (estimate, bounds)
+
+
+def test_without_bounds_the_number_of_blocks_stands_in_their_place() -> None:
+    shown = units.quantity(Interval(0.41237, None, None, 1), MILLIJOULE)
+    assert (shown.estimate, shown.interval) == ("412", "(1 block)")
+
+
+def test_what_is_missing_is_a_dash_and_never_zero() -> None:
+    assert units.quantity(None).estimate == DASH
+    assert units.quantity(Interval(math.nan, None, None, 0)).estimate == DASH
+    assert units.energy(None) == units.memory(None) == units.percent(None) == units.duration(None) == DASH
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "divisor"),
+    [
+        ([0.0057, 1.878], "mJ", 1e-3),
+        ([2.3, 4.1], "J", 1.0),
+        ([0.004, 110.0], "J", 1.0),  # in mJ the largest would read 110,000
+        ([3e-12], "pJ", 1e-12),
+        ([5e-16], "pJ", 1e-12),
+        ([4.2e7, None], "MJ", 1e6),
+        ([None, 0.0], "J", 1.0),
+        ([1.0], "J", 1.0),
+    ],
+)
+def test_a_column_has_one_unit(values: list[float | None], unit: str, divisor: float) -> None:
+    assert units.si(values, "J") == Scale(unit, divisor)
+
+
+def test_time_is_never_in_kiloseconds() -> None:
+    assert units.seconds([86_400.0]).unit == "s"
+    assert units.seconds([0.0021, 0.19]).unit == "ms"
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (units.energy(0.4631), "463 mJ"),
+        (units.energy(1.878), "1.88 J"),
+        (units.memory(1_621_336_064), "1.51 GiB"),
+        (units.memory(512), "512 B"),
+        (units.percent(1.0), "100 %"),
+        (units.percent(0.0), "0 %"),
+        (units.percent(0.9997), ">99.9 %"),
+        (units.percent(0.0001), "<0.1 %"),
+        (units.percent(0.871), "87.1 %"),
+        (units.duration(0.0213), "21.3 ms"),
+        (units.duration(12.34), "12.3 s"),
+        (units.duration(250.4), "4 min 10 s"),
+        (units.duration(3905), "1 h 05 min"),
+    ],
+)
+def test_single_values_carry_their_unit(shown: str, expected: str) -> None:
+    assert shown == expected
+
+
+def test_a_ratio_becomes_what_the_first_saves() -> None:
+    shown = units.saved(Interval(0.66, 0.62, 0.70, 5))
+    assert (shown.estimate, shown.interval) == ("34", "[30, 38]")
+    assert units.saved(Interval(0.0003, 0.0002, 0.0004, 5)).estimate == "99.97"
+    assert units.saving(Interval(1.1, None, None, 1)).low is None
+
+
+def test_a_ratio_turned_round_keeps_its_interval_around_it() -> None:
+    turned = units.inverse(Interval(0.5, 0.4, 0.8, 5))
+    assert (turned.low, turned.estimate, turned.high) == (1.25, 2.0, 2.5)
+    assert units.inverse(Interval(0.5, 0.0, 0.8, 2)).high == math.inf
+
+
+def test_decimal_points_stand_in_one_line() -> None:
+    assert units.align_points(["1.88", "412", "26.0", DASH]) == ["1.88", "412   ", "26.0 ", DASH]
+
+
+def test_negative_numbers_and_a_zero_without_sign() -> None:
+    assert units.number(-3.14159) == "-3.14"
+    assert units.number(-0.001, 1) == "0.0"
+    assert units.number(23456.0) == "23,456"
