@@ -9,7 +9,9 @@ but ids and cache changes from step to step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +197,33 @@ def example_inputs(module: Any, cache: CacheShape, past: int = 3, new: int = 2) 
         torch.zeros((2, heads, past, size), dtype=weight.dtype, device=weight.device) for heads, size in cache.flat
     )
     return (ids, padding, *states)
+
+
+def trace_graph(module: Any, cache: CacheShape) -> Any:
+    """`module` as a traced TorchScript graph that holds for any batch, number of new tokens and cache length."""
+    import torch
+
+    with torch.no_grad(), _tracer_noise_accepted():
+        return torch.jit.trace(
+            build_causal_graph(module), example_inputs(module, cache), check_trace=False, strict=False
+        )
+
+
+@contextmanager
+def _tracer_noise_accepted() -> Iterator[None]:
+    """What tracing warns of, and why it is no news.
+
+    TorchScript is deprecated, but it is the subject here. The modelling code's branches on shapes become fixed, but
+    those that remain do not depend on batch or length: tests run the trace at others. The tracer reads a module's
+    deprecated properties.
+    """
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*`torch\.jit\.\w+` is (deprecated|not supported)")
+        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing` is deprecated", category=FutureWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        yield
 
 
 def empty_cache(cache: CacheShape, batch: int, make: Callable[[tuple[int, int, int, int]], Any]) -> Sequence[Any]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +11,10 @@ import numpy.typing as npt
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.causal_graph import (
     CacheShape,
-    build_causal_graph,
     empty_cache,
-    example_inputs,
     probe_cache,
     register_attention,
+    trace_graph,
 )
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch
@@ -38,31 +34,9 @@ class TorchScriptEngine:
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device, register_attention())
         cache = probe_cache(module)
-        with torch.no_grad(), _deprecation_accepted(), _tracer_warnings_accepted():
-            traced = torch.jit.trace(
-                build_causal_graph(module), example_inputs(module, cache), check_trace=False, strict=False
-            )
-            frozen = torch.jit.freeze(traced)
-        session = TorchScriptSession(frozen, module, cache, device)
-        return session
-
-
-@contextmanager
-def _deprecation_accepted() -> Iterator[None]:
-    """TorchScript is the subject here, so torch's advice to leave it is not news."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is (deprecated|not supported)")
-        yield
-
-
-@contextmanager
-def _tracer_warnings_accepted() -> Iterator[None]:
-    """Python branches of the modelling code that the trace fixes; tests show it holds for any batch and length."""
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        yield
+        with torch.no_grad():
+            frozen = torch.jit.freeze(trace_graph(module, cache))
+        return TorchScriptSession(frozen, module, cache, device)
 
 
 @dataclass

@@ -1,0 +1,139 @@
+"""OpenVINO: the traced model converted to a stateful graph that keeps the KV cache inside the runtime."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.decode import GraphSession
+from servewatt.engines.openvino_export import convert, convert_key
+from servewatt.engines.proof import DecodeProof
+from servewatt.engines.torch_model import cpu_threads, library_versions
+from servewatt.errors import RefusedError
+from servewatt.records import Configuration, Facts, Model, Precision, Provider
+
+_TYPES = {Precision.FP32: "f32", Precision.BF16: "bf16"}
+_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
+
+
+class OpenVinoEngine:
+    """Converts a model once, then compiles it for the CPU."""
+
+    def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
+        if configuration.provider is not Provider.CPU or configuration.precision not in _TYPES:
+            raise RefusedError(f"{configuration.key}: engine openvino runs cpu/fp32 and cpu/bf16", "use one of them")
+        artefact = artefacts.get_or_build("openvino", convert_key(model), lambda folder: convert(model, folder))
+        return OpenVinoSession(_compile(artefact, configuration))
+
+
+def _compile(artefact: Path, configuration: Configuration) -> Any:
+    import openvino
+
+    wanted = _TYPES[configuration.precision]
+    return openvino.Core().compile_model(
+        artefact / "graph.xml",
+        "CPU",
+        {
+            # The CPU computes fp32 models in bf16 and keeps the KV cache in 8 bits unless told otherwise.
+            "INFERENCE_PRECISION_HINT": wanted,
+            "KV_CACHE_PRECISION": wanted,
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(cpu_threads(configuration)),
+            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        },
+    )
+
+
+class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], dict[str, Any]]):
+    """A compiled stateful model. The state passed along is the inputs that stay the same from step to step."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._input_names = {name for port in compiled.inputs for name in port.get_names()}
+        self._logits = compiled.output("logits")
+        self._proof: DecodeProof | None = None
+
+    def start(
+        self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
+    ) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+        self._request.reset_state()
+        constant = {"padding": ids.shape[1] - mask.sum(axis=1)}
+        if "beam_idx" in self._input_names:
+            constant["beam_idx"] = np.arange(len(ids), dtype=np.int32)
+        return ids, constant
+
+    def step(
+        self, ids: npt.NDArray[np.int64], state: dict[str, Any]
+    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+        proving = self._proof is None and ids.shape[1] == 1
+        before = self._cached_tokens() if proving else 0
+        outputs = self._request.infer({"ids": ids, **state}, share_inputs=True, share_outputs=True)
+        if proving and before:
+            self._proof = DecodeProof(ids.shape[1], before, self._cached_tokens(), self._cache_dtype())
+        return outputs[self._logits], state
+
+    def _cached_tokens(self) -> int:
+        return int(self._request.query_state()[0].state.shape[2])
+
+    def _cache_dtype(self) -> str:
+        """Type of the cache inside the runtime."""
+        plain = str(self._compiled.get_property("KV_CACHE_PRECISION").to_string())
+        return _NAMES.get(plain, plain)
+
+    def argmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        return logits.argmax(axis=-1, keepdims=True)
+
+    def to_host(self, ids: npt.NDArray[np.int64]) -> list[int]:
+        tokens: list[int] = ids.ravel().tolist()
+        return tokens
+
+    def synchronize(self) -> None:
+        """Nothing to do: inference returns when it is complete."""
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        del self._request, self._compiled
+
+    def facts(self) -> Facts:
+        import openvino
+
+        operators = [_runtime_info(op) for op in self._compiled.get_runtime_model().get_ops()]
+        products = Counter(_NAMES.get(p, p) for kind, p, _ in operators if kind in {"FullyConnected", "MatMul"})
+        weights: Counter[str] = Counter()
+        for kind, precision, size in operators:
+            if kind == "Const" and precision in _NAMES:
+                weights[_NAMES[precision]] += size
+        running = [op for op in operators if op[0] not in {"Const", "Input", "Output"}]
+        devices = Counter(device.lower() for device in self._compiled.get_property("EXECUTION_DEVICES"))
+        proof = self._proof
+        return Facts(
+            engine_version=openvino.__version__,
+            libraries=library_versions(("openvino", "torch", "transformers", "numpy")),
+            devices=tuple((device, len(running)) for device in devices),
+            weight_dtypes=tuple(sorted(weights.items())),
+            compute_dtype=products.most_common(1)[0][0] if products else "",
+            kv_cache=proof is not None and proof.reuses_cache,
+            kv_cache_dtype=proof.cache_dtype if proof is not None else "",
+            threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            detail=(
+                ("attention", "fused" if any(op[0] == "ScaledDotProductAttention" for op in running) else "decomposed"),
+                ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
+                ("streams", str(self._compiled.get_property("NUM_STREAMS"))),
+            ),
+        )
+
+
+def _runtime_info(operator: Any) -> tuple[str, str, int]:
+    """(layer type, precision, output bytes) of an operator of the runtime model."""
+    info = operator.get_rt_info()
+    kind, precision = info["layerType"].astype(str), info["runtimePrecision"].astype(str)
+    return kind, precision, 0
