@@ -230,8 +230,8 @@ def result(configuration: Configuration, block: int, position: int, joules_per_t
         at = step * 0.2
         busy = at >= 7.5 or at < 4
         wave = 1 + 0.04 * math.sin(at * 3) + jitter.uniform(-0.02, 0.02)
-        power.append(PowerSample("gpu:0", start + at, (max(118, gpu_w) if at >= 7.5 else 118) * wave))
-        power.append(PowerSample("cpu:estimate", start + at, (max(60, cpu_w) if busy else 45) * wave))
+        power.append(PowerSample("gpu:0", start + at, (gpu_w if at >= 7.5 else 62) * wave))
+        power.append(PowerSample("cpu:estimate", start + at, (cpu_w if busy else 18) * wave))
         percent = (100.0 / 16 if configuration.provider is Provider.CUDA else 97.0) if busy else 1.5
         gpu_percent = 38.0 * wave if at >= 7.5 and configuration.provider is Provider.CUDA else 0.0
         use.append(UtilisationSample(start + at, percent * 16, percent, 2 * 10**9, gpu_percent=gpu_percent))
@@ -242,9 +242,21 @@ def result(configuration: Configuration, block: int, position: int, joules_per_t
             length,
             (
                 DomainEnergy(
-                    "cpu:estimate", Component.CPU, joules_per_token * 0.25 * tokens, 0.5, Grade.ESTIMATED, True
+                    "cpu:estimate",
+                    Component.CPU,
+                    (18 if name == "idle" else cpu_w) * length,
+                    0.5,
+                    Grade.ESTIMATED,
+                    True,
                 ),
-                DomainEnergy("gpu:0", Component.GPU, joules_per_token * 0.75 * tokens, 3.0, Grade.COUNTER, True),
+                DomainEnergy(
+                    "gpu:0",
+                    Component.GPU,
+                    (gpu_w if name in {"prefill", "generate"} else 62) * length,
+                    3.0,
+                    Grade.COUNTER,
+                    True,
+                ),
             ),
             own_cpu_s=length,
             foreign_cpu_s=0.02,
@@ -261,7 +273,7 @@ def result(configuration: Configuration, block: int, position: int, joules_per_t
         started_at=f"2026-05-03T14:{12 + block:02d}:{9 + position:02d}Z",
         facts=facts(configuration),
         sections=sections,
-        generations=(Generation(0, 1, start + 8.5, 0.011, (0.002,) * 63, 64),),
+        generations=(Generation(0, 1, start + 8.5, 5 / rate, (1 / rate,) * 63, 64),),
         outputs=((5, 6, 7),),
         power=tuple(power),
         utilisation=tuple(use),

@@ -193,8 +193,6 @@ def ratios(analysis: Analysis) -> Figure | None:
     axes.set_xlabel(f"energy per token, times that of {best} (log scale)")
     level = units.percent(analysis.confidence)
     note = f"{caption(analysis, analysis.summaries)} · {level} intervals, valid at every look"
-    if any(c.verdict is Verdict.UNDECIDED for c in compared):
-        note += " · hollow: undecided"
     heads(axes, f"Energy relative to the best, {best}", note, [], [])
     return finished(
         "ratios",
@@ -301,10 +299,11 @@ def name_rows(axes: Any, shown: Sequence[ConfigurationSummary], analysis: Analys
 
 
 def whisker(axes: Any, interval: Interval, row: float, divisor: float) -> None:
-    """The interval as a line across the end of a bar."""
+    """The total as a tick across the end of its bar, its interval as a line through it."""
+    axes.plot([interval.estimate / divisor], [row], color=INK, marker="|", markersize=9)
     if interval.low is None or interval.high is None or not math.isfinite(interval.high - interval.low):
         return
-    axes.plot([interval.low / divisor, interval.high / divisor], [row, row], color=INK, linewidth=1.4, marker="|")
+    axes.plot([interval.low / divisor, interval.high / divisor], [row, row], color=INK, linewidth=1.4)
 
 
 def error_bar(axes: Any, x: float, y: float, interval: Interval, divisor: float, horizontal: bool) -> None:

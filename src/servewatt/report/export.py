@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -34,7 +35,7 @@ INTERVALS = (
 
 _CONFIGURATION = ("configuration", "engine", "provider", "precision", "batch", "threads", "options")
 _SECTIONS = ("load", "idle", "prefill", "generate")
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*_[]#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*[]#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _text(text: str) -> str:
-    return text.translate(_SPECIAL)
+    # An underscore inside a word is no emphasis in Markdown.
+    return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", text.translate(_SPECIAL))
 
 
 def _csv(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

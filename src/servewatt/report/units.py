@@ -87,11 +87,11 @@ def decimals(value: float, half_width: float | None = None, most: int = 5) -> in
     """Digits after the point.
 
     With an interval, its half-width is shown with one significant digit, or two where the first is 1 or 2; the
-    value itself keeps between two and `most` significant digits. Without one, three.
+    value itself keeps between two and `most` significant digits. Without one, three (or `most`).
     """
     magnitude = math.floor(math.log10(abs(value))) if value and math.isfinite(value) else 0
     if half_width is None or half_width <= 0 or not math.isfinite(half_width):
-        return max(0, 2 - magnitude)
+        return max(0, min(3, most) - 1 - magnitude)
     exponent = math.floor(math.log10(half_width))
     digits = -exponent + (1 if half_width / 10.0**exponent < 3 else 0)
     return max(0, min(max(digits, 1 - magnitude), most - 1 - magnitude))
@@ -119,7 +119,7 @@ def quantity(interval: Interval | None, scale: Scale = PLAIN, most: int = 5) -> 
     value = interval.estimate / scale.divisor
     if interval.low is None or interval.high is None:
         blocks = "1 block" if interval.n == 1 else f"{interval.n} blocks"
-        return Quantity(number(value), f"({blocks})", interval.estimate)
+        return Quantity(number(value, decimals(value, None, most)), f"({blocks})", interval.estimate)
     low, high = interval.low / scale.divisor, interval.high / scale.divisor
     places = decimals(value, (high - low) / 2, most)
     return Quantity(number(value, places), f"[{number(low, places)}, {number(high, places)}]", interval.estimate)

@@ -17,7 +17,7 @@ class Mark(StrEnum):
     """What the recommendation says of a configuration."""
 
     CHOICE = "recommended"
-    CANDIDATE = "cannot be told apart from the best"
+    CANDIDATE = "still in question"
     EXCLUDED = "excluded"
     NONE = ""
 
