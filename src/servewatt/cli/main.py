@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from typing import Any
@@ -69,6 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit code."""
+    # Imports allocate so much that collecting garbage meanwhile takes a fifth of the time to answer.
+    gc.set_threshold(100_000)
     try:
         code: Any = command.main(arguments, prog_name="servewatt", standalone_mode=False)
         return int(code or 0)

@@ -46,7 +46,7 @@ def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile
     asked = run_file.read(file) if file is not None else run_file.RunFile()
     content = asked.model_dump(exclude_unset=True)
     for name, value in options.items():
-        part, _, key = name.partition(".")
+        part, _, key = name.partition("__")
         if key and value is not None:
             content.setdefault(part, {})[key] = value
     if options.get("options"):
