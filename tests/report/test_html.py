@@ -6,9 +6,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints
 from servewatt.records import Provider, Status
 from servewatt.report.html import render_html
+from servewatt.stats.analyse import analyse
 from servewatt.stats.records import ConfigurationSummary, StatusCount
 from tests.report import synthetic
 
@@ -161,6 +163,17 @@ def test_limits_are_named_beside_the_answer() -> None:
     page = render_html(synthetic.analysis(), synthetic.recommendation(constraints=limits))
     expected = "request p95 at most 2.00 s, TTFT p95 at most 50.0 ms, memory at most 4.00 GiB, provider cpu"
     assert expected in Page(page).text
+
+
+def test_a_computed_analysis_is_shown_as_computed() -> None:
+    results = synthetic.results()
+    analysis = analyse(synthetic.run(), results)
+    recommendation = choose(analysis, Constraints(max_latency_p95_s=1.0))
+    page = Page(render_html(analysis, recommendation, results))
+    assert recommendation.sentence in page.text
+    assert "~412" in page.text and "~2310" in page.text
+    # At 42 and 61 tokens/s, 64 tokens take more than a second.
+    assert page.text.count("excluded") >= 3
 
 
 def test_forty_configurations() -> None:

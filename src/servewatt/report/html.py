@@ -32,7 +32,7 @@ _EXPLANATIONS = {
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
     "adds to it. The tick is the total, the whisker its interval.",
     "latency": "Round: on the Pareto front. For each square one, some other configuration is better in both.",
-    "ratios": "Paired by block, so that drift of the machine cancels. An interval across 1 leaves the order open (hollow).",
+    "ratios": "Paired by block, so that drift cancels. An interval across 1 leaves the order open (hollow).",
     "blocks": "Lines that move together show drift of the machine, which comparing within blocks removes.",
     "power": "The earliest valid trial of each configuration. Shaded: load, prefill and generate.",
     "utilisation": "100 % is every CPU busy, or the whole GPU.",
