@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from servewatt.records import Component, Domain, Grade, Result, Status
-from servewatt.report.comparison_figures import COMPONENT_COLOURS, blank, caption, titled, wrapped
+from servewatt.report.comparison_figures import COMPONENT_COLOURS
+from servewatt.report.drawing import blank, caption, titled, wrapped
 from servewatt.report.figures import BLUE, INK, ORANGE, QUIET, Figure, finished
 from servewatt.report.view import short_labels
 from servewatt.stats.records import Analysis
