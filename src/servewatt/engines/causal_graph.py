@@ -88,7 +88,7 @@ def _additive_mask(  # noqa: PLR0913  the signature is transformers'
     return torch.where(allowed, nothing, torch.finfo(dtype).min)
 
 
-def _masked_sdpa(  # noqa: PLR0913  the signature is transformers'
+def _masked_sdpa(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -124,7 +124,7 @@ def build_causal_graph(module: Any) -> torch.nn.Module:
 
     with_positions = takes_position_ids(module)
 
-    class CausalGraph(torch.nn.Module):
+    class CausalGraph(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = module

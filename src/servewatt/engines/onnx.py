@@ -59,8 +59,8 @@ class LoadedGraph:
     options: Any
     description: GraphDescription
     weights: dict[str, npt.NDArray[np.float32]]
-    integers: frozenset[str]
-    """Names of nodes that compute nothing but integers and truth values."""
+    threads_started: int
+    """Threads of this process that came into being with the session."""
 
 
 def _create(
@@ -81,6 +81,7 @@ def _create(
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
     path = str(artefact / "graph.onnx")
+    threads_before = _thread_count()
     session = onnxruntime.InferenceSession(path, options, providers=providers)
     got = session.get_providers()
     if providers[0][0] not in got:
@@ -90,7 +91,11 @@ def _create(
         )
     # Weights have been packed or copied to the device; what is still needed comes back from the page cache.
     mapped.drop_pages()
-    return LoadedGraph(session, options, description, weights, frozenset())
+    return LoadedGraph(session, options, description, weights, _thread_count() - threads_before)
+
+
+def _thread_count() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 @dataclass
@@ -171,4 +176,51 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
     def facts(self) -> Facts:
         import onnxruntime
 
-        raise NotImplementedError(onnxruntime, Counter)
+        options = self._session.get_session_options()
+        weights: Counter[str] = Counter()
+        for array in self._graph.weights.values():
+            weights[_DTYPES.get(_ort_type(array), str(array.dtype))] += array.nbytes
+        kinds = {_DTYPES.get(output.type, output.type) for output in self._session.get_outputs()} - {"tensor(int64)"}
+        proof = self._proof
+        return Facts(
+            engine_version=onnxruntime.__version__,
+            libraries=library_versions(
+                ("onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "torch", "transformers", "numpy")
+            ),
+            devices=self._placement(),
+            weight_dtypes=tuple(sorted(weights.items())),
+            compute_dtype=", ".join(sorted(kinds)),
+            kv_cache=proof is not None and proof.reuses_cache,
+            kv_cache_dtype=proof.cache_dtype if proof is not None else "",
+            threads=options.intra_op_num_threads,
+            detail=(
+                ("attention", "decomposed"),
+                ("providers", ", ".join(self._session.get_providers())),
+                ("graph_optimization", str(options.graph_optimization_level).rpartition(".")[2]),
+                ("spinning", options.get_session_config_entry("session.intra_op.allow_spinning")),
+                ("threads_started", str(self._graph.threads_started)),
+                *self._cuda_detail(),
+            ),
+        )
+
+    def _placement(self) -> tuple[tuple[str, int], ...]:
+        """Operators by device, as ONNX Runtime assigned them.
+
+        It computes shapes (integers of at most one dimension) on the CPU whatever the provider, because memory is
+        allocated there; in a CUDA session those count as `cpu-shapes`, so that `cpu` is what ought not to be there.
+        """
+        devices: Counter[str] = Counter()
+        for group in self._session.get_provider_graph_assignment_info():
+            device = group.ep_name.removesuffix("ExecutionProvider").lower()
+            for node in group.get_nodes():
+                shapes = self._on_cuda and device == "cpu" and node.name in self._graph.description.shape_nodes
+                devices["cpu-shapes" if shapes else device] += 1
+        return tuple(sorted(devices.items()))
+
+    def _cuda_detail(self) -> tuple[tuple[str, str], ...]:
+        options = self._session.get_provider_options().get("CUDAExecutionProvider")
+        return () if options is None else (("use_tf32", options.get("use_tf32", "unknown")),)
+
+
+def _ort_type(array: npt.NDArray[Any]) -> str:
+    return {"float32": "tensor(float)", "float16": "tensor(float16)"}.get(str(array.dtype), "")

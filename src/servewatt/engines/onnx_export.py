@@ -29,7 +29,7 @@ from servewatt.engines.torch_model import load_module, metadata_version
 from servewatt.engines.weights import MappedWeights, StoredTensor, stored_tensors
 from servewatt.records import Model, Precision
 
-GRAPH_FORMAT = "1"
+GRAPH_FORMAT = "2"
 """Changes when this file would build another graph from the same versions of everything else."""
 INLINE_BYTES = 4096
 """Constants up to this size live in the graph."""
@@ -44,15 +44,18 @@ class GraphDescription:
     """Initialiser -> tensor of the model folder's safetensors."""
     converted: Sequence[str]
     """Initialisers whose values are in the artefact's own weights.safetensors."""
+    shape_nodes: frozenset[str]
+    """Names of nodes that compute shapes: integers of at most one dimension."""
 
     def write(self, folder: Path) -> None:
-        (folder / "graph.json").write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+        (folder / "graph.json").write_text(json.dumps(asdict(self), indent=1, default=sorted), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> GraphDescription:
         fields = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
         pairs = {kind: tuple((h, s) for h, s in fields["cache"][kind]) for kind in ("keys", "values")}
-        return cls(CacheShape(**pairs), fields["in_checkpoint"], tuple(fields["converted"]))
+        converted, shape_nodes = tuple(fields["converted"]), frozenset(fields["shape_nodes"])
+        return cls(CacheShape(**pairs), fields["in_checkpoint"], converted, shape_nodes)
 
     def weights(self, artefact: Path, model: Model) -> tuple[MappedWeights, dict[str, str]]:
         """The mapped tensors, and the name among them of each initialiser."""
@@ -91,7 +94,7 @@ def export(model: Model, folder: Path) -> None:
             from safetensors.torch import save_file
 
             save_file({name: tensor.contiguous() for name, tensor in converted.items()}, folder / "weights.safetensors")
-    GraphDescription(cache, in_checkpoint, tuple(converted)).write(folder)
+    GraphDescription(cache, in_checkpoint, tuple(converted), _shape_nodes(graph)).write(folder)
 
 
 def _export_graph(module: Any, cache: CacheShape) -> Any:
@@ -165,6 +168,15 @@ def _simplify(graph: Any) -> Any:
     # Last, because it would fold the transposed weights themselves.
     onnxscript.optimizer.optimize_ir(graph, input_size_limit=INLINE_BYTES, output_size_limit=INLINE_BYTES)
     return graph
+
+
+def _shape_nodes(graph: Any) -> frozenset[str]:
+    """Names of the nodes whose outputs are all integers (or truth values) of at most one dimension."""
+
+    def is_shape(value: Any) -> bool:
+        return value.dtype is not None and not value.dtype.is_floating_point() and len(value.shape or (0, 0)) <= 1
+
+    return frozenset(node.name for node in graph.graph if all(is_shape(value) for value in node.outputs))
 
 
 def _detach_weights(graph: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,11 @@ from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 _TYPES = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
+
+
+_BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
+_LEAST_WEIGHT = 16
+"""Smaller constants are the graph's own numbers, not weights."""
 
 
 class OpenVinoEngine:
@@ -69,9 +75,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
             constant["beam_idx"] = np.arange(len(ids), dtype=np.int32)
         return ids, constant
 
-    def step(
-        self, ids: npt.NDArray[np.int64], state: dict[str, Any]
-    ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    def step(self, ids: npt.NDArray[np.int64], state: dict[str, Any]) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
         proving = self._proof is None and ids.shape[1] == 1
         before = self._cached_tokens() if proving else 0
         outputs = self._request.infer({"ids": ids, **state}, share_inputs=True, share_outputs=True)
@@ -106,34 +110,61 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
     def facts(self) -> Facts:
         import openvino
 
-        operators = [_runtime_info(op) for op in self._compiled.get_runtime_model().get_ops()]
-        products = Counter(_NAMES.get(p, p) for kind, p, _ in operators if kind in {"FullyConnected", "MatMul"})
-        weights: Counter[str] = Counter()
-        for kind, precision, size in operators:
-            if kind == "Const" and precision in _NAMES:
-                weights[_NAMES[precision]] += size
-        running = [op for op in operators if op[0] not in {"Const", "Input", "Output"}]
-        devices = Counter(device.lower() for device in self._compiled.get_property("EXECUTION_DEVICES"))
+        operators = self._compiled.get_runtime_model().get_ordered_ops()
+        kinds = [_info(op, "layerType") for op in operators]
+        running = [kind for kind in kinds if kind not in {"Const", "Input", "Output"}]
+        products = Counter(
+            _name(_info(op, "runtimePrecision"))
+            for op, kind in zip(operators, kinds, strict=True)
+            if kind in {"FullyConnected", "MatMul"}
+        )
         proof = self._proof
         return Facts(
             engine_version=openvino.__version__,
             libraries=library_versions(("openvino", "torch", "transformers", "numpy")),
-            devices=tuple((device, len(running)) for device in devices),
-            weight_dtypes=tuple(sorted(weights.items())),
+            devices=tuple((d.lower(), len(running)) for d in self._compiled.get_property("EXECUTION_DEVICES")),
+            weight_dtypes=_held_weights(operators),
             compute_dtype=products.most_common(1)[0][0] if products else "",
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
             detail=(
-                ("attention", "fused" if any(op[0] == "ScaledDotProductAttention" for op in running) else "decomposed"),
+                ("attention", "sdpa" if "ScaledDotProductAttention" in running else "decomposed"),
                 ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
+                ("inference_precision", _name(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())),
                 ("streams", str(self._compiled.get_property("NUM_STREAMS"))),
             ),
         )
 
 
-def _runtime_info(operator: Any) -> tuple[str, str, int]:
-    """(layer type, precision, output bytes) of an operator of the runtime model."""
-    info = operator.get_rt_info()
-    kind, precision = info["layerType"].astype(str), info["runtimePrecision"].astype(str)
-    return kind, precision, 0
+def _info(operator: Any, key: str) -> str:
+    """What the runtime model notes of an operator."""
+    text: str = operator.get_rt_info()[key].astype(str)
+    return text
+
+
+def _name(openvino_type: str) -> str:
+    return _NAMES.get(openvino_type, openvino_type)
+
+
+def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
+    """(dtype, bytes) of the constants of the runtime model.
+
+    The runtime packs the weights of fully connected layers into the type their kernel computes in, which the last
+    part of the kernel's name tells (`brgemm_avx512_bf16`); the constant itself stays as stored and is not read again.
+    """
+    packed_as: dict[str, str] = {}
+    for operator in operators:
+        if _info(operator, "layerType") == "FullyConnected":
+            source = operator.input_value(1).get_node().get_friendly_name()
+            packed_as[source] = _info(operator, "primitiveType").rpartition("_")[2]
+    sizes: Counter[str] = Counter()
+    for operator in operators:
+        if _info(operator, "layerType") != "Const" or operator.get_output_partial_shape(0).is_dynamic:
+            continue
+        stored = operator.get_output_element_type(0).to_string()
+        dtype = packed_as.get(operator.get_friendly_name(), stored)
+        elements = math.prod(operator.get_output_shape(0))
+        if elements >= _LEAST_WEIGHT and dtype in _BITS:
+            sizes[_name(dtype)] += elements * _BITS[dtype] // 8
+    return tuple(sorted(sizes.items()))

@@ -46,7 +46,8 @@ class TorchEagerSession(TorchSession[EagerState]):
     """
 
     def __init__(self, module: Any, device: torch.device) -> None:
-        super().__init__(module, device)
+        super().__init__(device)
+        self._module = module
         self._takes_positions = takes_position_ids(module)
 
     def start(
@@ -83,8 +84,12 @@ class TorchEagerSession(TorchSession[EagerState]):
     def _attention(self) -> str:
         return str(self._module.config._attn_implementation)
 
+    def close(self) -> None:
+        self._module = None
+        super().close()
+
     def facts(self) -> Facts:
-        return self._facts(self._module)
+        return self._facts([*self._module.parameters(), *self._module.buffers()])
 
 
 def preallocated_cache(config: Any, length: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+from collections import Counter
 from collections.abc import Iterable
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -138,23 +139,21 @@ def library_versions(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
     return tuple((package, version) for package, version in versions if version is not None)
 
 
-def held_weights(module: torch.nn.Module) -> tuple[tuple[str, int], ...]:
-    """(dtype, bytes) of the parameters a module holds, tied ones counted once."""
+def held_weights(tensors: Iterable[torch.Tensor]) -> tuple[tuple[str, int], ...]:
+    """(dtype, bytes) of tensors, those that share memory counted once; single numbers are not weights."""
     sizes: dict[str, int] = {}
     seen: set[int] = set()
-    for parameter in module.parameters():
-        if parameter.data_ptr() not in seen:
-            seen.add(parameter.data_ptr())
-            name = dtype_name(parameter.dtype)
-            sizes[name] = sizes.get(name, 0) + parameter.numel() * parameter.element_size()
+    for tensor in tensors:
+        if tensor.dim() > 0 and tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            name = dtype_name(tensor.dtype)
+            sizes[name] = sizes.get(name, 0) + tensor.numel() * tensor.element_size()
     return tuple(sorted(sizes.items()))
 
 
-def held_devices(module: torch.nn.Module) -> tuple[tuple[str, int], ...]:
-    """(device type, number of parameters and buffers there)."""
-    counts: dict[str, int] = {}
-    for tensor in (*module.parameters(), *module.buffers()):
-        counts[tensor.device.type] = counts.get(tensor.device.type, 0) + 1
+def held_devices(tensors: Iterable[torch.Tensor]) -> tuple[tuple[str, int], ...]:
+    """(device type, number of tensors there); single numbers, which PyTorch keeps on the host, are not counted."""
+    counts = Counter(tensor.device.type for tensor in tensors if tensor.dim() > 0)
     return tuple(sorted(counts.items()))
 
 

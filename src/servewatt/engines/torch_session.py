@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,8 +29,7 @@ State = TypeVar("State")
 class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[State]):
     """A session whose ids and logits are torch tensors on one device."""
 
-    def __init__(self, module: Any, device: torch.device) -> None:
-        self._module = module
+    def __init__(self, device: torch.device) -> None:
         self._device = device
         self._proof: DecodeProof | None = None
 
@@ -60,7 +59,6 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
         return int(torch.cuda.max_memory_reserved(self._device))
 
     def close(self) -> None:
-        self._module = None
         if self._device.type == "cuda":
             import torch
 
@@ -70,16 +68,19 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
     def _attention(self) -> str:
         """The attention implementation that runs."""
 
-    def _facts(self, weights: torch.nn.Module, detail: Iterable[tuple[str, str]] = ()) -> Facts:
+    def _facts(self, held: Sequence[torch.Tensor], detail: Iterable[tuple[str, str]] = ()) -> Facts:
+        """Facts of a model that consists of the tensors `held`."""
         import torch
+
+        weights = [tensor for tensor in held if tensor.is_floating_point()]
 
         proof = self._proof
         return Facts(
             engine_version=torch.__version__,
             libraries=library_versions(("torch", "transformers", "safetensors", "numpy")),
-            devices=held_devices(weights),
+            devices=held_devices(held),
             weight_dtypes=held_weights(weights),
-            compute_dtype=dtype_name(next(weights.parameters()).dtype),
+            compute_dtype=dtype_name(max(weights, key=lambda tensor: tensor.numel()).dtype),
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=torch.get_num_threads(),

@@ -36,7 +36,8 @@ class TorchScriptEngine:
         cache = probe_cache(module)
         with torch.no_grad():
             frozen = torch.jit.freeze(trace_graph(module, cache))
-        return TorchScriptSession(frozen, module, cache, device)
+        attention = "sdpa" if module._supports_sdpa else "eager"
+        return TorchScriptSession(frozen, cache, attention, device)
 
 
 @dataclass
@@ -50,10 +51,12 @@ class TraceState:
 class TorchScriptSession(TorchSession[TraceState]):
     """A frozen trace."""
 
-    def __init__(self, graph: Any, module: Any, cache: CacheShape, device: torch.device) -> None:
-        super().__init__(module, device)
+    def __init__(self, graph: Any, cache: CacheShape, attention: str, device: torch.device) -> None:
+        super().__init__(device)
         self._graph = graph
         self._cache = cache
+        self._attention_name = attention
+        self._dtype = max(self._weights(), key=lambda tensor: tensor.numel()).dtype
 
     def start(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
@@ -61,8 +64,9 @@ class TorchScriptSession(TorchSession[TraceState]):
         import torch
 
         padding = torch.from_numpy(ids.shape[1] - mask.sum(axis=1)).to(self._device)
-        dtype = next(self._module.parameters()).dtype
-        cache = empty_cache(self._cache, len(ids), lambda shape: torch.empty(shape, dtype=dtype, device=self._device))
+        cache = empty_cache(
+            self._cache, len(ids), lambda shape: torch.empty(shape, dtype=self._dtype, device=self._device)
+        )
         return self._ids_on_device(ids), TraceState(padding, list(cache))
 
     def step(self, ids: torch.Tensor, state: TraceState) -> tuple[torch.Tensor, TraceState]:
@@ -78,7 +82,12 @@ class TorchScriptSession(TorchSession[TraceState]):
         super().close()
 
     def _attention(self) -> str:
-        return "sdpa"
+        return self._attention_name
+
+    def _weights(self) -> list[torch.Tensor]:
+        """The tensors frozen into the graph."""
+        constants = self._graph.graph.findAllNodes("prim::Constant")
+        return [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
 
     def facts(self) -> Facts:
-        return self._facts(self._module)
+        return self._facts(self._weights())
