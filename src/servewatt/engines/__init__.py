@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
@@ -23,22 +24,30 @@ class EngineEntry:
     target: str
     """`module:Class`."""
     packages: tuple[str, ...]
-    """Distributions it needs, the engine's own first."""
+    """Distributions it needs, the engine's own first; `a|b` is whichever of them is installed."""
     extra: str
     """The extra of servewatt that installs them."""
     supports: tuple[tuple[Provider, Precision], ...]
 
     def version(self) -> str | None:
         """Version of the engine's own package; None if any package it needs is missing."""
-        try:
-            versions = [metadata.version(package) for package in self.packages]
-        except metadata.PackageNotFoundError:
+        versions = [_version_of_any(package.split("|")) for package in self.packages]
+        if None in versions:
             return None
-        return versions[0] if versions else metadata.version("servewatt")
+        return versions[0] if versions else __version__
 
     @property
     def install_line(self) -> str:
         return f"pip install 'servewatt[{self.extra}]'"
+
+
+def _version_of_any(packages: Sequence[str]) -> str | None:
+    for package in packages:
+        try:
+            return metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 _CPU32 = (Provider.CPU, Precision.FP32)
@@ -68,7 +77,7 @@ ENGINES: dict[str, EngineEntry] = {
             "onnx",
             "ONNX Runtime, exported graph",
             "servewatt.engines.onnx:OnnxEngine",
-            ("onnxruntime", "onnx", "onnxscript", "torch", "transformers", "safetensors"),
+            ("onnxruntime-gpu|onnxruntime", "onnx", "onnxscript", "torch", "transformers", "safetensors"),
             "onnx",
             (_CPU32, _CUDA32),
         ),
