@@ -31,11 +31,11 @@ def command(as_json: bool) -> None:
         ]
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("engine", "version", "runs", "what it is", box=None)
+    table = Table("engine", "version", "runs", "what it is", box=None, pad_edge=False)
+    table.columns[0].no_wrap = True
     for e in ENGINES.values():
         version = e.version()
-        runs = ", ".join(
-            sorted({f"{p.value}: " + " ".join(t.value for q, t in e.supports if q is p) for p, _ in e.supports})
-        )
+        providers = dict.fromkeys(provider for provider, _ in e.supports)
+        runs = "\n".join(f"{p.value}: " + " ".join(t.value for q, t in e.supports if q is p) for p in providers)
         table.add_row(e.name, version or "not installed", runs, e.summary if version else e.install_line)
     Console().print(table)

@@ -60,16 +60,16 @@ def show_models(*, as_json: bool) -> None:
         click.echo(wire.dump(listed))
         return
     table = Table(box=None, pad_edge=False)
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     table.add_column("parameters", justify="right")
     table.add_column("fp32", justify="right")
-    for name in ("licence", "here", "hub id"):
-        table.add_column(name)
+    table.add_column("here")
+    table.add_column("hub id", overflow="fold")
     for model in listed:
         here = [word for word, place in (("trained", model.trained_at), ("random", model.random_at)) if place]
         size = f"{model.parameters / 1e6:,.0f} M", format_bytes(model.fp32_bytes)
-        licence = model.licence + (" (gated)" if model.gated else "")
-        table.add_row(model.name, *size, licence, " ".join(here) or "-", model.hub_id)
+        hub_id = model.hub_id + (" (gated)" if model.gated else "")
+        table.add_row(model.name, *size, " ".join(here) or "-", hub_id)
     console = Console()
     console.print(table)
     cached = sum(entry.size_bytes for entry in cache.entries())

@@ -15,7 +15,7 @@ from rich.table import Table
 from servewatt.errors import InputError, ServewattError
 from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.records import Boundary, Result, Run
+from servewatt.records import Boundary, ModelSource, Plan, Result, Run, Weights
 from servewatt.report import export
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.analyse import analyse
@@ -93,7 +93,8 @@ def write_html(shown: Shown, path: Path) -> None:
     """The self-contained page."""
     from servewatt.report.html import render_html
 
-    write_text(path, render_html(shown.analysis, shown.recommendation, shown.results))
+    page = render_html(shown.analysis, shown.recommendation, shown.results, command=reproduce(shown.run.plan))
+    write_text(path, page)
 
 
 def write_figures(shown: Shown, folder: Path) -> None:
@@ -124,6 +125,29 @@ WRITERS: dict[str, Callable[[Shown, Path], None]] = {
     "export": lambda shown, path: write_file(path, shown.run, shown.results),
 }
 """Option of `servewatt report` -> what writes it."""
+
+
+def reproduce(plan: Plan) -> str:
+    """A command that measures the same again, as far as the plan tells: prompts from a file go by their name."""
+    model, work, procedure = plan.model, plan.workload, plan.procedure
+    cs = plan.configurations
+    words = ["servewatt run", "--model", model.folder if model.source is ModelSource.FOLDER else model.name]
+    if model.weights is Weights.RANDOM:
+        words += ["--weights random"]
+    elif model.source is ModelSource.HUB:
+        words += ["--revision", model.revision]
+    words += ["--prompts", work.name, "--new-tokens", str(work.new_tokens), "--stop", work.stop.value]
+    for option, values in (
+        ("--engine", (c.engine for c in cs)),
+        ("--provider", (c.provider.value for c in cs)),
+        ("--precision", (c.precision.value for c in cs)),
+        ("--batch", (str(c.batch) for c in cs)),
+    ):
+        words += [option, ",".join(dict.fromkeys(values))]
+    words += [f"--option {name}={value}" for name, value in dict.fromkeys(o for c in cs for o in c.options)]
+    words += [f"--blocks {procedure.blocks} --seed {procedure.seed}"]
+    words += [f"--window {procedure.window_s:g} --idle {procedure.idle_s:g} --boundary {procedure.boundary.value}"]
+    return " ".join(words)
 
 
 @contextmanager
