@@ -203,14 +203,14 @@ def trace_graph(module: Any, cache: CacheShape) -> Any:
     """`module` as a traced TorchScript graph that holds for any batch, number of new tokens and cache length."""
     import torch
 
-    with torch.no_grad(), _tracer_noise_accepted():
+    with torch.no_grad(), tracer_noise_accepted():
         return torch.jit.trace(
             build_causal_graph(module), example_inputs(module, cache), check_trace=False, strict=False
         )
 
 
 @contextmanager
-def _tracer_noise_accepted() -> Iterator[None]:
+def tracer_noise_accepted() -> Iterator[None]:
     """What tracing warns of, and why it is no news.
 
     TorchScript is deprecated, but it is the subject here. The modelling code's branches on shapes become fixed, but

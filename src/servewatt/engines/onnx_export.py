@@ -204,8 +204,6 @@ def _detach_weights(graph: Any) -> dict[str, Any]:
 
 def _locate(weights: Mapping[str, Any], model: Model, module: Any) -> tuple[dict[str, str], dict[str, Any]]:
     """Split weights into those the checkpoint holds, byte for byte, and those it does not."""
-    import torch
-
     stored = stored_tensors(model.folder)
     mapped = MappedWeights(stored)
     names_at: dict[int, list[str]] = {}

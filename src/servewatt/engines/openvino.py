@@ -92,7 +92,8 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         return _NAMES.get(plain, plain)
 
     def argmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        return logits.argmax(axis=-1, keepdims=True)
+        ids: npt.NDArray[np.int64] = logits.argmax(axis=-1, keepdims=True)
+        return ids
 
     def to_host(self, ids: npt.NDArray[np.int64]) -> list[int]:
         tokens: list[int] = ids.ravel().tolist()

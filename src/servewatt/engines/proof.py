@@ -62,7 +62,7 @@ def _device_violations(configuration: Configuration, facts: Facts) -> list[str]:
         for device, count in facts.devices
         if device not in allowed and count > 0
     ]
-    if not any(device == wanted and count > 0 for device, count in facts.devices):
+    if not found and not dict(facts.devices).get(wanted):
         found.append(f"nothing is on {wanted}")
     return found
 

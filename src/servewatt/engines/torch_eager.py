@@ -55,7 +55,7 @@ class TorchEagerSession(TorchSession[EagerState]):
     ) -> tuple[torch.Tensor, EagerState]:
         import torch
 
-        batch, prompt = ids.shape
+        prompt = ids.shape[1]
         total = prompt + max_new_tokens
         columns = torch.arange(total)
         if mask.all():

@@ -15,6 +15,7 @@ from servewatt.engines.causal_graph import (
     probe_cache,
     register_attention,
     trace_graph,
+    tracer_noise_accepted,
 )
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch
@@ -34,7 +35,7 @@ class TorchScriptEngine:
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device, register_attention())
         cache = probe_cache(module)
-        with torch.no_grad():
+        with torch.no_grad(), tracer_noise_accepted():
             frozen = torch.jit.freeze(trace_graph(module, cache))
         attention = "sdpa" if module._supports_sdpa else "eager"
         return TorchScriptSession(frozen, cache, attention, device)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from servewatt.engines import Session
+from servewatt.engines.weights import stored_tensors
+from servewatt.errors import InputError, RefusedError, UnavailableError
+from servewatt.records import Configuration, Model, Precision, Provider
+from tests.engines.tiny import model_of
+
+GRAPH_ENGINES = ["torch", "torchscript", "onnx", "openvino"]
+Load = Callable[[Model, Configuration], Session]
+
+
+@pytest.fixture
+def broken(folder_of: Callable[[str], Path], tmp_path: Path) -> Path:
+    """A copy of a good model folder, to be broken."""
+    return Path(shutil.copytree(folder_of("llama"), tmp_path / "broken"))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_truncated_weights(engine: str, broken: Path, load: Load) -> None:
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(InputError, match="cut short"):
+        load(model_of(broken), Configuration(engine, threads=1))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_weights_of_another_model(engine: str, broken: Path, load: Load) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    with pytest.raises(InputError, match=r"weights are missing .*model\.layers\.3"):
+        load(model_of(broken), Configuration(engine, threads=1))
+
+
+@pytest.mark.engine
+def test_remote_code_is_refused(broken: Path, load: Load) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModelForCausalLM": "modeling.Mine"}}))
+    with pytest.raises(RefusedError, match="remote code"):
+        load(model_of(broken), Configuration("torch", threads=1))
+
+
+@pytest.mark.engine
+def test_an_unknown_architecture_is_refused(broken: Path, load: Load) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    changed = config | {"model_type": "abacus", "architectures": ["AbacusForCausalLM"]}
+    (broken / "config.json").write_text(json.dumps(changed))
+    with pytest.raises(RefusedError, match="abacus"):
+        load(model_of(broken), Configuration("torch", threads=1))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("engine", "precision"), [("onnx", Precision.BF16), ("openvino", Precision.INT4), ("torch", Precision.INT8)]
+)
+def test_a_precision_it_cannot_run_is_refused(engine: str, precision: Precision, model: Model, load: Load) -> None:
+    with pytest.raises(RefusedError):
+        load(model, Configuration(engine, precision=precision, threads=1))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("engine", ["torch", "torchscript", "onnx"])
+def test_cuda_that_is_not_there_is_unavailable_and_says_what_to_do(engine: str, model: Model, load: Load) -> None:
+    import onnxruntime
+    import torch
+
+    if torch.cuda.is_available() or "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(UnavailableError) as error:
+        load(model, Configuration(engine, Provider.CUDA))
+    assert "CUDA" in error.value.message
+    assert "provider cpu" in error.value.hint
+
+
+def test_headers_that_are_not_safetensors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no \*\.safetensors"):
+        stored_tensors(tmp_path)
+    path = tmp_path / "model.safetensors"
+    for content, reason in [
+        (b"", "cut short"),
+        (b"\xff" * 64, "cut short"),
+        ((5).to_bytes(8, "little") + b"{not}", "broken safetensors header"),
+        (_file({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, 4), "wrong number of bytes"),
+        (_file({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, 4), "cut short"),
+        (_file({"a": {"dtype": "Q9", "shape": [2], "data_offsets": [0, 8]}}, 8), "unusable description"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=reason):
+            stored_tensors(tmp_path)
+
+
+def _file(header: object, data_bytes: int) -> bytes:
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(data_bytes)
+
+
+def test_importing_the_engines_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from servewatt import engines;"
+        "[engines.create(name) for name in ('torch', 'torchscript', 'onnx', 'openvino')];"
+        "print([m for m in ('torch', 'transformers', 'onnxruntime', 'onnx', 'openvino') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

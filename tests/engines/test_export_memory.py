@@ -1,0 +1,54 @@
+"""An export needs little more memory than the weights, so that a large model fits where it can run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engines.tiny import write_model
+
+CHILD = """
+import resource, sys
+from pathlib import Path
+from servewatt.engines import {module} as exporter
+from tests.engines.tiny import model_of
+exporter.{function}(model_of(Path(sys.argv[1])), Path(sys.argv[2]))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 100 MB of fp32 weights in two layers."""
+    sizes = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 2, "num_key_value_heads": 4}
+    return write_model(tmp_path_factory.mktemp("large") / "llama", "llama", **sizes)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same graph with next to no weights: what it peaks at is the libraries'."""
+    return write_model(tmp_path_factory.mktemp("small") / "llama", "llama", num_hidden_layers=2)
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(("module", "function"), [("onnx_export", "export"), ("openvino_export", "convert")])
+def test_peak_memory_of_an_export(module: str, function: str, large: Path, small: Path, tmp_path: Path) -> None:
+    def peak(folder: Path) -> int:
+        out = tmp_path / folder.parent.name
+        out.mkdir()
+        code = CHILD.format(module=module, function=function)
+        child = subprocess.run(
+            [sys.executable, "-c", code, str(folder), str(out)],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        return int(child.stdout.split()[-1])
+
+    weights = (large / "model.safetensors").stat().st_size
+    assert weights > 90e6
+    assert peak(large) - peak(small) < 2.5 * weights

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from servewatt.engines import Session
+from servewatt.engines.proof import violations
+from servewatt.records import Configuration, Model, Precision
+from tests.engines.tiny import FolderArtefacts, random_prompts
+
+pytestmark = pytest.mark.engine
+
+
+@pytest.mark.parametrize("engine", ["torch", "torchscript", "onnx", "openvino"])
+def test_a_loaded_engine_shows_what_runs(
+    engine: str, model: Model, load: Callable[[Model, Configuration], Session]
+) -> None:
+    session = load(model, Configuration(engine, threads=1))
+    assert not session.facts().kv_cache, "no decode step has been seen yet"
+    list(session.generate(random_prompts(2), 4))
+    session.synchronize()
+    facts = session.facts()
+
+    assert dict(facts.devices).keys() == {"cpu"}
+    assert facts.compute_dtype == "fp32"
+    assert (facts.kv_cache, facts.kv_cache_dtype) == (True, "fp32")
+    assert facts.threads == 1
+    # 4 bytes for each number in the file, whose header is about 3 kB; some graphs inline vectors of the norms.
+    stored = model.weight_bytes
+    assert dict(facts.weight_dtypes).keys() == {"fp32"}
+    assert 0.98 * stored < dict(facts.weight_dtypes)["fp32"] <= stored
+    assert dict(facts.libraries)["torch"]
+    assert dict(facts.detail)["attention"]
+    assert violations(Configuration(engine, threads=1), facts) == ()
+    assert session.peak_device_bytes() is None
+    session.close()
+
+
+@pytest.mark.parametrize("engine", ["torch", "torchscript", "openvino"])
+def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model, Configuration], Session]) -> None:
+    configuration = Configuration(engine, precision=Precision.BF16, threads=1)
+    session = load(model, configuration)
+    tokens = [step.tokens for step in session.generate(random_prompts(2), 4)]
+    facts = session.facts()
+    assert len(tokens) == 4
+    assert facts.compute_dtype == "bf16"
+    assert facts.kv_cache_dtype == "bf16"
+    assert violations(configuration, facts) == ()
+    assert violations(Configuration(engine, threads=1), facts) != ()
+    session.close()
+
+
+def test_an_export_happens_once_and_leaves_fp32_weights_where_they_are(model: Model, tmp_path: Path) -> None:
+    from servewatt.engines.onnx import OnnxEngine
+
+    artefacts = FolderArtefacts(tmp_path)
+    for _ in range(2):
+        OnnxEngine().load(model, Configuration("onnx", threads=1), artefacts).close()
+    assert artefacts.built == ["onnx"]
+    names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert names == {"graph.onnx", "graph.json"}

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from servewatt.engines.proof import violations
+from servewatt.records import Configuration, Facts, Precision, Provider
+
+CPU = Configuration("torch", threads=4)
+CUDA = Configuration("onnx", Provider.CUDA)
+HONEST_CPU = Facts(
+    engine_version="1",
+    devices=(("cpu", 148),),
+    weight_dtypes=(("fp32", 1000),),
+    compute_dtype="fp32",
+    kv_cache=True,
+    kv_cache_dtype="fp32",
+    threads=4,
+)
+HONEST_CUDA = replace(
+    HONEST_CPU, devices=(("cpu-shapes", 9), ("cuda", 700)), detail=(("matmul_tf32", "false"), ("use_tf32", "0"))
+)
+
+
+def test_honest_facts_have_no_violations() -> None:
+    assert violations(CPU, HONEST_CPU) == ()
+    assert violations(CUDA, HONEST_CUDA) == ()
+    assert violations(replace(CPU, threads=None), replace(HONEST_CPU, threads=2)) == ()
+
+
+@pytest.mark.parametrize(
+    ("lie", "sentence"),
+    [
+        ({"devices": (("cuda", 148),)}, "148 operators or weights are on cuda, the configuration says cpu"),
+        ({"devices": ()}, "does not tell which device"),
+        ({"weight_dtypes": (("bf16", 500),)}, "500 bytes are bf16"),
+        ({"weight_dtypes": (("bf16", 8), ("fp32", 992))}, "8 bytes are bf16"),
+        ({"weight_dtypes": ()}, "does not tell which weights"),
+        ({"compute_dtype": "bf16"}, "computed in bf16, the configuration says fp32"),
+        ({"compute_dtype": ""}, "computed in an unknown type"),
+        ({"kv_cache": False}, "does not reuse a KV cache"),
+        ({"kv_cache_dtype": "int8"}, "KV cache is int8"),
+        ({"kv_cache_dtype": ""}, "KV cache is of unknown type"),
+        ({"threads": 2}, "2 CPU threads compute, the configuration says 4"),
+        ({"threads": None}, "an unknown number of CPU threads"),
+    ],
+)
+def test_each_lie_on_the_cpu_is_one_violation(lie: dict[str, object], sentence: str) -> None:
+    (found,) = violations(CPU, replace(HONEST_CPU, **lie))  # type: ignore[arg-type]
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    ("lie", "sentence"),
+    [
+        ({"devices": (("cpu", 1), ("cuda", 700))}, "1 operators or weights are on cpu, the configuration says cuda"),
+        ({"devices": (("cpu-shapes", 9),)}, "nothing is on cuda"),
+        ({"detail": (("use_tf32", "1"),)}, "TF32 is on (use_tf32)"),
+        ({"detail": (("matmul_tf32", "true"),)}, "TF32 is on (matmul_tf32)"),
+        ({"weight_dtypes": (("fp16", 500),)}, "500 bytes are fp16"),
+    ],
+)
+def test_each_lie_on_cuda_is_one_violation(lie: dict[str, object], sentence: str) -> None:
+    (found,) = violations(CUDA, replace(HONEST_CUDA, **lie))  # type: ignore[arg-type]
+    assert sentence in found
+
+
+def test_low_precision_allows_some_wider_weights_but_not_most() -> None:
+    bf16 = replace(CPU, precision=Precision.BF16)
+    facts = replace(HONEST_CPU, compute_dtype="bf16", kv_cache_dtype="bf16")
+    assert violations(bf16, replace(facts, weight_dtypes=(("bf16", 700), ("fp32", 300)))) == ()
+    (found,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 300), ("fp32", 700))))
+    assert found == "only 300 of 1000 bytes of weights are bf16"
+
+
+def test_quantised_weights_may_be_multiplied_as_floats() -> None:
+    int8 = replace(CPU, precision=Precision.INT8)
+    facts = replace(HONEST_CPU, weight_dtypes=(("int8", 900), ("fp32", 100)))
+    assert violations(int8, facts) == ()
+    assert violations(int8, replace(facts, compute_dtype="fp64")) != ()
+
+
+def test_several_lies_are_all_told() -> None:
+    assert len(violations(CPU, Facts(engine_version="1"))) == 5
