@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
 from servewatt.engines import Session
+from servewatt.engines.onnx import OnnxEngine
 from servewatt.engines.proof import violations
 from servewatt.records import Configuration, Model, Precision
 from tests.engines.tiny import FolderArtefacts, random_prompts
@@ -61,3 +64,15 @@ def test_an_export_happens_once_and_leaves_fp32_weights_where_they_are(model: Mo
     assert artefacts.built == ["onnx"]
     names = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert names == {"graph.onnx", "graph.json"}
+
+
+def test_single_integers_count_as_shapes(model: Model, tmp_path: Path) -> None:
+    """Sums of lengths are scalars; a CUDA session computes them on the CPU like any other shape."""
+    OnnxEngine().load(model, Configuration("onnx"), FolderArtefacts(tmp_path)).close()
+    (description,) = tmp_path.rglob("graph.json")
+    shapes = set(json.loads(description.read_text())["shape_nodes"])
+    graph = onnx.load(str(description.with_name("graph.onnx")), load_external_data=False).graph
+    lengths = {node.output[0] for node in graph.node if node.op_type == "Shape"}
+    scalars = [n.name for n in graph.node if n.op_type == "Squeeze" and n.input[0] in lengths]
+    assert scalars
+    assert set(scalars) <= shapes

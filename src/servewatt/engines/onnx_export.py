@@ -29,7 +29,7 @@ from servewatt.engines.torch_model import load_module, metadata_version
 from servewatt.engines.weights import MappedWeights, StoredTensor, stored_tensors
 from servewatt.records import Model, Precision
 
-GRAPH_FORMAT = "2"
+GRAPH_FORMAT = "3"
 """Changes when this file would build another graph from the same versions of everything else."""
 INLINE_BYTES = 4096
 """Constants up to this size live in the graph."""
@@ -174,7 +174,8 @@ def _shape_nodes(graph: Any) -> frozenset[str]:
     """Names of the nodes whose outputs are all integers (or truth values) of at most one dimension."""
 
     def is_shape(value: Any) -> bool:
-        return value.dtype is not None and not value.dtype.is_floating_point() and len(value.shape or (0, 0)) <= 1
+        typed = value.dtype is not None and not value.dtype.is_floating_point()
+        return typed and value.shape is not None and len(value.shape) <= 1
 
     return frozenset(node.name for node in graph.graph if all(is_shape(value) for value in node.outputs))
 
