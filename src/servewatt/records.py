@@ -388,6 +388,7 @@ class Result:
     utilisation: tuple[UtilisationSample, ...] = ()
     peak_rss_bytes: int | None = None
     peak_gpu_bytes: int | None = None
+    """Most GPU memory that the trial added to what was in use before, the context included."""
     sampler_cpu_s: float | None = None
     parent_cpu_s: float | None = None
     """CPU time of the waiting parent while the worker ran."""

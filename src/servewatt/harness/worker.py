@@ -26,7 +26,7 @@ from servewatt.harness.window import Generator, Mark, Stretch, Work, take_mark, 
 from servewatt.meters import open_meters
 from servewatt.meters.base import Meter
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Domain, Facts, Result, Status, Trial
+from servewatt.records import Domain, Facts, Provider, Result, Status, Trial
 
 TRY_OUT_TOKENS = 8
 
@@ -175,7 +175,7 @@ def _to_result(
     trial: Trial, log: Log, domains: Sequence[Domain], samples: Samples, outcome: tuple[Status, str, str]
 ) -> Result:
     status, reason, hint = outcome
-    result = Result(trial, status, reason, hint, log.started_at, log.facts, peak_gpu_bytes=log.peak_gpu_bytes)
+    result = Result(trial, status, reason, hint, log.started_at, log.facts)
     try:
         sections = tuple(to_section(s, domains, samples.power, samples.cpu_share) for s in log.stretches)
     except ServewattError as error:  # a counter that wrapped twice, power without samples
@@ -192,8 +192,21 @@ def _to_result(
         power=samples.power,
         utilisation=samples.utilisation,
         peak_rss_bytes=_peak_rss_bytes(),
+        peak_gpu_bytes=_peak_gpu_bytes(trial, log, samples),
         sampler_cpu_s=samples.cpu_s,
     )
+
+
+def _peak_gpu_bytes(trial: Trial, log: Log, samples: Samples) -> int | None:
+    """What the trial added to the GPU's used memory, context included: all engines by the same measure.
+
+    A peak shorter than the sampler's interval shows only where the engine's own allocator reports it.
+    """
+    if trial.configuration.provider is Provider.CPU:
+        return None
+    used = [u.gpu_memory_bytes for u in samples.utilisation if u.gpu_memory_bytes is not None]
+    added = max(used) - used[0] if used else 0
+    return max(added, log.peak_gpu_bytes or 0) or None
 
 
 def _peak_rss_bytes() -> int:
