@@ -33,15 +33,15 @@ class FakeEngine:
             raise InputError(f"the fake engine cannot fail by {failure!r}", nearest(failure, _FAILURES))
         if failure == "load":
             raise RefusedError("the fake engine was asked to refuse", "leave out fail=load")
-        return FakeSession(configuration, model.vocabulary_size, float(options.get("step_ms", "1")) / 1e3, failure)
+        return FakeSession(configuration, model, float(options.get("step_ms", "1")) / 1e3, failure)
 
 
 class FakeSession:
     """See FakeEngine."""
 
-    def __init__(self, configuration: Configuration, vocabulary_size: int, step_s: float, failure: str) -> None:
+    def __init__(self, configuration: Configuration, model: Model, step_s: float, failure: str) -> None:
         self._configuration = configuration
-        self._vocabulary_size = vocabulary_size
+        self._model = model
         self._step_s = step_s
         self._failure = failure
 
@@ -53,7 +53,7 @@ class FakeSession:
         ended = [False] * len(prompts)
         for produced in range(max_new_tokens):
             time.sleep(self._step_s)
-            tokens = [(start + produced) % self._vocabulary_size for start in starts]
+            tokens = [(start + produced) % self._model.vocabulary_size for start in starts]
             yield Step(tuple(None if e else t for e, t in zip(ended, tokens, strict=True)), time.monotonic())
             ended = [e or t in stop_ids for e, t in zip(ended, tokens, strict=True)]
             if all(ended):
@@ -85,7 +85,7 @@ class FakeSession:
         return Facts(
             engine_version=__version__,
             devices=((self._configuration.provider.value, 1),),
-            weight_dtypes=((precision, 0),),
+            weight_dtypes=((precision, self._model.weight_bytes),),
             compute_dtype=precision,
             kv_cache=True,
             kv_cache_dtype=precision,

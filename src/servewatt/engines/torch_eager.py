@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.packed_linear import pack_linears
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch, takes_position_ids
 from servewatt.engines.torch_session import TorchSession
@@ -23,7 +24,9 @@ class TorchEngine:
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         device = prepare_torch(configuration)
-        return TorchEagerSession(load_module(model, configuration.precision, device), device)
+        module = load_module(model, configuration.precision, device)
+        packed = pack_linears(module) if device.type == "cpu" else []
+        return TorchEagerSession(module, len(packed), device)
 
 
 @dataclass
@@ -45,8 +48,9 @@ class TorchEagerSession(TorchSession[EagerState]):
     Everything that does not depend on the tokens (mask, positions, room for the cache) is made once a generation.
     """
 
-    def __init__(self, module: Any, device: torch.device) -> None:
+    def __init__(self, module: Any, packed: int, device: torch.device) -> None:
         super().__init__(device)
+        self._packed = packed
         self._module = module
         self._takes_positions = takes_position_ids(module)
 
@@ -89,7 +93,7 @@ class TorchEagerSession(TorchSession[EagerState]):
         super().close()
 
     def facts(self) -> Facts:
-        return self._facts([*self._module.parameters(), *self._module.buffers()])
+        return self._facts([*self._module.parameters(), *self._module.buffers()], self._packed)
 
 
 def preallocated_cache(config: Any, length: int) -> Any:

@@ -144,8 +144,9 @@ def held_weights(tensors: Iterable[torch.Tensor]) -> tuple[tuple[str, int], ...]
     sizes: dict[str, int] = {}
     seen: set[int] = set()
     for tensor in tensors:
-        if tensor.dim() > 0 and tensor.data_ptr() not in seen:
-            seen.add(tensor.data_ptr())
+        place = id(tensor) if tensor.is_mkldnn else tensor.data_ptr()
+        if tensor.dim() > 0 and place not in seen:
+            seen.add(place)
             name = dtype_name(tensor.dtype)
             sizes[name] = sizes.get(name, 0) + tensor.numel() * tensor.element_size()
     return tuple(sorted(sizes.items()))

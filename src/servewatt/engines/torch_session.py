@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
@@ -68,8 +68,8 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
     def _attention(self) -> str:
         """The attention implementation that runs."""
 
-    def _facts(self, held: Sequence[torch.Tensor], detail: Iterable[tuple[str, str]] = ()) -> Facts:
-        """Facts of a model that consists of the tensors `held`."""
+    def _facts(self, held: Sequence[torch.Tensor], packed: int) -> Facts:
+        """Facts of a model that consists of the tensors `held`, with `packed` of its linear layers packed."""
         import torch
 
         weights = [tensor for tensor in held if tensor.is_floating_point()]
@@ -84,5 +84,5 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=torch.get_num_threads(),
-            detail=(("attention", self._attention()), *arithmetic_detail(), *detail),
+            detail=(("attention", self._attention()), ("packed_linears", str(packed)), *arithmetic_detail()),
         )

@@ -17,6 +17,7 @@ from servewatt.engines.causal_graph import (
     trace_graph,
     tracer_noise_accepted,
 )
+from servewatt.engines.packed_linear import pack_linears
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch
 from servewatt.engines.torch_session import TorchSession
@@ -34,11 +35,12 @@ class TorchScriptEngine:
 
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device, register_attention())
+        packed = pack_linears(module) if device.type == "cpu" else []
         cache = probe_cache(module)
         with torch.no_grad(), tracer_noise_accepted():
             frozen = torch.jit.freeze(trace_graph(module, cache))
         attention = "sdpa" if module._supports_sdpa else "eager"
-        return TorchScriptSession(frozen, cache, attention, device)
+        return TorchScriptSession(frozen, cache, attention, packed, device)
 
 
 @dataclass
@@ -52,8 +54,11 @@ class TraceState:
 class TorchScriptSession(TorchSession[TraceState]):
     """A frozen trace."""
 
-    def __init__(self, graph: Any, cache: CacheShape, attention: str, device: torch.device) -> None:
+    def __init__(
+        self, graph: Any, cache: CacheShape, attention: str, packed: list[torch.Tensor], device: torch.device
+    ) -> None:
         super().__init__(device)
+        self._packed = packed
         self._graph = graph
         self._cache = cache
         self._attention_name = attention
@@ -86,9 +91,9 @@ class TorchScriptSession(TorchSession[TraceState]):
         return self._attention_name
 
     def _weights(self) -> list[torch.Tensor]:
-        """The tensors frozen into the graph."""
-        constants = self._graph.graph.findAllNodes("prim::Constant")
-        return [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
+        """The tensors frozen into the graph, and the packed ones, which it keeps as attributes."""
+        constants = [n for n in self._graph.graph.findAllNodes("prim::Constant") if n.hasAttribute("value")]
+        return [node.t("value") for node in constants if node.kindOf("value") == "t"] + self._packed
 
     def facts(self) -> Facts:
-        return self._facts(self._weights())
+        return self._facts(self._weights(), len(self._packed))
