@@ -119,7 +119,7 @@ class Measurement:
         broken = violations(self._trial.configuration, facts)
         if broken:
             raise RefusedError(
-                f"{self._trial.configuration.key}: what runs is not what is claimed: {'; '.join(broken)}",
+                f"what runs is not what is claimed: {'; '.join(broken)}",
                 "the engine's facts are kept with the trial; choose a configuration it can keep",
             )
 

@@ -1,0 +1,54 @@
+"""What lies in examples/ works as its README says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from servewatt.cli import run_file
+from servewatt.cli.main import run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
+def test_every_study_file_is_valid(path: Path) -> None:
+    assert run_file.read(path).procedure.blocks >= 3
+
+
+def report(name: str, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert run(["report", str(EXAMPLES / name), *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_gpu_run_of_the_bundled_model_is_counter_grade(capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(report("h200-bundled.json.gz", capsys, "--json"))
+    summaries = document["analysis"]["summaries"]
+    assert {s["configuration"]["engine"] for s in summaries if s["blocks"] == 3} == {"torch", "torchscript", "onnx"}
+    assert {s["energy_grade"] for s in summaries} == {"counter"}
+    assert all(s["output_agreement"] == 1 for s in summaries)
+
+
+def test_random_weights_are_stated_wherever_results_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ([], ["--markdown"], ["--json"]):
+        assert "random" in report("h200-pythia-410m.json.gz", capsys, *option)
+
+
+def test_the_machine_boundary_says_that_it_contains_an_estimate(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = report("h200-bundled.json.gz", capsys, "--boundary", "machine")
+    assert "estimated" in shown
+    assert "~" in shown
+
+
+def test_a_limit_that_nothing_meets_is_answered_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", str(EXAMPLES / "h200-bundled.json.gz"), "--max-ttft", "1us"]) == 1
+    assert "time to first token" in capsys.readouterr().out
+
+
+def test_a_limit_excludes_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--max-latency-p95", "500ms"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Serve with torchscript/cuda/fp32/b1")
+    assert "excluded: torch/cuda/fp32/b1" in shown
