@@ -7,7 +7,7 @@ system-wide monotonic clock (`time.monotonic`), so marks taken by different proc
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 RECORD_VERSION = 1
@@ -193,7 +193,7 @@ class Procedure:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a run will do. The same plan asked for again continues the same run."""
+    """Everything a run will do. The same plan asked for again, or with more blocks, continues the same run."""
 
     model: Model
     workload: Workload
@@ -202,13 +202,17 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what decides the results; the model's folder is left out, its revision is in."""
+        """SHA-256 over what decides each trial.
+
+        The model's folder is left out, its revision is in; the number of blocks is left out, so that blocks can be
+        added to a run.
+        """
         parts = (
             self.model.name,
             self.model.revision,
             self.model.weights.value,
             self.workload.digest,
-            self.procedure,
+            replace(self.procedure, blocks=0),
             sorted(c.key for c in self.configurations),
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()

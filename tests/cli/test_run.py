@@ -74,6 +74,17 @@ def test_the_same_command_again_measures_nothing_twice(tmp_path: Path, capsys: p
         assert len(store.results(only.id)) == before == 6
 
 
+def test_more_blocks_are_added_to_the_same_run(tmp_path: Path) -> None:
+    file = quick_file(tmp_path)
+    run(["run", file])
+    assert run(["run", file, "--blocks", "4"]) == 0
+    with Store.open() as store:
+        (only,) = store.runs()
+        assert only.plan.procedure.blocks == 4
+        blocks = sorted(r.trial.block for r in store.results(only.id))
+    assert blocks == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
 def test_fresh_starts_another_run(tmp_path: Path) -> None:
     file = quick_file(tmp_path)
     run(["run", file])

@@ -64,7 +64,8 @@ def test_runs_are_found_newest_first(store: Store) -> None:
     assert store.find_run(RUN.plan.digest) is None
     older = run(id_="a-old", created_at="2025-01-01T00:00:00+00:00")
     newer = run(id_="a-new", created_at="2026-06-01T00:00:00+00:00")
-    other = run(blocks=9, id_="b", created_at="2026-03-01T00:00:00+00:00")
+    other = run(id_="b", created_at="2026-03-01T00:00:00+00:00")
+    other = replace(other, plan=replace(other.plan, procedure=replace(other.plan.procedure, seed=9)))
     for each in (newer, older, other):
         store.create_run(each)
     assert [r.id for r in store.runs()] == ["a-new", "b", "a-old"]
@@ -380,3 +381,13 @@ def test_two_processes_write_one_store_that_a_third_reads(path: Path) -> None:
 def test_importing_the_store_leaves_sqlalchemy_alone() -> None:
     code = "import servewatt.store, sys; sys.exit('sqlalchemy' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_run_may_get_more_blocks_but_no_other_work(filled: Store) -> None:
+    more = replace(RUN.plan, procedure=replace(RUN.plan.procedure, blocks=RUN.plan.procedure.blocks + 3))
+    filled.extend_run(replace(RUN, plan=more))
+    assert filled.run(RUN.id).plan.procedure.blocks == RUN.plan.procedure.blocks + 3
+    assert bare(filled.results(RUN.id)) == bare(RESULTS)
+    other = replace(RUN.plan, workload=replace(RUN.plan.workload, new_tokens=3))
+    with pytest.raises(StoreError, match="another plan"):
+        filled.extend_run(replace(RUN, plan=other))

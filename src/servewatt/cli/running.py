@@ -70,7 +70,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
     with Store.open(flags.store) as store:
         known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
-        current = known or new
+        current = new if known is None else _continued(known, plan)
         done = store.results(current.id) if known is not None else []
         quantum_s = max((d.quantum_s for d in environment_domains if d.within is None), default=0.0)
         _show_plan(console, current, done, left_out, quantum_s)
@@ -78,6 +78,8 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
             return 0
         if known is None:
             store.create_run(current)
+        elif current != known:
+            store.extend_run(current)
         _measure_all(console, store, current, done, quantum_s)
         results = store.results(current.id, with_samples=True)
     showing.show_run(current, results, as_json=flags.as_json)
@@ -85,6 +87,12 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
         showing.write_folder(showing.compute(current, results), flags.report_folder)
         console.print(f"report: {flags.report_folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 0 if any(r.status is Status.OK for r in results) else 1
+
+
+def _continued(known: Run, plan: Plan) -> Run:
+    """A known run with the plan as it is now: more blocks may be asked for, and the model may lie elsewhere."""
+    blocks = max(known.plan.procedure.blocks, plan.procedure.blocks)
+    return replace(known, plan=replace(plan, procedure=replace(plan.procedure, blocks=blocks)))
 
 
 def _measure_all(console: Console, store: Store, run: Run, done: list[Result], quantum_s: float) -> None:

@@ -42,6 +42,11 @@ def insert_run(connection: sa.Connection, run: Run) -> None:
     )
 
 
+def update_plan(connection: sa.Connection, run_id: str, plan: Plan) -> None:
+    """Put another plan in the place of a run's own."""
+    connection.execute(tables.runs.update().where(tables.runs.c.id == run_id).values(plan=dump(plan)))
+
+
 def select_runs(connection: sa.Connection, condition: sa.ColumnElement[bool] | None = None) -> list[Run]:
     """Runs, newest first."""
     query = tables.runs.select().order_by(tables.runs.c.created_at.desc(), tables.runs.c.number.desc())

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from servewatt.errors import InputError, nearest
+from servewatt.errors import InputError, StoreError, nearest
 from servewatt.records import Plan, Result, Run
 from servewatt.store.files import read_file, write_file
 
@@ -58,6 +58,19 @@ class Store:
 
         with self._database.writing() as connection:
             rows.insert_run(connection, run)
+        self._plans[run.id] = run.plan
+
+    def extend_run(self, run: Run) -> None:
+        """Keep the plan of a run that is known already, with more blocks or a model that has moved.
+
+        Raises StoreError if the plan is another one, by its digest.
+        """
+        from servewatt.store import rows
+
+        if self.run(run.id).plan.digest != run.plan.digest:
+            raise StoreError(f"run {run.id} has another plan", "start a run of its own")
+        with self._database.writing() as connection:
+            rows.update_plan(connection, run.id, run.plan)
         self._plans[run.id] = run.plan
 
     def append(self, result: Result) -> None:
