@@ -47,14 +47,20 @@ class FolderArtefacts:
 
 
 def write_model(folder: Path, kind: str, **changes: Any) -> Path:
-    """A random model of `kind` in `folder`: three layers, and weights wide enough for varied output."""
+    """A random model of `kind` in `folder`: two layers, and weights wide enough for varied output."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    sizes = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "vocab_size": VOCABULARY}
-    config = AutoConfig.for_model(kind, **(sizes | SIZES[kind] | changes), initializer_range=0.3, pad_token_id=0)
+    common: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": VOCABULARY,
+    }
+    common |= {"initializer_range": 0.3, "pad_token_id": 0}
+    config = AutoConfig.for_model(kind, **(common | SIZES[kind] | changes))
     torch.manual_seed(7)
     AutoModelForCausalLM.from_config(config, attn_implementation="eager").save_pretrained(folder)
     return folder

@@ -72,13 +72,16 @@ class TorchEagerSession(TorchSession[EagerState]):
         return self._ids_on_device(ids), EagerState(cache, positions.to(self._device), whole_mask, 0)
 
     def step(self, ids: torch.Tensor, state: EagerState) -> tuple[torch.Tensor, EagerState]:
+        import torch
+
         before, after = state.length, state.length + ids.shape[1]
         inputs: dict[str, Any] = {}
         if self._takes_positions:
             inputs["position_ids"] = state.positions[:, before:after]
         if state.mask is not None:
             inputs["attention_mask"] = state.mask[:, :after]
-        out = self._module(input_ids=ids, past_key_values=state.cache, use_cache=True, logits_to_keep=1, **inputs)
+        with torch.inference_mode():
+            out = self._module(input_ids=ids, past_key_values=state.cache, use_cache=True, logits_to_keep=1, **inputs)
         if self._proof is None and before:
             keys = state.cache.layers[0].keys
             self._proof = DecodeProof(ids.shape[1], before, state.cache.get_seq_length(), dtype_name(keys.dtype))

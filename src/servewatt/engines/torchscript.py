@@ -38,9 +38,13 @@ class TorchScriptEngine:
         packed = pack_linears(module) if device.type == "cpu" else []
         cache = probe_cache(module)
         with torch.no_grad(), tracer_noise_accepted():
+            # Fused kernels for any shape: one for each cache length would be compiled anew at every step.
+            torch.jit.set_fusion_strategy([("DYNAMIC", 4)])
             frozen = torch.jit.freeze(trace_graph(module, cache))
         attention = "sdpa" if module._supports_sdpa else "eager"
-        return TorchScriptSession(frozen, cache, attention, packed, device)
+        session = TorchScriptSession(frozen, cache, attention, packed, device)
+        session.settle(configuration.batch)
+        return session
 
 
 @dataclass
@@ -63,6 +67,15 @@ class TorchScriptSession(TorchSession[TraceState]):
         self._cache = cache
         self._attention_name = attention
         self._dtype = max(self._weights(), key=lambda tensor: tensor.numel()).dtype
+
+    def settle(self, batch: int) -> None:
+        """Generate until the graph executor has compiled what it will run.
+
+        Its first two calls profile and compile, and are several times slower than those after.
+        """
+        for _ in range(2):
+            list(self.generate([[0, 0]] * batch, 4))
+        self._proof = None
 
     def start(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
