@@ -1,22 +1,27 @@
-"""What the harness costs: decode rate inside a trial over the same engine in the shortest possible loop.
+"""What the harness costs: decode rate inside a measured window over the same engine in the shortest possible loop.
 
-    python benchmarks/overhead.py --model bundled --rounds 5
+    python benchmarks/overhead.py
     python benchmarks/overhead.py --model pythia-410m --weights random --prompts 2 --new-tokens 32
 
-Trial and bare loop alternate within each round, each in a fresh process; the ratio is the median over rounds. The
-waiting parent's CPU time is given as a share of the worker's life.
+The window is the harness's own: meters open, marks read, the sampling process running, every step recorded. Window and
+bare loop alternate over one loaded engine in one process, first one then the other first, because the memory of a
+shared machine may change its speed by half from one process to the next. The ratio is the median over rounds. One real
+trial of each engine tells how much CPU time its waiting parent used.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from servewatt import engines, wire
 from servewatt.cli.planning import make_plan
@@ -24,24 +29,21 @@ from servewatt.cli.run_file import validate
 from servewatt.engines.decode import GraphSession, left_pad
 from servewatt.harness import runner
 from servewatt.harness.environment import describe
+from servewatt.harness.sampler import Sampler, SamplerOrder
 from servewatt.harness.schedule import Progress
+from servewatt.harness.window import Generator, take_mark
+from servewatt.meters import open_meters
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Result, Run, Status, Trial
+from servewatt.records import Run, Status, Trial
 
 
-def bare_loop(trial: Trial) -> float:
-    """Seconds a decode step, by the shortest loop that still generates, over as long as the trial's window."""
-    session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
-    assert isinstance(session, GraphSession)
-    prompts = trial.workload.prompts
+def bare_steps_s(session: GraphSession[Any, Any, Any], trial: Trial) -> float:
+    """Seconds a decode step in the shortest loop that still generates, over as long as the trial's window."""
     steps = trial.workload.new_tokens
-    for prompt in prompts:
-        for _ in session.generate([prompt], min(steps, 16)):
-            pass
     decode_s = 0.0
     counted = 0
     while decode_s < trial.procedure.window_s:
-        for prompt in prompts:
+        for prompt in trial.workload.prompts:
             padded, mask = left_pad([prompt])
             ids, state = session.start(padded, mask, steps)
             logits, state = session.step(ids, state)
@@ -54,17 +56,56 @@ def bare_loop(trial: Trial) -> float:
                 session.to_host(ids)
             decode_s += time.perf_counter() - begin_s
             counted += steps - 1
-    session.close()
     return decode_s / counted
 
 
-def step_in_trial_s(result: Result) -> float:
-    """Seconds a decode step inside the measured window."""
-    steps = [s for g in result.generations for s in g.inter_token_s]
+def window_steps_s(generator: Generator, trial: Trial) -> float:
+    """Seconds a decode step inside a window as the harness measures it."""
+    procedure = trial.procedure
+    meters = open_meters(procedure.meters, procedure.cpu_watts)
+    sampler = Sampler(SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts))
+    gc.collect()
+    gc.disable()
+    take_mark(meters)
+    work = generator.generate_for(procedure.window_s)
+    take_mark(meters)
+    gc.enable()
+    sampler.stop()
+    for meter in meters:
+        meter.close()
+    steps = [s for g in generator.generations(work) for s in g.inter_token_s]
     return sum(steps) / len(steps)
 
 
-def measure(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
+def compare(trial: Trial) -> list[float]:
+    """Decode rate in the window over that of the bare loop, for each round."""
+    session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
+    assert isinstance(session, GraphSession)
+    generator = Generator(session, trial.workload, 1, ())
+    generator.warm_up(2.0, 60.0, 0.05)
+    bare_steps_s(session, trial)
+    ratios = []
+    for number in range(trial.procedure.blocks):
+        if number % 2:
+            bare_s, window_s = bare_steps_s(session, trial), window_steps_s(generator, trial)
+        else:
+            window_s, bare_s = window_steps_s(generator, trial), bare_steps_s(session, trial)
+        ratios.append(bare_s / window_s)
+    session.close()
+    return ratios
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine's overhead."""
+
+    engine: str
+    window_over_bare: float
+    rounds: list[float]
+    parent_cpu_share: float
+
+
+def measure(arguments: argparse.Namespace) -> Iterator[Row]:
     """One row per engine."""
     asked = validate(
         {
@@ -77,37 +118,16 @@ def measure(arguments: argparse.Namespace) -> Iterator[dict[str, object]]:
     )
     plan, _ = make_plan(asked, ArtefactCache(), has_gpu=False)
     run = Run("overhead", "", plan, describe(()), "")
-    for configuration in plan.configurations:
-        prepared = runner.prepare(run, configuration)
-        if prepared.status is not Status.OK:
-            raise SystemExit(f"{configuration.key}: {prepared.reason}\n{prepared.log}")
-    ratios: dict[str, list[float]] = {c.engine: [] for c in plan.configurations}
-    parent: dict[str, list[float]] = {c.engine: [] for c in plan.configurations}
-    for block in range(plan.procedure.blocks):
-        for trial in Progress(run, []).missing(block):
-            begin_s = time.monotonic()
-            result = runner.measure(trial, run.environment)
-            lasted_s = time.monotonic() - begin_s
-            if result.status is not Status.OK or result.parent_cpu_s is None:
-                raise SystemExit(f"{trial.configuration.key}: {result.reason}\n{result.log}")
-            bare_s = _bare_in_a_process(replace(trial, block=block))
-            engine = trial.configuration.engine
-            ratios[engine].append(bare_s / step_in_trial_s(result))
-            parent[engine].append(result.parent_cpu_s / lasted_s)
-            print(f"round {block + 1} {engine}: {ratios[engine][-1]:.4f}", file=sys.stderr)
-    for engine, values in ratios.items():
-        yield {
-            "engine": engine,
-            "rate_in_trial_over_bare_loop": statistics.median(values),
-            "rounds": values,
-            "parent_cpu_share": max(parent[engine]),
-        }
-
-
-def _bare_in_a_process(trial: Trial) -> float:
-    command = [sys.executable, __file__, "--bare"]
-    done = subprocess.run(command, input=wire.dump(trial).encode(), stdout=subprocess.PIPE, check=True)
-    return float(done.stdout.splitlines()[-1])
+    for trial in Progress(run, []).missing(0):
+        begin_s = time.monotonic()
+        result = runner.measure(trial, run.environment)
+        lasted_s = time.monotonic() - begin_s
+        if result.status is not Status.OK or result.parent_cpu_s is None:
+            raise SystemExit(f"{trial.configuration.key}: {result.reason}\n{result.log}")
+        command = [sys.executable, __file__, "--compare"]
+        done = subprocess.run(command, input=wire.dump(trial).encode(), stdout=subprocess.PIPE, check=True)
+        rounds = json.loads(done.stdout.splitlines()[-1])
+        yield Row(trial.configuration.engine, statistics.median(rounds), rounds, result.parent_cpu_s / lasted_s)
 
 
 def main() -> None:
@@ -120,18 +140,20 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--bare", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.bare:
-        print(bare_loop(wire.load(Trial, sys.stdin.buffer.read())))
+    if arguments.compare:
+        print(json.dumps(compare(wire.load(Trial, sys.stdin.buffer.read()))))
         return
     rows = list(measure(arguments))
     if arguments.json:
-        print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows}, indent=2))
+        rows_json = [asdict(row) for row in rows]
+        print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows_json}, indent=2))
         return
-    print(f"{'engine':12} {'in trial / bare loop':>20} {'parent CPU':>11}")
+    print(f"{'engine':12} {'window / bare loop':>18}  {'rounds':32} {'parent CPU':>10}")
     for row in rows:
-        print(f"{row['engine']:12} {row['rate_in_trial_over_bare_loop']:20.4f} {row['parent_cpu_share']:11.4%}")
+        rounds = " ".join(f"{r:.3f}" for r in row.rounds)
+        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {rounds:32} {row.parent_cpu_share:10.4%}")
 
 
 if __name__ == "__main__":

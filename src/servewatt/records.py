@@ -182,7 +182,7 @@ class Procedure:
     """Other processes' CPU time, as a share of the machine's, above which a trial is invalid."""
     retries: int = 2
     """How often an invalid trial is repeated."""
-    sample_interval_s: float = 0.2
+    sample_interval_s: float = 0.5
     """Interval of the utilisation and power sampler (a process of its own)."""
     meters: tuple[str, ...] = ()
     """Names of the meters to use; empty means every one that is available."""
