@@ -134,12 +134,13 @@ def place_labels(
     frame = axes.get_window_extent(renderer)
     spots = [axes.transData.transform(p) for p in points]
     taken: list[Any] = []
-    offsets = ((9, 0), (-9, 0), (0, 10), (0, -10), (9, 9), (9, -9), (-9, 9), (-9, -9), (0, 22), (0, -22))
+    # Diagonals first: along the axes run the whiskers.
+    offsets = ((6, 5), (6, -5), (-6, 5), (-6, -5), (9, 14), (9, -14), (-9, 14), (-9, -14), (9, 0), (-9, 0))
     for x, y, text in labels:
         best: tuple[float, Any] | None = None
         for dx, dy in offsets:
             align = "left" if dx > 0 else "right" if dx < 0 else "center"
-            side = "bottom" if dy > 0 and not dx else "top" if dy < 0 and not dx else "center"
+            side = "bottom" if dy > 0 else "top" if dy < 0 else "center"
             label = axes.annotate(
                 text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=align, va=side, fontsize=9
             )
