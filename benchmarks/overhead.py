@@ -64,6 +64,7 @@ def window_steps_s(generator: Generator, trial: Trial) -> float:
     procedure = trial.procedure
     meters = open_meters(procedure.meters, procedure.cpu_watts)
     sampler = Sampler(SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts))
+    time.sleep(procedure.settle_s)  # as in a trial, where the sampler has long been running by then
     gc.collect()
     gc.disable()
     take_mark(meters)
@@ -137,8 +138,8 @@ def main() -> None:
     parser.add_argument("--engine", default="torch,torchscript,onnx,openvino")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--window", type=float, default=3.0)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--window", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=12, help="at least 2")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -150,10 +151,11 @@ def main() -> None:
         rows_json = [asdict(row) for row in rows]
         print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows_json}, indent=2))
         return
-    print(f"{'engine':12} {'window / bare loop':>18}  {'rounds':32} {'parent CPU':>10}")
+    print(f"{'engine':12} {'window / bare loop':>18}  {'quartiles':16} {'parent CPU':>10}")
     for row in rows:
-        rounds = " ".join(f"{r:.3f}" for r in row.rounds)
-        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {rounds:32} {row.parent_cpu_share:10.4%}")
+        low, _, high = statistics.quantiles(row.rounds)
+        quartiles = f"{low:.3f} to {high:.3f}"
+        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {quartiles:16} {row.parent_cpu_share:10.4%}")
 
 
 if __name__ == "__main__":

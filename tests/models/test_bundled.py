@@ -2,14 +2,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
-from servewatt.models.tokenizer import BUNDLED_FOLDER, load
+from servewatt.models.tokenizer import load
 from servewatt.records import ModelSource
-
-pytestmark = pytest.mark.skipif(not (BUNDLED_FOLDER / "model.safetensors").exists(), reason="not trained yet")
 
 
 def test_the_bundled_model(tmp_path: Path) -> None:
