@@ -19,8 +19,9 @@ $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "python venv is missing; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 
-# Stamps: an environment for users (demo), and one with the developers' tools on top.
+# Stamps: an environment for users (demo), and one with the tools for working on servewatt on top.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing servewatt and its engines into $(VENV) (minutes, the first time)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
 	@touch $@
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from servewatt.records import Configuration, Plan, Procedure, Result, Run, Status, Trial
 
@@ -134,11 +134,6 @@ def measured(result: Result, plan: Plan) -> Estimate | None:
     step_s = sum(steps) / len(steps) if steps else 0.0
     pass_s = batches * (last.ttft_s + step_s * (plan.workload.new_tokens - 1))
     return Estimate(result.trial.configuration, load.duration_s, pass_s)
-
-
-def renumber(trial: Trial, attempt: int) -> Trial:
-    """The same trial as another attempt."""
-    return replace(trial, attempt=attempt)
 
 
 def run_estimate_s(estimates: Sequence[Estimate], procedure: Procedure, quantum_s: float) -> float:
