@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from servewatt.harness import worker
 from servewatt.harness.runner import prepare, run_trials
-from servewatt.records import Result, Status
+from servewatt.harness.schedule import preparation
+from servewatt.meters.fake import FakeMeter
+from servewatt.records import Grade, Result, Status
 from tests.harness.builders import QUICK, fake, run
 
 
@@ -119,3 +122,18 @@ def test_a_machine_used_by_others_makes_the_trial_invalid_and_repeats_it(tmp_pat
         other.kill()
     assert [(r.status, r.trial.attempt) for r in results] == [(Status.INVALID, 0), (Status.INVALID, 1)]
     assert "other processes" in results[0].reason
+
+
+@pytest.mark.parametrize("failure", ["", "generate"])
+def test_power_without_samples_hides_no_other_outcome(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    """Where power must be integrated, a preparation takes no samples and a failing trial gets none back."""
+    meter = FakeMeter({"gpu:0": 100.0}, grade=Grade.INTEGRATED)
+    monkeypatch.setattr(worker, "open_meters", lambda _names, _watts: (meter,))
+    configuration = fake(fail=failure) if failure else fake()
+    outcome = worker.run_trial(preparation(run(tmp_path, [configuration]), configuration), prepare=True)
+    assert outcome.status is (Status.FAILED if failure else Status.OK), outcome.reason
+    load = outcome.section("load")
+    assert load is not None
+    assert load.energy == ()

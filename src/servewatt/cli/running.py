@@ -21,7 +21,7 @@ from servewatt.cli import run_file, showing
 from servewatt.cli.planning import LeftOut, make_plan, weights_note
 from servewatt.errors import InputError
 from servewatt.harness import runner, schedule
-from servewatt.harness.environment import describe
+from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
@@ -63,8 +63,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     environment_domains = _metered(asked)
     cache = ArtefactCache()
     with console.status("looking at the model and the machine"):
-        has_gpu = any(d.component == "gpu" for d in environment_domains)
-        plan, left_out = make_plan(asked, cache, has_gpu=has_gpu)
+        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
         environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
     now = datetime.now(UTC)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)

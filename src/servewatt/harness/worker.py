@@ -26,7 +26,7 @@ from servewatt.harness.window import Generator, Mark, Stretch, Work, take_mark, 
 from servewatt.meters import open_meters
 from servewatt.meters.base import Meter
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Domain, Facts, Provider, Result, Status, Trial
+from servewatt.records import Domain, Facts, Grade, Provider, Result, Status, Trial
 
 TRY_OUT_TOKENS = 8
 
@@ -152,7 +152,7 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
                 samples = sampler.stop()
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this trial's outcome)
         status, reason, hint = describe_failure(error)
-    return _to_result(trial, log, domains, samples, (status, reason, hint))
+    return _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
 
 
 def describe_failure(error: Exception) -> tuple[Status, str, str]:
@@ -172,13 +172,24 @@ def describe_failure(error: Exception) -> tuple[Status, str, str]:
 
 
 def _to_result(
-    trial: Trial, log: Log, domains: Sequence[Domain], samples: Samples, outcome: tuple[Status, str, str]
+    trial: Trial,
+    log: Log,
+    domains: Sequence[Domain],
+    samples: Samples,
+    outcome: tuple[Status, str, str],
+    *,
+    prepare: bool,
 ) -> Result:
     status, reason, hint = outcome
     result = Result(trial, status, reason, hint, log.started_at, log.facts)
+    if prepare or status is not Status.OK:
+        # No samples were taken, or none came back: power cannot be integrated, and that is not what went wrong.
+        domains = [d for d in domains if d.grade is not Grade.INTEGRATED]
     try:
         sections = tuple(to_section(s, domains, samples.power, samples.cpu_share) for s in log.stretches)
     except ServewattError as error:  # a counter that wrapped twice, power without samples
+        if status is not Status.OK:
+            return result
         return replace(result, status=Status.INVALID, reason=error.message, hint=error.hint)
     if log.generator is not None and log.work is not None:
         result = replace(
