@@ -38,6 +38,13 @@ class Stop(StrEnum):
     EOS = "eos"
 
 
+class Via(StrEnum):
+    """How prompts reach the engine: in the measured process, or as HTTP requests to a server with the same engine."""
+
+    PROCESS = "process"
+    HTTP = "http"
+
+
 class ModelSource(StrEnum):
     """Where a model's files come from."""
 
@@ -99,7 +106,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, order=True)
 class Configuration:
-    """A serving configuration: engine x execution provider x precision x batch (and threads, options)."""
+    """A serving configuration: engine x execution provider x precision x batch (and threads, options, via)."""
 
     engine: str
     provider: Provider = Provider.CPU
@@ -108,6 +115,7 @@ class Configuration:
     threads: int | None = None
     """CPU threads; None means every CPU this process may use."""
     options: tuple[tuple[str, str], ...] = ()
+    via: Via = Via.PROCESS
 
     @property
     def key(self) -> str:
@@ -116,6 +124,8 @@ class Configuration:
         if self.threads is not None:
             parts.append(f"t{self.threads}")
         parts += [f"{name}={value}" for name, value in self.options]
+        if self.via is not Via.PROCESS:
+            parts.append(self.via.value)
         return "/".join(parts)
 
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import sys
 from typing import Any
 
 import click
 
 from servewatt import __version__
+from servewatt.cli.lazy import LazyGroup
 from servewatt.errors import ServewattError
 
 COMMANDS = {
     "run": "Measure a model in serving configurations, and recommend one.",
     "report": "Show a run: table, HTML, CSV, JSON, Markdown, figures.",
     "recommend": "Choose the configuration of least energy within your limits.",
+    "study": "The published study of twelve code models, stage by stage.",
     "doctor": "Tell whether this machine can measure, and what would mend it.",
     "models": "List the models at hand; prune what is cached.",
     "engines": "List the runtime engines, their versions and install lines.",
@@ -23,34 +24,10 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Imports a command's module only when it is called, so that `--help` stays quick."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(f"servewatt.cli.{cmd_name}").command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        from servewatt.errors import nearest
-
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"no such command {args[0]!r}; {nearest(args[0], COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
-
-
 @click.command(
     cls=LazyGroup,
+    package="servewatt.cli",
+    summaries=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: servewatt run --model bundled --blocks 3",
 )

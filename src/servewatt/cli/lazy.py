@@ -1,0 +1,40 @@
+"""A group of commands whose modules are imported only when they are called, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """Commands by name; each is the attribute `command` of a module of the same name inside `package`."""
+
+    def __init__(self, *arguments: Any, package: str, summaries: Mapping[str, str], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._package = package
+        self._summaries = summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._summaries:
+            return None
+        command: click.Command = importlib.import_module(f"{self._package}.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self._summaries.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from servewatt.errors import nearest
+
+        if args and args[0] not in self._summaries and not args[0].startswith("-"):
+            raise click.UsageError(f"no such command {args[0]!r}; {nearest(args[0], self._summaries)}", ctx)
+        return super().resolve_command(ctx, args)
