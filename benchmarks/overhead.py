@@ -3,10 +3,11 @@
     python benchmarks/overhead.py
     python benchmarks/overhead.py --model pythia-410m --weights random --prompts 2 --new-tokens 32
 
-The window is the harness's own: meters open, marks read, the sampling process running, every step recorded. Window and
-bare loop alternate over one loaded engine in one process, first one then the other first, because the memory of a
-shared machine may change its speed by half from one process to the next. The ratio is the median over rounds. One real
-trial of each engine tells how much CPU time its waiting parent used.
+The window is the harness's own generation loop, with every step recorded and the sampling process at work. Window and
+bare loop, for which the sampling process is stopped, alternate in short turns over one loaded engine in one process,
+first one then the other first, because the memory of a shared machine changes its speed from one second to the next.
+The ratio is the median over rounds, with a distribution-free 95 % confidence interval. One real trial of each engine
+tells how much CPU time its waiting parent used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import argparse
 import gc
 import json
 import os
-import statistics
+import signal
 import subprocess
 import sys
 import time
@@ -31,10 +32,10 @@ from servewatt.harness import runner
 from servewatt.harness.environment import describe
 from servewatt.harness.sampler import Sampler, SamplerOrder
 from servewatt.harness.schedule import Progress
-from servewatt.harness.window import Generator, take_mark
-from servewatt.meters import open_meters
+from servewatt.harness.window import Generator
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Run, Status, Trial
+from servewatt.stats.intervals import typical
 
 
 def bare_steps_s(session: GraphSession[Any, Any, Any], trial: Trial) -> float:
@@ -60,20 +61,8 @@ def bare_steps_s(session: GraphSession[Any, Any, Any], trial: Trial) -> float:
 
 
 def window_steps_s(generator: Generator, trial: Trial) -> float:
-    """Seconds a decode step inside a window as the harness measures it."""
-    procedure = trial.procedure
-    meters = open_meters(procedure.meters, procedure.cpu_watts)
-    sampler = Sampler(SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts))
-    time.sleep(procedure.settle_s)  # as in a trial, where the sampler has long been running by then
-    gc.collect()
-    gc.disable()
-    take_mark(meters)
-    work = generator.generate_for(procedure.window_s)
-    take_mark(meters)
-    gc.enable()
-    sampler.stop()
-    for meter in meters:
-        meter.close()
+    """Seconds a decode step as the harness generates inside a window."""
+    work = generator.generate_for(trial.procedure.window_s)
     steps = [s for g in generator.generations(work) for s in g.inter_token_s]
     return sum(steps) / len(steps)
 
@@ -85,13 +74,25 @@ def compare(trial: Trial) -> list[float]:
     generator = Generator(session, trial.workload, 1, ())
     generator.warm_up(2.0, 60.0, 0.05)
     bare_steps_s(session, trial)
+    procedure = trial.procedure
+    sampler = Sampler(SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts))
+    gc.collect()
+    gc.disable()
+
+    def bare() -> float:
+        os.kill(sampler.pid, signal.SIGSTOP)
+        step_s = bare_steps_s(session, trial)
+        os.kill(sampler.pid, signal.SIGCONT)
+        return step_s
+
     ratios = []
     for number in range(trial.procedure.blocks):
         if number % 2:
-            bare_s, window_s = bare_steps_s(session, trial), window_steps_s(generator, trial)
+            bare_s, window_s = bare(), window_steps_s(generator, trial)
         else:
-            window_s, bare_s = window_steps_s(generator, trial), bare_steps_s(session, trial)
+            window_s, bare_s = window_steps_s(generator, trial), bare()
         ratios.append(bare_s / window_s)
+    sampler.stop()
     session.close()
     return ratios
 
@@ -102,6 +103,8 @@ class Row:
 
     engine: str
     window_over_bare: float
+    low: float | None
+    high: float | None
     rounds: list[float]
     parent_cpu_share: float
 
@@ -128,7 +131,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
         command = [sys.executable, __file__, "--compare"]
         done = subprocess.run(command, input=wire.dump(trial).encode(), stdout=subprocess.PIPE, check=True)
         rounds = json.loads(done.stdout.splitlines()[-1])
-        yield Row(trial.configuration.engine, statistics.median(rounds), rounds, result.parent_cpu_s / lasted_s)
+        middle = typical(rounds, 0.95)
+        parent_share = result.parent_cpu_s / lasted_s
+        yield Row(trial.configuration.engine, middle.estimate, middle.low, middle.high, rounds, parent_share)
 
 
 def main() -> None:
@@ -138,8 +143,8 @@ def main() -> None:
     parser.add_argument("--engine", default="torch,torchscript,onnx,openvino")
     parser.add_argument("--prompts", type=int, default=8)
     parser.add_argument("--new-tokens", type=int, default=64)
-    parser.add_argument("--window", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=12, help="at least 2")
+    parser.add_argument("--window", type=float, default=0.5, help="least seconds of a turn")
+    parser.add_argument("--rounds", type=int, default=60, help="at least 2")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -151,11 +156,10 @@ def main() -> None:
         rows_json = [asdict(row) for row in rows]
         print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows_json}, indent=2))
         return
-    print(f"{'engine':12} {'window / bare loop':>18}  {'quartiles':16} {'parent CPU':>10}")
+    print(f"{'engine':12} {'window / bare loop':>18}  {'95 % interval':16} {'parent CPU':>10}")
     for row in rows:
-        low, _, high = statistics.quantiles(row.rounds)
-        quartiles = f"{low:.3f} to {high:.3f}"
-        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {quartiles:16} {row.parent_cpu_share:10.4%}")
+        interval = f"{row.low:.3f} to {row.high:.3f}" if row.low is not None else ""
+        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {interval:16} {row.parent_cpu_share:10.4%}")
 
 
 if __name__ == "__main__":

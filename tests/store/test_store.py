@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import sqlalchemy as sa
 
 from servewatt.errors import InputError, ServewattError, StoreError
 from servewatt.records import Status
-from servewatt.store import Store, migrations
+from servewatt.store import Store, StoreReader, migrations, sqlite_file
 from tests.stats.builders import ONNX, TORCH, failed, result, run
 
 RUN = run()
@@ -140,7 +141,7 @@ def test_any_path_is_a_store(tmp_path: Path, name: str) -> None:
 def test_a_store_by_url(tmp_path: Path) -> None:
     with Store.open(f"sqlite:///{tmp_path}/by-url.db") as opened:
         opened.create_run(RUN)
-    with Store.open(tmp_path / "by-url.db", must_exist=True) as opened:
+    with StoreReader.open(tmp_path / "by-url.db") as opened:
         assert opened.run() == RUN
 
 
@@ -165,9 +166,49 @@ def refused(place: str | Path, **options: Any) -> StoreError:
     return caught.value
 
 
-def test_must_exist(tmp_path: Path) -> None:
-    assert "no results store" in refused(tmp_path / "absent.db", must_exist=True).message
+def test_a_reader_makes_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no results store"):
+        StoreReader.open(tmp_path / "absent.db")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("as_url", [False, True])
+def test_a_reader_sees_what_was_stored(filled: Store, path: Path, as_url: bool) -> None:
+    with StoreReader.open(f"sqlite:///{path}" if as_url else path) as reader:
+        assert reader.runs() == [RUN]
+        assert reader.run("run") == RUN
+        assert reader.results("run-1", with_samples=True) == RESULTS
+        assert reader.results("run-1") == bare(RESULTS)
+        assert reader.find_run(RUN.plan.digest, RUN.environment.fingerprint) == RUN
+        assert reader.find_run(RUN.plan.digest, "another machine") is None
+
+
+def test_a_reader_reads_a_read_only_store(filled: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled.close()
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: mode != os.W_OK and real(p, mode))
+    with StoreReader.open(path) as reader:
+        assert reader.results("run-1", with_samples=True) == RESULTS
+
+
+def test_a_reader_brings_an_older_store_up_to_date(filled: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled.close()
+    for module in (migrations, sqlite_file):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(migrations, "STEPS", {2: lambda connection: None})
+    with StoreReader.open(path) as reader:
+        assert reader.results("run-1", with_samples=True) == RESULTS
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("select version from servewatt_schema").fetchall() == [(2,)]
+
+
+def test_reading_a_file_does_without_sqlalchemy(filled: Store, path: Path) -> None:
+    code = (
+        "import sys; from servewatt.store import StoreReader\n"
+        "with StoreReader.open(sys.argv[1]) as reader: assert len(reader.results(reader.run().id)) == 3\n"
+        "sys.exit('sqlalchemy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == 0
 
 
 def test_places_that_cannot_be_stores(tmp_path: Path) -> None:
@@ -366,7 +407,7 @@ def test_two_processes_write_one_store_that_a_third_reads(path: Path) -> None:
         seen = 0
         while first.poll() is None or second.poll() is None:
             try:
-                with Store.open(path, must_exist=True) as reader:
+                with StoreReader.open(path) as reader:
                     now = len(reader.results("run-1"))
             except ServewattError as error:
                 assert "no run" in error.message or "no results store" in error.message, error.message

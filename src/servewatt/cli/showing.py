@@ -20,7 +20,7 @@ from servewatt.report import export
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.analyse import analyse
 from servewatt.stats.records import Analysis
-from servewatt.store import Store
+from servewatt.store import StoreReader
 from servewatt.store.files import read_file, write_file
 
 
@@ -49,7 +49,7 @@ def find_run(name: str, store: str | None, *, with_samples: bool) -> tuple[Run, 
         return read_file(path)
     if "/" in name or path.suffix:
         raise InputError(f"there is no file {name}", "give the path of an exported run, a run's id, or latest")
-    with Store.open(store, must_exist=True) as opened:
+    with StoreReader.open(store) as opened:
         run = opened.run(name)
         return run, opened.results(run.id, with_samples=with_samples)
 
@@ -65,7 +65,7 @@ def show_run(run: Run, results: Sequence[Result], *, as_json: bool) -> None:
 
 def show_list(store: str | None, *, as_json: bool) -> None:
     """The runs in the store, newest first."""
-    with Store.open(store, must_exist=True) as opened:
+    with StoreReader.open(store) as opened:
         runs = opened.runs()
     if as_json:
         rows = [

@@ -58,6 +58,11 @@ class Sampler:
         assert self._child.stdout is not None
         self._child.stdout.readline()  # it says so when it has started, so that its start-up is over by now
 
+    @property
+    def pid(self) -> int:
+        """The sampling process."""
+        return self._child.pid
+
     def stop(self) -> Samples:
         """End the sampling; no samples if the process died."""
         answer, _ = self._child.communicate()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from servewatt.errors import StoreError
 from servewatt.store import migrations
-
-KEPT = "results stored before are whole; start the same command again and only the missing trials run"
+from servewatt.store.complaints import explain
+from servewatt.store.reading import Query
 
 
 class Database:
@@ -33,10 +33,19 @@ class Database:
         self.name = name
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
+    def reading(self) -> Iterator[Query]:
         """A transaction that sees one state of the database and waits for no writer."""
         with translated(self.name), self._engine.connect() as connection:
-            yield connection
+
+            def query(sql: str, /, **parameters: Any) -> Iterable[Sequence[Any]]:
+                return connection.execute(sa.text(sql), parameters).all()
+
+            yield query
+
+    def stored_version(self) -> int | None:
+        """The schema version; None if the database is new."""
+        with translated(self.name), self._engine.connect() as connection:
+            return migrations.stored_version(connection, self.name)
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -148,8 +157,7 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 
 
 def _bring_up_to_date(database: Database, *, sqlite: bool, writable: bool, busy_timeout_s: float) -> None:
-    with database.reading() as connection:
-        version = migrations.stored_version(connection, database.name)
+    version = database.stored_version()
     if version == migrations.SCHEMA_VERSION:
         return
     if not writable:
@@ -191,24 +199,9 @@ def translated(name: str) -> Iterator[None]:
         raise _explain(error, name) from error
 
 
-CAUSES = (
-    ("is locked", "is locked by another process", "wait for it, or end it, and start the same command again"),
-    ("readonly database", "is read-only", "make it writable, or choose another --store"),
-    ("is full", "cannot grow: the disk is full", f"free some space; {KEPT}"),
-    ("disk i/o error", "cannot be written: the disk fails or is full", f"check the disk and its space; {KEPT}"),
-    ("not a database", "is not a results store", "give another --store"),
-    ("malformed", "is damaged", "restore it from a copy, or choose another --store"),
-    ("unable to open", "cannot be opened", "check its path and permissions, and those of its folder"),
-)
-"""(what the database's message contains, what is wrong, what to do)"""
-
-
 def _explain(error: Exception, name: str) -> StoreError:
     original = error.orig if isinstance(error, DBAPIError) else error
-    text = " ".join(str(original).split())
     if isinstance(error, IntegrityError):
+        text = " ".join(str(original).split())
         return StoreError(f"{name} already holds this: {text}", "a run or trial is stored once; nothing was changed")
-    for part, wrong, hint in CAUSES:
-        if part in text.lower():
-            return StoreError(f"{name} {wrong}", hint)
-    return StoreError(f"{name} cannot be used: {text}", f"check the database; {KEPT}")
+    return explain(original, name)

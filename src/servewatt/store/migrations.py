@@ -12,8 +12,7 @@ from sqlalchemy import Connection, insert, inspect, select, update
 
 from servewatt.errors import StoreError
 from servewatt.store.tables import metadata, schema
-
-SCHEMA_VERSION = 1
+from servewatt.store.versions import SCHEMA_VERSION
 
 STEPS: Mapping[int, Callable[[Connection], None]] = {}
 """Version n -> the step from n - 1 to n, in plain DDL and SQL that later changes of `tables` do not touch."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from servewatt.errors import InputError, StoreError, nearest
 from servewatt.records import Plan, Result, Run
+from servewatt.store import reading
 from servewatt.store.files import read_file, write_file
+from servewatt.store.reading import Query
 
 if TYPE_CHECKING:
     from servewatt.store.database import Database
@@ -26,31 +29,112 @@ def default_path() -> Path:
     return data / "servewatt" / "results.db"
 
 
-class Store:
-    """Runs and results in a database. Use as a context manager, or call `close`.
+class _Readable(Protocol):
+    """What a reader needs of a database."""
 
-    SQLAlchemy is imported by `open`, not with this module: it takes 0.2 s.
+    name: str
+
+    def reading(self) -> AbstractContextManager[Query]: ...
+
+    def close(self) -> None: ...
+
+
+class StoreReader:
+    """Runs and results of an existing database. Use as a context manager, or call `close`.
+
+    A SQLite file is read through the standard library; SQLAlchemy, which takes 0.2 s to import, only for others.
     """
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: _Readable) -> None:
+        self._readable = database
         self._plans: dict[str, Plan] = {}
 
     @classmethod
-    def open(
-        cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0, must_exist: bool = False
-    ) -> Store:
+    def open(cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0) -> StoreReader:
         """Open a SQLite file or any database that SQLAlchemy can reach; by default `default_path()`.
 
-        A missing SQLite file is made, unless `must_exist`. Writers wait `busy_timeout_s` for each other; readers
-        wait for nobody. Raises StoreError if the database is newer than this program, locked, damaged, not a store,
-        or its driver is missing.
+        Readers wait for nobody. Raises StoreError if there is none, it is newer than this program, damaged, not a
+        store, or its driver is missing.
+        """
+        from servewatt.store.sqlite_file import open_sqlite_file
+
+        place = _place(url_or_path)
+        if isinstance(place, Path) and (file := open_sqlite_file(place, busy_timeout_s=busy_timeout_s)) is not None:
+            return StoreReader(file)
+        from servewatt.store.database import open_database
+
+        return StoreReader(open_database(place, busy_timeout_s=busy_timeout_s, must_exist=True))
+
+    def find_run(self, plan_digest: str, fingerprint: str | None = None) -> Run | None:
+        """The newest run of a plan, on the machine with `fingerprint` if given."""
+        condition = "plan_digest = :plan_digest" + (" AND machine = :machine" if fingerprint is not None else "")
+        parameters = {"plan_digest": plan_digest} | ({"machine": fingerprint} if fingerprint is not None else {})
+        with self._readable.reading() as query:
+            found = reading.select_runs(query, condition, **parameters)
+        return found[0] if found else None
+
+    def runs(self) -> list[Run]:
+        """Every run, newest first."""
+        with self._readable.reading() as query:
+            return reading.select_runs(query)
+
+    def run(self, name: str = LATEST) -> Run:
+        """A run by its id, the beginning of its id, or `latest`. Raises InputError if there is no such one."""
+        with self._readable.reading() as query:
+            id_ = _match(name, reading.select_run_ids(query), self._readable.name)
+            run = reading.select_runs(query, "id = :id", id=id_)[0]
+        self._plans[run.id] = run.plan
+        return run
+
+    def results(self, run_id: str, with_samples: bool = False) -> list[Result]:
+        """All results of the run with this id so far, in the order stored; samples only if asked for.
+
+        `with_samples` adds the power and utilisation samples. Raises InputError if there is no such run.
+        """
+        plan = self._plan(run_id)
+        with self._readable.reading() as query:
+            return reading.select_results(query, run_id, plan, with_samples=with_samples)
+
+    def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
+        """Write a run with its results and samples to a file that `read_file` and `import_run` read."""
+        run = self.run(name)
+        write_file(path, run, self.results(run.id, with_samples=True))
+
+    def close(self) -> None:
+        self._readable.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _plan(self, run_id: str) -> Plan:
+        """The plan of the run with exactly this id."""
+        if run_id not in self._plans and self.run(run_id).id != run_id:
+            raise InputError(f"{run_id} is not the whole id of a run", "look the run up first")
+        return self._plans[run_id]
+
+
+class Store(StoreReader):
+    """A store that is also written to."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._database = database
+
+    @classmethod
+    def open(cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0) -> Store:
+        """Open a SQLite file or any database that SQLAlchemy can reach; by default `default_path()`.
+
+        A missing SQLite file is made. Writers wait `busy_timeout_s` for each other; readers wait for nobody. Raises
+        StoreError if the database is newer than this program, locked, damaged, not a store, or its driver is missing.
         """
         from servewatt.store.database import open_database
 
-        text = str(url_or_path if url_or_path is not None else default_path())
-        place = text if "://" in text else Path(text).expanduser().absolute()
-        return cls(open_database(place, busy_timeout_s=busy_timeout_s, must_exist=must_exist))
+        return cls(open_database(_place(url_or_path), busy_timeout_s=busy_timeout_s, must_exist=False))
 
     def create_run(self, run: Run) -> None:
         """Keep a new run. Raises StoreError if its id is taken or the store cannot be written."""
@@ -85,52 +169,6 @@ class Store:
         with self._database.writing() as connection:
             rows.insert_result(connection, result, plan)
 
-    def find_run(self, plan_digest: str, fingerprint: str | None = None) -> Run | None:
-        """The newest run of a plan, on the machine with `fingerprint` if given."""
-        from servewatt.store import rows
-        from servewatt.store.tables import runs
-
-        condition = runs.c.plan_digest == plan_digest
-        if fingerprint is not None:
-            condition &= runs.c.machine == fingerprint
-        with self._database.reading() as connection:
-            found = rows.select_runs(connection, condition)
-        return found[0] if found else None
-
-    def runs(self) -> list[Run]:
-        """Every run, newest first."""
-        from servewatt.store import rows
-
-        with self._database.reading() as connection:
-            return rows.select_runs(connection)
-
-    def run(self, name: str = LATEST) -> Run:
-        """A run by its id, the beginning of its id, or `latest`. Raises InputError if there is no such one."""
-        from servewatt.store import rows
-        from servewatt.store.tables import runs
-
-        with self._database.reading() as connection:
-            id_ = _match(name, rows.select_run_ids(connection), self._database.name)
-            run = rows.select_runs(connection, runs.c.id == id_)[0]
-        self._plans[run.id] = run.plan
-        return run
-
-    def results(self, run_id: str, with_samples: bool = False) -> list[Result]:
-        """All results of the run with this id so far, in the order stored; samples only if asked for.
-
-        `with_samples` adds the power and utilisation samples. Raises InputError if there is no such run.
-        """
-        from servewatt.store import rows
-
-        plan = self._plan(run_id)
-        with self._database.reading() as connection:
-            return rows.select_results(connection, run_id, plan, with_samples=with_samples)
-
-    def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a run with its results and samples to a file that `read_file` and `import_run` read."""
-        run = self.run(name)
-        write_file(path, run, self.results(run.id, with_samples=True))
-
     def import_run(self, path: str | os.PathLike[str]) -> Run:
         """Take a run from a file into the store, whole or not at all. Raises StoreError if it is there already."""
         from servewatt.store import rows
@@ -142,22 +180,11 @@ class Store:
                 rows.insert_result(connection, result, run.plan)
         return run
 
-    def close(self) -> None:
-        self._database.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _plan(self, run_id: str) -> Plan:
-        """The plan of the run with exactly this id."""
-        if run_id not in self._plans and self.run(run_id).id != run_id:
-            raise InputError(f"{run_id} is not the whole id of a run", "look the run up first")
-        return self._plans[run_id]
+def _place(url_or_path: str | Path | None) -> str | Path:
+    """A database URL as it stands, or the absolute path of a file."""
+    text = str(url_or_path if url_or_path is not None else default_path())
+    return text if "://" in text else Path(text).expanduser().absolute()
 
 
 def _match(name: str, ids: Iterable[str], store: str) -> str:

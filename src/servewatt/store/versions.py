@@ -1,4 +1,4 @@
-"""Which versions of stored records this servewatt reads, and the form in which results are kept."""
+"""Versions of the tables and of stored records, and the form in which results are kept."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from servewatt.errors import StoreError
 from servewatt.records import RECORD_VERSION, Plan, Result
+
+SCHEMA_VERSION = 1
+"""Version of the store's tables; `migrations` brings older databases to it."""
 
 
 def check_record_version(version: int, where: str) -> None:
