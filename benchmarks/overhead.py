@@ -4,10 +4,11 @@
     python benchmarks/overhead.py --model pythia-410m --weights random --prompts 2 --new-tokens 32
 
 The window is the harness's own generation loop, with every step recorded and the sampling process at work. Window and
-bare loop, for which the sampling process is stopped, alternate in short turns over one loaded engine in one process,
-first one then the other first, because the memory of a shared machine changes its speed from one second to the next.
-The ratio is the median over rounds, with a distribution-free 95 % confidence interval. One real trial of each engine
-tells how much CPU time its waiting parent used.
+bare loop, for which the sampling process is stopped, take turns of about a second over one loaded engine in one
+process, in random order, because the memory of a shared machine changes its speed from one second to the next. The
+ratio is the median over rounds with a distribution-free 95 % confidence interval; beside it stands the same for the
+bare loop against itself, which tells how much of it is the machine's unrest. One real trial of each engine tells how
+much CPU time its waiting parent used.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import argparse
 import gc
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,6 +38,7 @@ from servewatt.harness.window import Generator
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Run, Status, Trial
 from servewatt.stats.intervals import typical
+from servewatt.stats.records import Interval
 
 
 def bare_steps_s(session: GraphSession[Any, Any, Any], trial: Trial) -> float:
@@ -67,8 +70,17 @@ def window_steps_s(generator: Generator, trial: Trial) -> float:
     return sum(steps) / len(steps)
 
 
-def compare(trial: Trial) -> list[float]:
-    """Decode rate in the window over that of the bare loop, for each round."""
+@dataclass(frozen=True)
+class Round:
+    """Decode rates of one round."""
+
+    window_over_bare: float
+    bare_over_bare: float
+    """The bare loop against itself: what the machine's own unrest makes of no difference at all."""
+
+
+def compare(trial: Trial) -> list[Round]:
+    """Window and bare loop, in turns over one loaded engine."""
     session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
     assert isinstance(session, GraphSession)
     generator = Generator(session, trial.workload, 1, ())
@@ -85,16 +97,20 @@ def compare(trial: Trial) -> list[float]:
         os.kill(sampler.pid, signal.SIGCONT)
         return step_s
 
-    ratios = []
-    for number in range(trial.procedure.blocks):
-        if number % 2:
-            bare_s, window_s = bare(), window_steps_s(generator, trial)
-        else:
-            window_s, bare_s = window_steps_s(generator, trial), bare()
-        ratios.append(bare_s / window_s)
+    turns: dict[str, Callable[[], float]] = {
+        "window": lambda: window_steps_s(generator, trial),
+        "bare": bare,
+        "again": bare,
+    }
+    rounds: list[Round] = []
+    for number in range(procedure.blocks):
+        order = random.Random(number).sample(sorted(turns), k=len(turns))
+        step_s = {name: turns[name]() for name in order}
+        between_s = (step_s["bare"] + step_s["again"]) / 2
+        rounds.append(Round(between_s / step_s["window"], step_s["bare"] / step_s["again"]))
     sampler.stop()
     session.close()
-    return ratios
+    return rounds
 
 
 @dataclass(frozen=True)
@@ -102,10 +118,9 @@ class Row:
     """One engine's overhead."""
 
     engine: str
-    window_over_bare: float
-    low: float | None
-    high: float | None
-    rounds: list[float]
+    window_over_bare: Interval
+    bare_over_bare: Interval
+    rounds: list[Round]
     parent_cpu_share: float
 
 
@@ -130,10 +145,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
             raise SystemExit(f"{trial.configuration.key}: {result.reason}\n{result.log}")
         command = [sys.executable, __file__, "--compare"]
         done = subprocess.run(command, input=wire.dump(trial).encode(), stdout=subprocess.PIPE, check=True)
-        rounds = json.loads(done.stdout.splitlines()[-1])
-        middle = typical(rounds, 0.95)
-        parent_share = result.parent_cpu_s / lasted_s
-        yield Row(trial.configuration.engine, middle.estimate, middle.low, middle.high, rounds, parent_share)
+        rounds = wire.load(list[Round], done.stdout.splitlines()[-1])
+        window, again = typical([r.window_over_bare for r in rounds]), typical([r.bare_over_bare for r in rounds])
+        yield Row(trial.configuration.engine, window, again, rounds, result.parent_cpu_s / lasted_s)
 
 
 def main() -> None:
@@ -149,17 +163,22 @@ def main() -> None:
     parser.add_argument("--compare", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.compare:
-        print(json.dumps(compare(wire.load(Trial, sys.stdin.buffer.read()))))
+        print(json.dumps([asdict(each) for each in compare(wire.load(Trial, sys.stdin.buffer.read()))]))
         return
     rows = list(measure(arguments))
     if arguments.json:
         rows_json = [asdict(row) for row in rows]
         print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows_json}, indent=2))
         return
-    print(f"{'engine':12} {'window / bare loop':>18}  {'95 % interval':16} {'parent CPU':>10}")
+    print(f"{'engine':12} {'window / bare loop':24} {'bare loop / itself':24} {'parent CPU':>10}")
     for row in rows:
-        interval = f"{row.low:.3f} to {row.high:.3f}" if row.low is not None else ""
-        print(f"{row.engine:12} {row.window_over_bare:18.4f}  {interval:16} {row.parent_cpu_share:10.4%}")
+        cells = f"{_text(row.window_over_bare):24} {_text(row.bare_over_bare):24}"
+        print(f"{row.engine:12} {cells} {row.parent_cpu_share:10.4%}")
+
+
+def _text(ratio: Interval) -> str:
+    bounds = f" [{ratio.low:.3f}, {ratio.high:.3f}]" if ratio.low is not None and ratio.high is not None else ""
+    return f"{ratio.estimate:.3f}{bounds}"
 
 
 if __name__ == "__main__":

@@ -277,6 +277,8 @@ class Reading:
     domain: str
     time_s: float
     energy_j: float
+    age_s: float | None = None
+    """Most time since the counter stepped to this value; None where only the domain's quantum bounds it."""
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,21 @@ def test_quantum_error_is_the_largest_steady_power_over_one_quantum() -> None:
     assert energy_between(cpu(quantum_s=0.1), at(0.0, 0.0), at(10.0, 990.0))[1] == pytest.approx(10.0)
 
 
+def test_a_reading_known_to_be_fresh_halves_the_error_and_moves_the_middle() -> None:
+    # 100 W for 10 s, counter of 0.1 s; the first reading is at most 0.01 s old, the last one up to 0.1 s: on average
+    # the difference lacks (0.1 - 0.01) / 2 = 0.045 s of 100 W, give or take (0.1 + 0.01) / 2 = 0.055 s of it.
+    domain = Domain("gpu:0", Component.GPU, Grade.COUNTER, 0.1, max_power_w=100.0)
+    energy_j, error_j = energy_between(domain, Reading("gpu:0", 0.0, 0.0, age_s=0.01), Reading("gpu:0", 10.0, 1000.0))
+    assert energy_j == pytest.approx(1004.5)
+    assert error_j == pytest.approx(5.5)
+
+
+def test_two_fresh_readings_leave_no_bias() -> None:
+    domain = Domain("gpu:0", Component.GPU, Grade.COUNTER, 0.1, max_power_w=100.0)
+    first, last = Reading("gpu:0", 0.0, 0.0, age_s=0.01), Reading("gpu:0", 10.0, 1000.0, age_s=0.01)
+    assert energy_between(domain, first, last) == (pytest.approx(1000.0), pytest.approx(1.0))
+
+
 def test_within_one_quantum_only_the_maximum_power_bounds_the_error() -> None:
     domain = cpu(quantum_s=0.1, max_power_w=700.0)
     assert energy_between(domain, at(0.0, 5.0), at(0.05, 5.0)) == pytest.approx((0.0, 70.0))

@@ -61,7 +61,7 @@ def test_unknown_meters_get_the_nearest_name() -> None:
     with pytest.raises(InputError) as caught:
         meters.open_meters(("rappl",))
     assert "rapl" in caught.value.hint
-    for name in ("nvml:0", "replay"):
+    for name in ("nvml:first", "rapl:0", "replay"):
         with pytest.raises(InputError):
             meters.create(name)
 

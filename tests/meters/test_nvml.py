@@ -59,6 +59,13 @@ def test_why_it_is_unavailable() -> None:
     assert silent.unavailable() is not None and silent.domains() == () and silent.read() == ()
 
 
+def test_one_board_of_several() -> None:
+    nvml = FakeNvml(FakeBoard(energy_mj=1_000), FakeBoard(energy_mj=2_000))
+    assert [(r.domain, r.energy_j) for r in NvmlMeter(nvml, only=1).read()] == [("gpu:1", 2.0)]
+    absent = NvmlMeter(nvml, only=2).unavailable()
+    assert absent is not None and "no GPU 2" in absent[0] and "nvml:1" in absent[1]
+
+
 def test_a_partitioned_board_is_told() -> None:
     assert [b.mig for b in NvmlMeter(FakeNvml(FakeBoard(energy_mj=1, mig=True))).boards] == [True]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
-from servewatt import engines
+from servewatt import engines, serve
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
 from servewatt.errors import InputError, ServewattError, nearest
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load as load_tokenizer
-from servewatt.records import Configuration, Model, Plan, Precision, Provider, Weights, Workload
+from servewatt.records import Configuration, Model, Plan, Precision, Provider, Via, Weights, Workload
 from servewatt.workloads.build import build
 from servewatt.workloads.prompts import read as read_prompts
 
@@ -52,7 +52,7 @@ def make_workload(part: WorkloadPart, model: Model) -> Workload:
 
 
 def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
-    """The product of engines, providers, precisions and batches, less what the engines' table rules out.
+    """The product of engines, providers, precisions, batches and ways, less what cannot run here.
 
     Raises InputError for names that do not exist, and the first reason if nothing is left.
     """
@@ -68,10 +68,14 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
     kept: list[Configuration] = []
     left_out: list[LeftOut] = []
     first_error: ServewattError | None = None
-    for name, provider, precision, batch in itertools.product(names, providers, precisions, part.batches):
-        configuration = Configuration(name, provider, precision, batch, part.threads, options)
+    for name, provider, precision, batch, via in itertools.product(
+        names, providers, precisions, part.batches, part.via
+    ):
+        configuration = Configuration(name, provider, precision, batch, part.threads, options, via)
         try:
             engines.check(configuration)
+            if via is Via.HTTP:
+                serve.check()
         except ServewattError as error:
             first_error = first_error or error
             left_out.append(LeftOut(configuration.key, error.message, error.hint))

@@ -14,6 +14,7 @@ Examples:
   servewatt run                                        the bundled model in every engine
   servewatt run --model EleutherAI/pythia-410m --engine torch,onnx --blocks 7
   servewatt run --model pythia-410m --weights random --prompts bundled:4 --new-tokens 32
+  servewatt run --engine torch --via process,http      what serving over HTTP adds
   servewatt run examples/demo.yaml --report demo-output
 """
 
@@ -40,6 +41,7 @@ def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, .
 @click.option("--provider", "configurations__providers", multiple=True, callback=_list, help="cpu, cuda.")
 @click.option("--precision", "configurations__precisions", multiple=True, callback=_list, help="fp32, bf16 ...")
 @click.option("--batch", "configurations__batches", multiple=True, callback=_list, help="Prompts at a time.")
+@click.option("--via", "configurations__via", multiple=True, callback=_list, help="process, http: engine or server.")
 @click.option("--threads", "configurations__threads", type=int, metavar="N", help="CPU threads.  [default: all]")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An engine's own option.")
 @click.option("--blocks", "procedure__blocks", type=int, metavar="N", help="Repetitions of every configuration.")

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from servewatt.errors import InputError, nearest
-from servewatt.records import Boundary, Procedure, Provider, Stop
+from servewatt.records import Boundary, Procedure, Provider, Stop, Via
 
 
 def _as_list(value: Any) -> Any:
@@ -50,6 +50,7 @@ class ConfigurationPart(_Strict):
     """None means cpu, and cuda where a GPU is found."""
     precisions: Names = ["fp32"]
     batches: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], BeforeValidator(_as_list)] = [1]
+    via: Annotated[list[Via], BeforeValidator(_as_list)] = [Via.PROCESS]
     threads: int | None = Field(default=None, ge=1)
     options: dict[str, str | int | float | bool] = {}
 

@@ -26,7 +26,7 @@ from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Configuration, Domain, Plan, Result, Run, Status
+from servewatt.records import Configuration, Domain, Environment, Plan, Procedure, Result, Run, Status
 from servewatt.store import Store
 
 
@@ -39,6 +39,8 @@ class Flags:
     fresh: bool = False
     plan_only: bool = False
     as_json: bool = False
+    prepare: bool = True
+    """Try each configuration out before measuring: exports graphs, tells the pace, finds what cannot run."""
 
 
 def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile:
@@ -60,32 +62,50 @@ def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile
 def run(asked: run_file.RunFile, flags: Flags) -> int:
     """Plan, show, prepare, measure, report. Returns the exit code: 1 if no trial succeeded."""
     console = Console(stderr=True)
-    environment_domains = _metered(asked)
-    cache = ArtefactCache()
-    with console.status("looking at the model and the machine"):
-        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
-        environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
-    now = datetime.now(UTC)
-    new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
-    with Store.open(flags.store) as store:
-        known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
-        current = new if known is None else _continued(known, plan)
-        done = store.results(current.id) if known is not None else []
-        quantum_s = max((d.quantum_s for d in environment_domains if d.within is None), default=0.0)
-        _show_plan(console, current, done, left_out, quantum_s)
-        if flags.plan_only:
-            return 0
-        if known is None:
-            store.create_run(current)
-        elif current != known:
-            store.extend_run(current)
-        _measure_all(console, store, current, done, quantum_s)
-        results = store.results(current.id, with_samples=True)
+    environment_domains = metered_domains(asked.procedure.procedure())
+    with ArtefactCache() as cache:
+        with console.status("looking at the model and the machine"):
+            plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
+            environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
+        with Store.open(flags.store) as store:
+            current = measure_plan(console, store, plan, environment, left_out, flags)
+            if current is None:
+                return 0
+            results = store.results(current.id, with_samples=True)
     showing.show_run(current, results, as_json=flags.as_json)
     if flags.report_folder is not None:
         showing.write_folder(showing.compute(current, results), flags.report_folder)
         console.print(f"report: {flags.report_folder / 'report.html'}", highlight=False, soft_wrap=True)
     return 0 if any(r.status is Status.OK for r in results) else 1
+
+
+def measure_plan(
+    console: Console,
+    store: Store,
+    plan: Plan,
+    environment: Environment,
+    left_out: tuple[LeftOut, ...],
+    flags: Flags,
+) -> Run | None:
+    """Show a plan and measure what of it is missing in the store; its run, or None where only the plan was asked for.
+
+    The same plan measured before on this machine is continued, unless `flags.fresh`.
+    """
+    now = datetime.now(UTC)
+    known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
+    new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
+    current = new if known is None else _continued(known, plan)
+    done = store.results(current.id) if known is not None else []
+    quantum_s = max((d.quantum_s for d in environment.domains if d.within is None), default=0.0)
+    _show_plan(console, current, done, left_out, quantum_s)
+    if flags.plan_only:
+        return None
+    if known is None:
+        store.create_run(current)
+    elif current != known:
+        store.extend_run(current)
+    _measure_all(console, store, current, done, quantum_s, prepare=flags.prepare)
+    return current
 
 
 def _continued(known: Run, plan: Plan) -> Run:
@@ -94,7 +114,9 @@ def _continued(known: Run, plan: Plan) -> Run:
     return replace(known, plan=replace(plan, procedure=replace(plan.procedure, blocks=blocks)))
 
 
-def _measure_all(console: Console, store: Store, run: Run, done: list[Result], quantum_s: float) -> None:
+def _measure_all(
+    console: Console, store: Store, run: Run, done: list[Result], quantum_s: float, *, prepare: bool
+) -> None:
     """Prepare and measure what is missing; every result is in the store before the next trial starts."""
     plan = run.plan
     if schedule.Progress(run, done).remaining == 0:
@@ -103,7 +125,7 @@ def _measure_all(console: Console, store: Store, run: Run, done: list[Result], q
     try:
         with _terminated_as_interrupt():
             estimates = {}
-            for result in _prepare_all(console, run, done):
+            for result in _prepare_all(console, run, done) if prepare else ():
                 if result.status is not Status.OK:
                     store.append(result)
                     done.append(result)
@@ -218,9 +240,9 @@ def _meters_line(domains: tuple[Domain, ...]) -> str:
     return ", ".join(f"{d.name} ({d.grade.value})" for d in domains if d.within is None)
 
 
-def _metered(asked: run_file.RunFile) -> tuple[Domain, ...]:
-    procedure = asked.procedure
-    meters = open_meters(tuple(procedure.meters), procedure.cpu_watts)
+def metered_domains(procedure: Procedure) -> tuple[Domain, ...]:
+    """What the procedure's meters read on this machine."""
+    meters = open_meters(procedure.meters, procedure.cpu_watts)
     try:
         return tuple(domain for meter in meters for domain in meter.domains())
     finally:

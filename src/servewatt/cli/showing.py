@@ -142,6 +142,7 @@ def reproduce(plan: Plan) -> str:
         ("--provider", (c.provider.value for c in cs)),
         ("--precision", (c.precision.value for c in cs)),
         ("--batch", (str(c.batch) for c in cs)),
+        ("--via", (c.via.value for c in cs)),
     ):
         words += [option, ",".join(dict.fromkeys(values))]
     words += [f"--option {name}={value}" for name, value in dict.fromkeys(o for c in cs for o in c.options)]

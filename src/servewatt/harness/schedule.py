@@ -89,6 +89,10 @@ class Estimate:
         return 1.0 + self.load_s + procedure.settle_s + warm_up + sections.idle_s + sections.prefill_s + generate
 
 
+ALIGN_FROM_S = 0.02
+"""Counters that step less often than this are waited for at the ends of sections; finer ones need it not."""
+
+
 @dataclass(frozen=True)
 class SectionLengths:
     """Least lengths of the measured sections in seconds."""
@@ -101,12 +105,13 @@ class SectionLengths:
 def section_lengths(procedure: Procedure, quantum_s: float) -> SectionLengths:
     """How long each section must last for the counter's quantum to be a small enough share of it.
 
-    The generation section obeys `quantum_share` itself. Idle power enters results only as a correction, so its
-    section may have twice that share; prefill is one part of the whole, five times.
+    Sections open just after a coarse counter has stepped, which halves its error. The generation section obeys
+    `quantum_share` itself. Idle power enters results only as a correction, so its section may have five times that
+    share (and needs less, as it also closes with a step); prefill is one part of the whole, five times too.
     """
-    needed_s = quantum_s / procedure.quantum_share
+    needed_s = quantum_s / procedure.quantum_share / (2 if quantum_s >= ALIGN_FROM_S else 1)
     return SectionLengths(
-        idle_s=max(procedure.idle_s, needed_s / 2),
+        idle_s=max(procedure.idle_s, needed_s / 5),
         prefill_s=max(procedure.idle_s / 4, needed_s / 5),
         generate_s=max(procedure.window_s, needed_s),
     )

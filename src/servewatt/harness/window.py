@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servewatt.engines import Session
 from servewatt.meters.base import Meter
-from servewatt.meters.cpu_times import SystemCpu, system_cpu_s
+from servewatt.meters.cpu_times import SystemCpu, process_cpu_s, system_cpu_s
 from servewatt.meters.energy import domain_energies
 from servewatt.records import Domain, Generation, PowerSample, Reading, Section, Stop, Workload
 
@@ -36,15 +36,53 @@ class Stretch:
     tokens_out: int = 0
 
 
-def take_mark(meters: Sequence[Meter]) -> Mark:
-    """Read everything once.
+def take_mark(meters: Sequence[Meter], pids: Sequence[int] = ()) -> Mark:
+    """Read everything once; `pids` are other processes that belong to the measured one.
 
     The time is taken before the counters at both ends of a section, so a slow counter (4 ms on some GPUs) delays
     both ends alike and the section's duration equals the span of its readings.
     """
     now_s = time.monotonic()
     readings = tuple(reading for meter in meters for reading in meter.read())
-    return Mark(now_s, readings, time.process_time(), system_cpu_s())
+    return Mark(now_s, readings, own_cpu_s(pids), system_cpu_s())
+
+
+def own_cpu_s(pids: Sequence[int]) -> float:
+    """CPU time of this process and, to a tick of the kernel's clock (10 ms), of the processes `pids`."""
+    return time.process_time() + sum(process_cpu_s(pid) for pid in pids)
+
+
+STEPS_WAITED = 3
+"""Quanta after which a counter that has not stepped is taken to stand still."""
+POLLS_PER_STEP = 50
+
+
+def take_mark_at_step(meters: Sequence[Meter], domain: Domain | None, pids: Sequence[int] = ()) -> Mark:
+    """Read everything once, just after the counter of `domain` has stepped, so that its reading is fresh.
+
+    Sleeps between looks. Without a domain, or if its counter does not step, this is `take_mark`.
+    """
+    meter = next((m for m in meters if domain in m.domains()), None)
+    if meter is None or domain is None:
+        return take_mark(meters, pids)
+    before_s = time.monotonic()
+    before = _energy_of(domain, meter.read())
+    give_up_s = before_s + STEPS_WAITED * domain.quantum_s
+    while before_s < give_up_s:
+        time.sleep(domain.quantum_s / POLLS_PER_STEP)
+        now_s = time.monotonic()
+        readings = meter.read()
+        if _energy_of(domain, readings) != before:
+            age_s = time.monotonic() - before_s
+            fresh = tuple(replace(r, age_s=age_s) if r.domain == domain.name else r for r in readings)
+            others = tuple(reading for m in meters if m is not meter for reading in m.read())
+            return Mark(now_s, fresh + others, own_cpu_s(pids), system_cpu_s())
+        before_s = now_s
+    return take_mark(meters, pids)
+
+
+def _energy_of(domain: Domain, readings: Sequence[Reading]) -> float | None:
+    return next((r.energy_j for r in readings if r.domain == domain.name), None)
 
 
 def to_section(

@@ -5,7 +5,6 @@ load -> settle -> warm up -> idle -> prefill -> generate -> tear down
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import sys
@@ -14,19 +13,26 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
 from servewatt.errors import RefusedError, ServewattError
+from servewatt.harness.failure import describe_failure
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
-from servewatt.harness.schedule import section_lengths
-from servewatt.harness.window import Generator, Mark, Stretch, Work, take_mark, to_section
+from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
+from servewatt.harness.window import Generator, Mark, Stretch, Work, take_mark, take_mark_at_step, to_section
 from servewatt.meters import open_meters
 from servewatt.meters.base import Meter
+from servewatt.meters.cpu_times import peak_rss_bytes
+from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Domain, Facts, Grade, Provider, Result, Status, Trial
+from servewatt.records import Domain, Facts, Grade, Provider, Result, Status, Trial, Via
+
+if TYPE_CHECKING:
+    from servewatt.harness.through_http import HttpSession
 
 TRY_OUT_TOKENS = 8
 
@@ -41,6 +47,7 @@ class Log:
     work: Work | None = None
     generator: Generator | None = None
     peak_gpu_bytes: int | None = None
+    server: HttpSession | None = None
 
 
 class Measurement:
@@ -51,18 +58,31 @@ class Measurement:
         self._meters = meters
         self._log = log
         self.domains: tuple[Domain, ...] = tuple(domain for meter in meters for domain in meter.domains())
-        self._quantum_s = max((d.quantum_s for d in self.domains if d.within is None), default=0.0)
+        outermost = [d for d in self.domains if d.within is None]
+        self._quantum_s = max((d.quantum_s for d in outermost), default=0.0)
+        self._stepping = stepping_domain(outermost)
+        self._pids: tuple[int, ...] = ()
+        """Processes that work for the session, besides this one."""
 
     def load(self) -> Session:
         """Load the engine; its time and energy are the `load` section."""
         trial = self._trial
         first = take_mark(self._meters)
-        engine = engines.create(trial.configuration.engine)
-        session = engine.load(trial.model, trial.configuration, ArtefactCache())
+        session = self._open()
         session.synchronize()
-        self._log.stretches.append(Stretch("load", first, take_mark(self._meters)))
+        self._log.stretches.append(Stretch("load", first, take_mark(self._meters, self._pids)))
         self._log.generator = Generator(session, trial.workload, trial.configuration.batch, trial.model.eos_ids)
         return session
+
+    def _open(self) -> Session:
+        trial = self._trial
+        if trial.configuration.via is Via.HTTP:
+            from servewatt.harness.through_http import HttpSession, Server
+
+            self._log.server = HttpSession(Server(trial.model, trial.configuration))
+            self._pids = (self._log.server.pid,)
+            return self._log.server
+        return engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
 
     def try_out(self, session: Session) -> None:
         """Generate a few tokens and check the engine's claim, for a preparation."""
@@ -86,19 +106,20 @@ class Measurement:
         gc.freeze()
         gc.disable()
 
-        first = take_mark(self._meters)
+        first = self._mark()
         time.sleep(lengths.idle_s)
-        self._end("idle", first, session)
+        # Waiting for a step goes on with idling, so here both ends can have one.
+        self._log.stretches.append(Stretch("idle", first, self._mark()))
 
-        first = take_mark(self._meters)
+        first = self._mark()
         passes = generator.prefill_for(lengths.prefill_s)
         rows = len(self._trial.workload.prompts)
         self._end("prefill", first, session, passes, passes * generator.tokens_in_per_pass, passes * rows)
 
-        first = take_mark(self._meters)
+        first = self._mark()
         work = generator.generate_for(lengths.generate_s)
         session.synchronize()
-        last = take_mark(self._meters)
+        last = take_mark(self._meters, self._pids)
         gc.enable()
         self._log.work = work
         tokens_out = sum(g.tokens_out for g in generator.generations(work))
@@ -106,11 +127,14 @@ class Measurement:
         self._log.stretches.append(Stretch("generate", first, last, work.passes, tokens_in, tokens_out))
         self._log.peak_gpu_bytes = session.peak_device_bytes()
 
+    def _mark(self) -> Mark:
+        return take_mark_at_step(self._meters, self._stepping, self._pids)
+
     def _end(
         self, name: str, first: Mark, session: Session, passes: int = 0, tokens_in: int = 0, tokens_out: int = 0
     ) -> None:
         session.synchronize()
-        stretch = Stretch(name, first, take_mark(self._meters), passes, tokens_in, tokens_out)
+        stretch = Stretch(name, first, take_mark(self._meters, self._pids), passes, tokens_in, tokens_out)
         self._log.stretches.append(stretch)
 
     def _prove(self, session: Session) -> None:
@@ -122,6 +146,15 @@ class Measurement:
                 f"what runs is not what is claimed: {'; '.join(broken)}",
                 "the engine's facts are kept with the trial; choose a configuration it can keep",
             )
+
+
+def stepping_domain(domains: Sequence[Domain]) -> Domain | None:
+    """The counter whose steps the ends of sections wait for: the coarsest, of the GPU in use if there are several."""
+    coarse = [d for d in domains if d.grade is Grade.COUNTER and d.quantum_s >= ALIGN_FROM_S]
+    if not coarse:
+        return None
+    in_use = f"gpu:{first_visible_board()}"
+    return max(coarse, key=lambda d: (d.name == in_use, d.quantum_s))
 
 
 def run_trial(trial: Trial, *, prepare: bool) -> Result:
@@ -155,22 +188,6 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
     return _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
 
 
-def describe_failure(error: Exception) -> tuple[Status, str, str]:
-    """(status, reason, hint) for what an engine raised."""
-    text = f"{type(error).__name__}: {error}".strip()
-    if isinstance(error, ServewattError):
-        return Status.REFUSED, error.message, error.hint
-    lowered = text.lower()
-    if isinstance(error, MemoryError) or any(
-        sign in lowered for sign in ("outofmemory", "out of memory", "bad_alloc", "failed to allocate memory")
-    ):
-        hint = "use a smaller batch or a narrower precision, or free memory that others hold"
-        return Status.OUT_OF_MEMORY, text[:500], hint
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return Status.FAILED, text, "free disk space (servewatt models prune) and run the same command again"
-    return Status.FAILED, text[:500], "the trial's log has the whole message: servewatt report RUN --json"
-
-
 def _to_result(
     trial: Trial,
     log: Log,
@@ -202,7 +219,7 @@ def _to_result(
         sections=sections,
         power=samples.power,
         utilisation=samples.utilisation,
-        peak_rss_bytes=_peak_rss_bytes(),
+        peak_rss_bytes=_peak_rss_bytes(trial, log),
         peak_gpu_bytes=_peak_gpu_bytes(trial, log, samples),
         sampler_cpu_s=samples.cpu_s,
     )
@@ -220,10 +237,12 @@ def _peak_gpu_bytes(trial: Trial, log: Log, samples: Samples) -> int | None:
     return max(added, log.peak_gpu_bytes or 0) or None
 
 
-def _peak_rss_bytes() -> int:
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _peak_rss_bytes(trial: Trial, log: Log) -> int | None:
+    """Of the process that holds the model."""
+    if trial.configuration.via is Via.HTTP:
+        return log.server.peak_rss_bytes if log.server is not None else None
+    # Not getrusage: its maximum starts from what the parent held when it started this process.
+    return peak_rss_bytes(os.getpid())
 
 
 def _main(arguments: Sequence[str]) -> None:

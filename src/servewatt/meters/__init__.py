@@ -65,8 +65,8 @@ def create(
 ) -> Meter:
     """The meter called `name`, whether or not it can read anything here.
 
-    `replay:FILE` and `fake:DOMAIN=WATTS,...` carry their argument after the colon. `cpu_watts` and `within` are
-    the estimate's; `options` go to the meter's constructor.
+    `replay:FILE`, `nvml:BOARD` (one GPU of several) and `fake:DOMAIN=WATTS,...` carry their argument after the
+    colon. `cpu_watts` and `within` are the estimate's; `options` go to the meter's constructor.
     """
     short, _, argument = name.partition(":")
     known = entry(short)
@@ -79,6 +79,10 @@ def create(
         meter = kind(argument, **options)
     elif short == "fake":
         meter = kind.from_text(argument) if argument else kind(**options)
+    elif short == "nvml" and argument:
+        if not argument.isdecimal():
+            raise InputError(f"nvml:{argument} names no GPU", "give its number, such as nvml:0")
+        meter = kind(only=int(argument), **options)
     elif argument:
         raise InputError(f"meter {short!r} takes no argument, but got {argument!r}", f"write {short}")
     elif short == "estimate":

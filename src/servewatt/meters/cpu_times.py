@@ -1,4 +1,4 @@
-"""CPU time of the machine and of process trees, read straight from /proc."""
+"""CPU time of the machine and of process trees, and what a process holds, read straight from /proc."""
 
 from __future__ import annotations
 
@@ -112,6 +112,15 @@ def process_cpu_s(pid: int, proc: Path = PROC) -> float:
     """
     stats = (process_stat(member, proc) for member in process_tree(pid, proc))
     return sum(stat.cpu_s for stat in stats if stat is not None)
+
+
+def peak_rss_bytes(pid: int, proc: Path = PROC) -> int | None:
+    """The largest resident set a process has had; None if it is gone or the kernel does not keep it."""
+    try:
+        lines = (proc / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
 
 
 def _children(pid: int, proc: Path) -> list[int]:

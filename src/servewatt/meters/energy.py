@@ -20,10 +20,24 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
     A counter that wrapped once is corrected from its range. Raises RefusedError when it might have wrapped
     once more than the readings show, or when a counter without a range went backwards.
 
-    The error comes from the quantum: each reading is up to `quantum_s` old, the two errors have opposite signs,
-    so the difference is off by less than quantum x power. The power itself is known only from the difference;
-    the largest steady power that fits is E / (t - quantum), or the most the domain can draw.
+    The error comes from the quantum: each reading is up to `quantum_s` old (or `age_s`, where that is known to be
+    less). The two errors have opposite signs, so with ages of up to a and b the difference is low by between -a and b
+    times the power: it is corrected by the middle, (b - a) / 2, and off by less than (a + b) / 2 times the power. The
+    power itself is known only from the difference; the largest steady power that fits is E / (t - quantum), or the
+    most the domain can draw.
     """
+    difference_j = _difference(domain, first, last)
+    ages_s = [domain.quantum_s if r.age_s is None else min(r.age_s, domain.quantum_s) for r in (first, last)]
+    duration_s = last.time_s - first.time_s
+    error_j = _quantum_error(domain, difference_j, duration_s)
+    if domain.quantum_s <= 0 or duration_s <= domain.quantum_s:
+        return difference_j, error_j
+    middle_s = (ages_s[1] - ages_s[0]) / 2
+    return difference_j * (1 + middle_s / duration_s), error_j * sum(ages_s) / (2 * domain.quantum_s)
+
+
+def _difference(domain: Domain, first: Reading, last: Reading) -> float:
+    """Joules between two readings, one wrap corrected."""
     duration_s = last.time_s - first.time_s
     if duration_s < 0:
         raise RefusedError(f"{domain.name}: the last reading is older than the first")
@@ -34,7 +48,7 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
                 f"{domain.name}: the energy counter went backwards by {-difference_j:.3g} J",
                 "its driver was reloaded during the measurement; measure again",
             )
-        return difference_j, _quantum_error(domain, difference_j, duration_s)
+        return difference_j
     if difference_j < 0:
         difference_j += domain.range_j
     max_power_w = domain.max_power_w or UNKNOWN_MAX_POWER_W
@@ -44,7 +58,7 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
             f"(it does every {domain.range_j:.0f} J) more often than two readings show",
             f"use windows below {domain.range_j / max_power_w:.0f} s",
         )
-    return difference_j, _quantum_error(domain, difference_j, duration_s)
+    return difference_j
 
 
 def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, float]:
@@ -55,7 +69,7 @@ def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, fl
     own = [r for r in readings if r.domain == domain.name]
     if len(own) < 2:
         raise RefusedError(f"{domain.name}: {len(own)} readings are too few to tell an energy")
-    energy_j = math.fsum(energy_between(domain, first, last)[0] for first, last in pairwise(own))
+    energy_j = math.fsum(_difference(domain, first, last) for first, last in pairwise(own))
     return energy_j, _quantum_error(domain, energy_j, own[-1].time_s - own[0].time_s)
 
 

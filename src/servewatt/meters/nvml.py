@@ -5,7 +5,8 @@ and does not wrap in practice. Older boards tell power only, which the harness i
 about 4 ms a board on data-centre boards, reading the power a few microseconds.
 
 Every board NVML shows is metered, whatever CUDA_VISIBLE_DEVICES says: the boundary is the machine, and a board that
-a configuration leaves idle still draws its idle power. Energy belongs to the whole board: NVML has no counter for a
+a configuration leaves idle still draws its idle power. Where boards serve different tasks, `nvml:0` meters one of them
+alone. Energy belongs to the whole board: NVML has no counter for a
 MIG instance, so on a partitioned board the figure includes its other instances.
 
 https://docs.nvidia.com/deploy/nvml-api/
@@ -108,7 +109,9 @@ def find_boards(nvml: Any) -> tuple[Board, ...]:
 
 
 class NvmlMeter:
-    """Reads every NVIDIA board: by its energy counter where there is one, else by its power."""
+    """Reads every NVIDIA board (or `only` the one of this index): by its energy counter where there is one, else by
+    its power.
+    """
 
     name = "nvml"
 
@@ -116,6 +119,7 @@ class NvmlMeter:
         self,
         nvml: Any = None,
         *,
+        only: int | None = None,
         quantum_s: float = QUANTUM_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -128,10 +132,13 @@ class NvmlMeter:
         except UnavailableError as error:
             self._reason = (error.message, error.hint)
             return
-        found = find_boards(self._nvml)
+        every = find_boards(self._nvml)
+        found = tuple(b for b in every if only in (None, b.index))
         self.boards = tuple(b for b in found if b.has_counter or b.has_power or b.has_instant_power)
-        if not found:
+        if not every:
             self._reason = ("NVML shows no GPU", "a container needs --gpus all")
+        elif not found:
+            self._reason = (f"there is no GPU {only}", f"the last one is nvml:{every[-1].index}")
         elif not self.boards:
             self._reason = (
                 "the GPU tells neither energy nor power",

@@ -184,6 +184,14 @@ class ArtefactCache:
             return Pruned(aged.removed + more.removed, more.in_use)
         return self._evict(self.cap_bytes if to_bytes is None else to_bytes)
 
+    def evict_used_since(self, moment_s: float) -> Pruned:
+        """Remove the artefacts that were last used at or after `moment_s` (seconds since 1970) and that no process holds.
+
+        For work that goes through more models than the disk holds: each one's artefacts go once it is done.
+        """
+        self._sweep()
+        return _remove_each([e for e in self.entries() if e.last_used_s >= moment_s])
+
     def close(self) -> None:
         """Let go of every artefact that was handed out."""
         while self._held:

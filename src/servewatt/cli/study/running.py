@@ -1,0 +1,176 @@
+"""What `servewatt study run` does: one run of the harness for each model, in the study's store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from servewatt.cli.planning import LeftOut, expand, make_workload
+from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate
+from servewatt.cli.running import Flags, measure_plan, metered_domains
+from servewatt.cli.study.run import default_store
+from servewatt.errors import InputError, ServewattError, nearest
+from servewatt.harness.environment import describe, describe_gpus
+from servewatt.harness.fitness import memory_bandwidth_bytes_s
+from servewatt.models.cache import ArtefactCache
+from servewatt.models.catalogue import CATALOGUE
+from servewatt.models.resolve import resolve
+from servewatt.records import Configuration, Environment, Model, Plan, Procedure, Provider, Status, Weights, Workload
+from servewatt.store import Store
+from servewatt.study.names import ENGINE_LABELS
+from servewatt.study.protocols import DIFFERENCES, Protocol, protocol
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, checked as far as that goes without a model."""
+
+    protocol: Protocol
+    models: tuple[str, ...]
+    weights: Weights
+    configurations: ConfigurationPart
+    work: WorkloadPart
+    procedure: Procedure
+    store: str
+    evict: bool
+    flags: Flags
+
+
+def request(protocol_name: str, options: dict[str, Any]) -> Request:
+    """The preset with the command's options laid over it. Raises InputError for names that do not exist."""
+    preset = protocol(protocol_name)
+    if options["prompts"] is None:
+        raise InputError("which prompts?", "--prompts FILE from `servewatt study prompts`, or --prompts bundled")
+    names = tuple(options["models"] or CATALOGUE)
+    for name in names:
+        if name not in CATALOGUE:
+            raise InputError(f"{name!r} is none of the study's models", nearest(name, CATALOGUE))
+    checked = _configurations(preset, options)
+    overrides = ("blocks", "seed", "idle_s", "window_s", "timeout_s", "foreign_limit", "boundary")
+    given = {name: options[name] for name in overrides if options[name] is not None}
+    procedure = validate({"procedure": {**given, "meters": list(options["meters"])}}, "options").procedure.procedure()
+    work = WorkloadPart(
+        prompts=options["prompts"],
+        limit=options["limit"] or preset.prompts,
+        new_tokens=options["new_tokens"] or preset.new_tokens or 0,
+        stop=preset.stop,
+    )
+    return Request(
+        protocol=preset,
+        models=names,
+        weights=Weights(options["weights"]),
+        configurations=checked.configurations,
+        work=work,
+        procedure=replace(preset.procedure, **{name: getattr(procedure, name) for name in (*given, "meters")}),
+        store=options["store"] or str(default_store()),
+        evict=options["evict"],
+        flags=Flags(plan_only=options["plan_only"], prepare=not options["no_prepare"]),
+    )
+
+
+def _configurations(preset: Protocol, options: dict[str, Any]) -> RunFile:
+    content = {
+        "engines": options["engines"] or list(ENGINE_LABELS),
+        "precisions": options["precisions"] or [preset.precision.value],
+        "batches": [preset.batch],
+        "via": options["via"] or [preset.via.value],
+    }
+    if options["providers"]:
+        content["providers"] = options["providers"]
+    return validate({"configurations": content}, "options")
+
+
+def run_study(asked: Request) -> int:
+    """Measure model after model; one that cannot be measured is told and does not stop the others.
+
+    Returns the exit code: 1 if any model came to nothing.
+    """
+    console = Console(stderr=True)
+    domains = metered_domains(asked.procedure)
+    with console.status("looking at the machine"):
+        environment = describe(domains, memory_bandwidth_bytes_s(1.0))
+    configurations, left_out = expand(asked.configurations, has_gpu=bool(describe_gpus()))
+    tuned = tuple(_with_options(c, asked.protocol) for c in configurations)
+    failed = []
+    with Store.open(asked.store) as store:
+        for number, name in enumerate(asked.models, 1):
+            console.rule(f"{number}/{len(asked.models)} {escape(name)}", align="left")
+            try:
+                measured = _measure_model(console, store, name, asked, environment, tuned, left_out)
+            except ServewattError as error:
+                console.print(f"[red]{escape(name)}[/]: {escape(error.message)}", highlight=False)
+                console.print(f"  {escape(error.hint)}", style="dim", highlight=False)
+                measured = False
+            if not measured:
+                failed.append(name)
+    if failed:
+        console.print(f"nothing was measured for {', '.join(failed)}", style="red", highlight=False)
+    if not asked.flags.plan_only:
+        console.print(f"results are in {asked.store}; next: servewatt study collect --out results.parquet",
+                      highlight=False, soft_wrap=True)  # fmt: skip
+    return 1 if failed else 0
+
+
+def _measure_model(
+    console: Console,
+    store: Store,
+    name: str,
+    asked: Request,
+    environment: Environment,
+    configurations: tuple[Configuration, ...],
+    left_out: tuple[LeftOut, ...],
+) -> bool:
+    """Measure one model; whether any of its trials succeeded (or only its plan was asked for)."""
+    begin_s = time.time()
+    with ArtefactCache() as cache:
+        with console.status(f"looking at {escape(name)}"):
+            model = resolve(name, weights=asked.weights, cache=cache)
+            plan = Plan(model, _workload(asked, model), configurations, asked.procedure)
+        current = measure_plan(console, store, plan, environment, left_out, asked.flags)
+    if asked.evict and not asked.flags.plan_only:
+        ArtefactCache().evict_used_since(begin_s)
+    return current is None or any(r.status is Status.OK for r in store.results(current.id))
+
+
+def _workload(asked: Request, model: Model) -> Workload:
+    """The prompts of one pass, with as many tokens out as the protocol leaves."""
+    if asked.work.new_tokens:
+        return make_workload(asked.work, model)
+    longest = max(map(len, make_workload(asked.work.model_copy(update={"new_tokens": 1}), model).prompts))
+    room = asked.protocol.max_length - longest
+    if room < 1:
+        raise InputError(
+            f"a prompt has {longest} tokens, and {asked.protocol.max_length} is the most for prompt and answer",
+            "use shorter prompts (servewatt study prompts), or --new-tokens",
+        )
+    return make_workload(asked.work.model_copy(update={"new_tokens": room}), model)
+
+
+def _with_options(configuration: Configuration, preset: Protocol) -> Configuration:
+    """The preset's engine options where they mean something: linear layers are only packed on the CPU."""
+    if configuration.engine != "torch" or configuration.provider is not Provider.CPU:
+        return configuration
+    return replace(configuration, options=tuple(sorted(preset.engine_options.items())))
+
+
+def explain(*, markdown: bool) -> None:
+    """Print what differs between the study, its preset and the sound preset."""
+    heads = ("", "the study", "`--protocol published`", "`--protocol sound`")
+    rows = [(line.topic, line.study, line.published, line.sound) for line in DIFFERENCES]
+    quick = "`--protocol quick` is sound with 2 blocks of short windows: to see that all of it runs."
+    if markdown:
+        lines = [heads, ("---",) * len(heads), *rows]
+        click.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines) + f"\n\n{quick}")
+        return
+    table = Table(*heads, box=None, padding=(0, 2, 1, 0))
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(quick)

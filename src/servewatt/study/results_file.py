@@ -1,0 +1,202 @@
+"""A results file: observations of many runs with what they ran on, in one compact Parquet file.
+
+One row an observation; the runs' plans, environments and proofs are in the file's own metadata, so that a file says by
+itself what was measured where. Prompts are in it by digest only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from servewatt import wire
+from servewatt.errors import InputError, ServewattError, StoreError, UnavailableError
+from servewatt.records import Environment, Facts, Model, Procedure, Result, Run, Status
+from servewatt.study.observations import observe
+from servewatt.study.records import Observation
+
+FORMAT_VERSION = 1
+METADATA_KEY = b"servewatt_study"
+
+
+@dataclass(frozen=True)
+class WorkloadNote:
+    """A workload without its prompts."""
+
+    name: str
+    digest: str
+    prompts: int
+    new_tokens: int
+    stop: str
+
+
+@dataclass(frozen=True)
+class ConfigurationFacts:
+    """What really ran, as the loaded engine showed it."""
+
+    configuration: str
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """A run without its trials."""
+
+    id: str
+    campaign: str
+    created_at: str
+    servewatt_version: str
+    model: Model
+    workload: WorkloadNote
+    procedure: Procedure
+    environment: Environment
+    facts: tuple[ConfigurationFacts, ...]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What the file's metadata hold."""
+
+    format_version: int
+    runs: tuple[RunNote, ...]
+
+
+@dataclass(frozen=True)
+class Results:
+    """The content of one or more results files."""
+
+    observations: tuple[Observation, ...]
+    runs: tuple[RunNote, ...]
+
+    @property
+    def environments(self) -> dict[str, Environment]:
+        """Fingerprint -> the first environment that has it."""
+        found: dict[str, Environment] = {}
+        for run in self.runs:
+            found.setdefault(run.environment.fingerprint, run.environment)
+        return found
+
+
+def gather(runs: Iterable[tuple[Run, Sequence[Result]]], campaign: str) -> Results:
+    """Results of runs as they lie in a store."""
+    observations: list[Observation] = []
+    notes = []
+    for run, results in runs:
+        observations += observe(run, results, campaign)
+        notes.append(_note(run, results, campaign))
+    return Results(tuple(observations), tuple(notes))
+
+
+def merge(parts: Iterable[Results]) -> Results:
+    """Several results as one; what is in two of them is taken once, from the later."""
+    observations: dict[tuple[str, str, int, int], Observation] = {}
+    notes: dict[str, RunNote] = {}
+    for part in parts:
+        observations |= {(o.run, o.configuration, o.block, o.attempt): o for o in part.observations}
+        notes |= {note.id: note for note in part.runs}
+    return Results(tuple(observations.values()), tuple(notes.values()))
+
+
+def write(path: Path, results: Results) -> None:
+    """Write a results file, whole or not at all. Raises StoreError if it cannot be written."""
+    arrow, parquet = _pyarrow()
+    columns = {name: [_plain(getattr(o, name)) for o in results.observations] for name in _TYPES}
+    schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _TYPES.items()])
+    header = wire.dump(Header(FORMAT_VERSION, results.runs))
+    table = arrow.table(columns, schema=schema.with_metadata({METADATA_KEY: header.encode()}))
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        parquet.write_table(table, partial, compression="zstd", store_schema=True)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"cannot write {path}: {error.strerror or error}", "choose another place") from error
+
+
+def read(path: Path) -> Results:
+    """The content of a results file.
+
+    Raises InputError if it is missing, damaged or something else, StoreError if it is of a newer version,
+    UnavailableError without pyarrow.
+    """
+    arrow, parquet = _pyarrow()
+    if not path.is_file():
+        raise InputError(f"there is no results file {path}", "`servewatt study collect --out FILE` writes one")
+    try:
+        table = parquet.read_table(path)
+    except (arrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} is no Parquet file: {error}", "copy or collect it again") from error
+    metadata = table.schema.metadata or {}
+    if METADATA_KEY not in metadata:
+        raise InputError(f"{path} is no results file of the study", "`servewatt study collect --out FILE` writes one")
+    try:
+        header = wire.load(Header, metadata[METADATA_KEY])
+    except ServewattError as error:
+        raise InputError(f"{path} is damaged: {error.message}", "copy or collect it again") from error
+    if header.format_version > FORMAT_VERSION:
+        raise StoreError(
+            f"{path} is of version {header.format_version}; this servewatt reads up to version {FORMAT_VERSION}",
+            "upgrade it: pip install --upgrade servewatt",
+        )
+    # Columns that later versions add are left; those that an earlier one lacks take their defaults.
+    known = [name for name in table.column_names if name in _TYPES]
+    rows = table.select(known).to_pylist()
+    return Results(tuple(Observation(**{n: _ENUMS[n](v) if n in _ENUMS else v for n, v in r.items()}) for r in rows),
+                   header.runs)  # fmt: skip
+
+
+def read_all(paths: Sequence[Path]) -> Results:
+    """Several results files as one."""
+    return merge(read(path) for path in paths)
+
+
+def _note(run: Run, results: Sequence[Result], campaign: str) -> RunNote:
+    plan = run.plan
+    work = plan.workload
+    last = {r.trial.configuration.key: r.facts for r in results if r.facts is not None and r.status is Status.OK}
+    return RunNote(
+        id=run.id,
+        campaign=campaign,
+        created_at=run.created_at,
+        servewatt_version=run.servewatt_version,
+        model=dataclasses.replace(plan.model, folder=""),
+        workload=WorkloadNote(work.name, work.digest, len(work.prompts), work.new_tokens, work.stop.value),
+        procedure=plan.procedure,
+        environment=run.environment,
+        facts=tuple(ConfigurationFacts(key, facts) for key, facts in last.items()),
+    )
+
+
+def _column_types() -> tuple[dict[str, str], dict[str, type[StrEnum]]]:
+    """Name -> Arrow type of each field of Observation, and the enumerations among them."""
+    arrow = {str: "string", int: "int64", float: "float64"}
+    types: dict[str, str] = {}
+    enums: dict[str, type[StrEnum]] = {}
+    for name, hint in typing.get_type_hints(Observation).items():
+        kind = next(k for k in (*typing.get_args(hint), hint) if k is not type(None))
+        if issubclass(kind, StrEnum):
+            enums[name] = kind
+        types[name] = arrow[str if issubclass(kind, StrEnum) else kind]
+    return types, enums
+
+
+_TYPES, _ENUMS = _column_types()
+
+
+def _plain(value: Any) -> Any:
+    return value.value if isinstance(value, StrEnum) else value
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UnavailableError("results files need pyarrow", "pip install 'servewatt[study]'") from error
+    return pyarrow, parquet

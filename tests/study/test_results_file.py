@@ -1,0 +1,109 @@
+"""Observations, and the Parquet file that keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from servewatt.errors import InputError, StoreError
+from servewatt.records import Boundary, Grade, Provider, Status, Weights
+from servewatt.study import results_file
+from servewatt.study.observations import observe, usable
+from tests.stats.builders import TORCH, TORCH_CUDA, result, run
+
+RUN = run((TORCH, TORCH_CUDA), blocks=2)
+RESULTS = [
+    result(TORCH, 0, package_j=80.0, gpu_j=40.0),
+    result(TORCH_CUDA, 0, package_j=20.0, gpu_j=100.0),
+    result(TORCH, 1, package_j=88.0, gpu_j=40.0, status=Status.INVALID, reason="foreign load"),
+    result(TORCH, 1, package_j=84.0, gpu_j=40.0, attempt=1),
+]
+
+
+def test_an_observation_holds_the_trials_figures() -> None:
+    seen = observe(RUN, RESULTS, "here")[0]
+    # 40 tokens in 10 s; 80 J of the package and 40 J of the board; idle 2 W + 1 W, so 30 J of the 120 are idle.
+    assert (seen.campaign, seen.model, seen.configuration, seen.block) == ("here", "bundled", "<CPU, TORCH>", 0)
+    assert (seen.energy_j, seen.cpu_energy_j, seen.gpu_energy_j) == (120.0, 80.0, 40.0)
+    assert seen.energy_j_per_token == pytest.approx(3.0)
+    assert seen.cpu_energy_j_per_token == pytest.approx(2.0)
+    assert seen.active_j_per_token == pytest.approx((120.0 - 30.0) / 40)
+    assert seen.s_per_token == pytest.approx(0.25)
+    assert (seen.tokens_out, seen.requests, seen.idle_power_w) == (40, 10, 3.0)
+    assert (seen.grade, seen.cpu_percent) == (Grade.COUNTER, 150.0)
+
+
+def test_the_whole_follows_the_boundary_and_the_parts_do_not() -> None:
+    narrow = replace(RUN, plan=replace(RUN.plan, procedure=replace(RUN.plan.procedure, boundary=Boundary.GPU)))
+    seen = observe(narrow, RESULTS[:1], "here")[0]
+    assert (seen.energy_j, seen.cpu_energy_j, seen.gpu_energy_j) == (40.0, 80.0, 40.0)
+
+
+def test_a_part_that_was_not_metered_is_absent_not_zero() -> None:
+    section = RESULTS[0].section("generate")
+    assert section is not None
+    only_cpu = replace(RESULTS[0], sections=(replace(section, energy=section.energy[:1]),))
+    seen = observe(RUN, [only_cpu], "here")[0]
+    assert (seen.energy_j, seen.cpu_energy_j, seen.gpu_energy_j, seen.gpu_grade) == (80.0, 80.0, None, Grade.MISSING)
+
+
+def test_only_the_last_valid_attempt_of_a_block_is_used() -> None:
+    kept = usable(observe(RUN, RESULTS, "here"))
+    assert sorted((o.configuration, o.block, o.attempt) for o in kept) == [
+        ("<CPU, TORCH>", 0, 0),
+        ("<CPU, TORCH>", 1, 1),
+        ("<CUDA, TORCH>", 0, 0),
+    ]
+
+
+def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    gathered = results_file.gather([(RUN, RESULTS)], "here")
+    path = tmp_path / "folder" / "here.parquet"
+    results_file.write(path, gathered)
+    again = results_file.read(path)
+    assert again == gathered
+    assert again.observations[2].reason == "foreign load"
+    assert again.runs[0].model.weights is Weights.TRAINED
+    assert list(again.environments.values()) == [RUN.environment]
+    assert [f.configuration for f in again.runs[0].facts] == [TORCH.key, TORCH_CUDA.key]
+    assert RUN.plan.configurations[1].provider is Provider.CUDA
+
+
+def test_prompts_are_kept_by_digest_only(tmp_path: Path) -> None:
+    note = results_file.gather([(RUN, RESULTS)], "here").runs[0].workload
+    assert (note.digest, note.prompts, note.new_tokens) == (RUN.plan.workload.digest, 2, 4)
+
+
+def test_merging_takes_a_trial_once_and_the_later_wins() -> None:
+    first = results_file.gather([(RUN, RESULTS[:2])], "here")
+    later = results_file.gather([(RUN, RESULTS)], "there")
+    merged = results_file.merge([first, later])
+    assert len(merged.observations) == 4
+    assert {o.campaign for o in merged.observations} == {"there"}
+    assert len(merged.runs) == 1
+
+
+def test_files_that_are_no_results(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    with pytest.raises(InputError, match="there is no results file"):
+        results_file.read(tmp_path / "absent.parquet")
+    text = tmp_path / "text.parquet"
+    text.write_text("not Parquet")
+    with pytest.raises(InputError, match="no Parquet file"):
+        results_file.read(text)
+    other = tmp_path / "other.parquet"
+    parquet.write_table(pyarrow.table({"a": [1]}), other)
+    with pytest.raises(InputError, match="no results file of the study"):
+        results_file.read(other)
+
+
+def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(results_file, "FORMAT_VERSION", 99)
+        results_file.write(tmp_path / "new.parquet", results_file.gather([(RUN, RESULTS)], "here"))
+    with pytest.raises(StoreError, match="version 99"):
+        results_file.read(tmp_path / "new.parquet")
