@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from servewatt import serve
 from servewatt.cli.main import run
 from servewatt.records import Status
 from servewatt.store import Store
@@ -115,6 +116,39 @@ def test_the_plan_is_shown_without_measuring(capsys: pytest.CaptureFixture[str])
     assert "takes about" in shown
     with Store.open() as store:
         assert store.runs() == []
+
+
+def test_the_same_engine_in_process_and_through_http(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = quick_file(tmp_path, batches=[2], options={"step_ms": 5})
+    assert run(["run", file, "--via", "process,http", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    keys = {s["configuration"]["via"]: s["output_agreement"] for s in document["analysis"]["summaries"]}
+    assert keys == {"process": 1.0, "http": 1.0}
+    (share,) = document["analysis"]["http_shares"]
+    assert share["process"]["via"] == "process" and share["http"]["via"] == "http"
+    # A request of four steps of 5 ms takes some milliseconds more; at constant power energy goes with time.
+    assert share["time"]["n"] == 3
+    assert 0 < share["time"]["estimate"] < 0.7
+    assert share["energy"]["estimate"] == pytest.approx(share["time"]["estimate"], abs=0.02)
+
+
+def test_via_in_a_study_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", quick_file(tmp_path, via=["process", "http"]), "--plan"]) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("fake/cpu/fp32/b1/http") == shown.count("fake/cpu/fp32/b2/http") == 1
+    assert run(["run", quick_file(tmp_path, via="carrier pigeon")]) == 2
+    assert "configurations.via.0" in capsys.readouterr().err
+
+
+def test_http_without_its_packages_is_left_out_or_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "PACKAGES", ("no_such_package",))
+    assert run(["run", *QUICK, *SHORT, "--plan", "--via", "process,http"]) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "serving over HTTP needs no_such_package (pip install 'servewatt[serve]')" in shown
+    assert run(["run", *QUICK, *SHORT, "--plan", "--via", "http"]) == 2
+    assert "pip install 'servewatt[serve]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,14 +6,13 @@ The parent does nothing while a worker runs: it sleeps in the kernel until the w
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from servewatt import wire
 from servewatt.errors import InputError
+from servewatt.harness.failure import Outcome, describe_end, oom_kills
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.process import Ended, run_module
@@ -55,7 +54,7 @@ def measure(trial: Trial, environment: Environment) -> Result:
 
 def _run_worker(trial: Trial, mode: str) -> Result:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
-    kills_before = _oom_kills()
+    kills_before = oom_kills()
     ended = run_module(
         WORKER,
         [mode],
@@ -65,7 +64,7 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     )
     result = _answer(ended)
     if result is None:
-        status, reason, hint = _explain_end(ended, trial, oom_killed=_oom_kills() > kills_before)
+        status, reason, hint = _explain_end(ended, trial, oom_killed=oom_kills() > kills_before)
         result = Result(trial, status, reason, hint, started_at)
     return replace(result, parent_cpu_s=ended.waiter_cpu_s, log=ended.log)
 
@@ -87,24 +86,9 @@ def _answer(ended: Ended) -> Result | None:
         return None
 
 
-def _explain_end(ended: Ended, trial: Trial, *, oom_killed: bool) -> tuple[Status, str, str]:
-    name = trial.configuration.key
-    again = f"try it alone: servewatt run --engine {trial.configuration.engine} --blocks 1"
+def _explain_end(ended: Ended, trial: Trial, *, oom_killed: bool) -> Outcome:
     if ended.timed_out:
-        limit = f"{trial.procedure.timeout_s:g} s"
-        return Status.TIMED_OUT, f"{name} had not finished after {limit}", "raise --timeout, or cut the workload"
-    if ended.returncode >= 0:
-        return Status.FAILED, f"the worker left with exit code {ended.returncode} and no result", again
-    if oom_killed and ended.returncode == -signal.SIGKILL:
-        hint = "use a smaller batch, a narrower precision or a smaller model"
-        return Status.OUT_OF_MEMORY, "the kernel killed the worker because memory ran out", hint
-    return Status.CRASHED, f"killed by {signal.Signals(-ended.returncode).name}", again
-
-
-def _oom_kills() -> int:
-    """How many processes the kernel has killed for lack of memory since boot; 0 where it does not say."""
-    try:
-        lines = Path("/proc/vmstat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        reason = f"{trial.configuration.key} had not finished after {trial.procedure.timeout_s:g} s"
+        return Status.TIMED_OUT, reason, "raise --timeout, or cut the workload"
+    again = f"try it alone: servewatt run --engine {trial.configuration.engine} --blocks 1"
+    return describe_end("the worker", ended.returncode, again, oom_killed=oom_killed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status, Weights
+from servewatt.report.http_share import EXPLANATION, http_rows
 from servewatt.report.tables import environment_pairs
 from servewatt.report.units import DASH, Quantity
 from servewatt.report.view import Row, comparison_for, view
@@ -33,7 +34,7 @@ INTERVALS = (
 )
 """The measures of a ConfigurationSummary that have an interval: three columns each."""
 
-_CONFIGURATION = ("configuration", "engine", "provider", "precision", "batch", "threads", "options")
+_CONFIGURATION = ("configuration", "engine", "provider", "precision", "batch", "threads", "options", "via")
 _SECTIONS = ("load", "idle", "prefill", "generate")
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*[]#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
 
@@ -135,6 +136,13 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     if shown.rankings:
         lines += ["", "The order depends on the boundary:", ""]
         lines += [f"- {r.boundary.value}: {_text(', '.join(r.keys))}" for r in shown.rankings]
+    if analysis.http_shares:
+        lines += ["", "## Through HTTP", "", f"Share {_text(EXPLANATION)}.", ""]
+        heads = ["configuration", "energy per token, %", "time per token, %", "blocks"]
+        lines += [_line(heads), "|" + " --- |" * len(heads)]
+        lines += [
+            _line([_text(r.key), _quantity(r.energy), _quantity(r.time), str(r.blocks)]) for r in http_rows(analysis)
+        ]
     for title, notes in (
         ("Excluded", shown.excluded),
         ("Without energy", shown.unmeasured),
@@ -219,6 +227,7 @@ def _configuration(configuration: Configuration) -> list[object]:
         configuration.batch,
         configuration.threads,
         options,
+        configuration.via.value,
     ]
 
 

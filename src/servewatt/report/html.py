@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
-from servewatt.report import tables, units
+from servewatt.report import http_share, tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
@@ -59,6 +59,8 @@ def render_html(
         ranking_rows=tables.ranking_rows(shown),
         figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in figures(analysis, results)],
         compared=tables.compared(analysis),
+        http_rows=http_share.http_rows(analysis),
+        http_explanation=http_share.EXPLANATION,
         details=tables.details(analysis),
         detail_heads=tables.DETAIL_HEADS,
         trials=tables.trials(analysis, results),

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Weights
-from servewatt.report import units
+from servewatt.report import http_share, units
 from servewatt.report.units import Quantity
 from servewatt.report.view import Mark, Note, Row, View, boundary_line, view
 from servewatt.stats.records import Analysis
@@ -40,6 +40,8 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
         parts += [Text(), _legend(shown)]
     if shown.rankings:
         parts += [Text(), ranking_table(shown)]
+    if analysis.http_shares:
+        parts += [Text(), http_table(analysis), _hanging("  ", Text(http_share.EXPLANATION, style="dim"))]
     parts += _notes("Excluded", shown.excluded)
     parts += _notes("Without energy", shown.unmeasured)
     parts += _notes("Trials left out", shown.failures)
@@ -118,6 +120,18 @@ def ranking_table(shown: View) -> Table:
         table.add_row(str(place + 1), *(Text(labels.get(key, key)) for key in keys))
     if length > _MOST_RANKED:
         table.add_row("", f"… and {length - _MOST_RANKED} more")
+    return table
+
+
+def http_table(analysis: Analysis) -> Table:
+    """What HTTP adds to each configuration that was measured in both ways."""
+    rows = http_share.http_rows(analysis)
+    table = _table(Text(f"{http_share.TITLE}  per token", style="bold"), pad=2)
+    for head in ("configuration", "energy %", "time %", "blocks"):
+        table.add_column(head, justify="right" if head == "blocks" else "left")
+    energies, times = _with_intervals([r.energy for r in rows]), _with_intervals([r.time for r in rows])
+    for row, energy, time in zip(rows, energies, times, strict=True):
+        table.add_row(Text(row.label), energy, time, str(row.blocks))
     return table
 
 

@@ -12,6 +12,7 @@ from servewatt.stats.cautions import cautions
 from servewatt.stats.compare import agreement, compare_with_first, pareto_front
 from servewatt.stats.describe import summarise, trial_figures, valid_trials
 from servewatt.stats.energy import counted_domains
+from servewatt.stats.http_share import http_shares
 from servewatt.stats.records import Analysis, BoundaryRanking, ConfigurationSummary
 
 
@@ -61,6 +62,7 @@ def analyse(
         comparisons=compare_with_first(summaries, confidence),
         rankings=rankings,
         warnings=cautions(run, valid, summaries, rankings, domains[boundary]),
+        http_shares=http_shares(summaries, valid, confidence),
     )
 
 

@@ -38,13 +38,7 @@ def compare(first: ConfigurationSummary, second: ConfigurationSummary, alpha: fl
     if not ratios:
         ratio = Interval(energies[0].estimate / energies[1].estimate, None, None, 0)
         return Comparison(first.configuration, second.configuration, ratio, Verdict.UNDECIDED, None)
-    mean = confidence_sequence(ratios, alpha)
-    ratio = Interval(
-        math.exp(mean.estimate),
-        math.exp(mean.low) if mean.low is not None else None,
-        math.exp(mean.high) if mean.high is not None else None,
-        mean.n,
-    )
+    ratio = mean_ratio(ratios, alpha)
     if ratio.high is not None and ratio.high < 1:
         verdict = Verdict.LOWER
     elif ratio.low is not None and ratio.low > 1:
@@ -61,6 +55,17 @@ def compare_with_first(summaries: Sequence[ConfigurationSummary], confidence: fl
     alpha = comparison_alpha(confidence, len(known))
     comparisons = (compare(known[0], other, alpha) for other in known[1:])
     return tuple(c for c in comparisons if c is not None)
+
+
+def mean_ratio(logarithms: Sequence[float], alpha: float) -> Interval:
+    """The geometric mean of ratios given as logarithms, with its anytime-valid interval at error `alpha`."""
+    mean = confidence_sequence(logarithms, alpha)
+    return Interval(
+        math.exp(mean.estimate),
+        math.exp(mean.low) if mean.low is not None else None,
+        math.exp(mean.high) if mean.high is not None else None,
+        mean.n,
+    )
 
 
 def log_ratios(first: ConfigurationSummary, second: ConfigurationSummary) -> tuple[float, ...]:

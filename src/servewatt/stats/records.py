@@ -108,6 +108,22 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class HttpShare:
+    """How much of what a token takes through HTTP is HTTP's: 1 - process / http, paired by block.
+
+    The shares come from geometric means over blocks, with anytime-valid confidence intervals. They are below zero where
+    the server did better.
+    """
+
+    process: Configuration
+    http: Configuration
+    energy: Interval | None
+    """Of the energy per token inside the boundary; None where no block has both energies."""
+    time: Interval | None
+    """Of the time per token, that of the generation section over its tokens; None where no block has both."""
+
+
+@dataclass(frozen=True)
 class BoundaryRanking:
     """Configurations by energy per token inside one boundary, least first."""
 
@@ -132,3 +148,5 @@ class Analysis:
     """One for each boundary that the metered domains allow; more than one only matters where they differ."""
     warnings: tuple[str, ...] = ()
     """What a careful reader must know: outputs that differ, scatter, stolen time, blocks missing."""
+    http_shares: tuple[HttpShare, ...] = ()
+    """One for each configuration that was measured both in process and through HTTP, in the order of the ranking."""

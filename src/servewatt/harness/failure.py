@@ -1,0 +1,63 @@
+"""How what went wrong becomes a trial's status, reason and hint."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from servewatt.errors import ServewattError
+from servewatt.records import Status
+
+Outcome = tuple[Status, str, str]
+"""(status, reason, hint)."""
+
+_LONGEST_REASON = 500
+_OUT_OF_MEMORY = ("memoryerror", "outofmemory", "out of memory", "bad_alloc", "failed to allocate memory")
+
+
+class EngineError(Exception):
+    """What an engine in another process raised, as text such as `RuntimeError: ...`."""
+
+
+class ProcessEndedError(Exception):
+    """A process that a trial needs is gone."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome[1])
+        self.outcome = outcome
+
+
+def describe_failure(error: Exception) -> Outcome:
+    """What the exception that ended a trial means."""
+    if isinstance(error, ProcessEndedError):
+        return error.outcome
+    if isinstance(error, ServewattError):
+        return Status.REFUSED, error.message, error.hint
+    text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}".strip()
+    lowered = text.lower()
+    if isinstance(error, MemoryError) or any(sign in lowered for sign in _OUT_OF_MEMORY):
+        hint = "use a smaller batch or a narrower precision, or free memory that others hold"
+        return Status.OUT_OF_MEMORY, text[:_LONGEST_REASON], hint
+    if "no space left on device" in lowered:
+        return Status.FAILED, text, "free disk space (servewatt models prune) and run the same command again"
+    hint = "the trial's log has the whole message: servewatt report RUN --json"
+    return Status.FAILED, text[:_LONGEST_REASON], hint
+
+
+def describe_end(who: str, returncode: int, again: str, *, oom_killed: bool) -> Outcome:
+    """What it means that the process `who` ended before its work was done; `again` is the hint for most ways."""
+    if returncode >= 0:
+        return Status.FAILED, f"{who} left with exit code {returncode} and no result", again
+    if oom_killed and returncode == -signal.SIGKILL:
+        hint = "use a smaller batch, a narrower precision or a smaller model"
+        return Status.OUT_OF_MEMORY, f"the kernel killed {who} because memory ran out", hint
+    return Status.CRASHED, f"{who} was killed by {signal.Signals(-returncode).name}", again
+
+
+def oom_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since boot; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

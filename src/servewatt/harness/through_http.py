@@ -1,0 +1,194 @@
+"""A configuration served over HTTP by a process of its own, as a Session: what a trial `via http` measures.
+
+The server (`servewatt.serve.server`, known here by its name only) holds the engine; this side is a client with one
+persistent connection. Both read the same monotonic clock, so the server's time marks fit between the client's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from servewatt import errors, wire
+from servewatt.engines import Step
+from servewatt.errors import ServewattError
+from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills
+from servewatt.meters.cpu_times import peak_rss_bytes
+from servewatt.records import Configuration, Facts, Model
+
+SERVER = "servewatt.serve.server"
+HOST = "127.0.0.1"
+END_TIMEOUT_S = 10.0
+"""How long a server may take to end once it has been told to, or has closed the connection."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why the server has no answer: the class name, message and hint of what was raised there."""
+
+    type: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """The server's first words: its port, or why it cannot serve."""
+
+    port: int | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One generation: ids by step and prompt, and the server's time mark of each step."""
+
+    tokens: tuple[tuple[int | None, ...], ...]
+    times_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The server's device memory."""
+
+    peak_device_bytes: int | None
+
+
+class Server:
+    """A server process with a loaded configuration."""
+
+    def __init__(self, model: Model, configuration: Configuration) -> None:
+        """Start it and wait until it has loaded.
+
+        Raises the error that loading raised there if it is a ServewattError, EngineError for any other, and
+        ProcessEndedError if the server died.
+        """
+        self._again = f"try it alone: servewatt run --engine {configuration.engine} --via http --blocks 1"
+        self._kills_before = oom_kills()
+        read_fd, write_fd = os.pipe()
+        with os.fdopen(read_fd, "rb") as announced:
+            try:
+                # In the worker's process group, so that whoever kills that one kills this one too.
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", SERVER, str(write_fd), str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    pass_fds=(write_fd,),
+                )
+            finally:
+                os.close(write_fd)
+            try:
+                self._hand_over(f"{wire.dump(model)}\n{wire.dump(configuration)}\n".encode())
+                self.port = self._announced_port(announced.readline())
+            except BaseException:
+                self._child.kill()
+                self._child.wait()
+                raise
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def ended(self) -> Exception:
+        """How the server ended that closed the connection."""
+        try:
+            returncode = self._child.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return EngineError("the server closed the connection without an answer")
+        oom_killed = oom_kills() > self._kills_before
+        return ProcessEndedError(describe_end("the server", returncode, self._again, oom_killed=oom_killed))
+
+    def stop(self) -> None:
+        """End it."""
+        self._child.terminate()
+        try:
+            self._child.wait(END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def _hand_over(self, order: bytes) -> None:
+        assert self._child.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._child.stdin as pipe:
+            pipe.write(order)
+
+    def _announced_port(self, line: bytes) -> int:
+        if not line:
+            raise self.ended()
+        announcement = wire.load(Announcement, line)
+        if announcement.port is None:
+            raise raised(announcement.failure or Failure("", "the server does not say why it cannot serve"))
+        return announcement.port
+
+
+class HttpSession:
+    """A `servewatt.engines.Session` whose engine runs in a server; every question to it is one HTTP request."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._connection = http.client.HTTPConnection(HOST, server.port)
+        self._connection.connect()  # sets TCP_NODELAY
+        self.peak_rss_bytes: int | None = None
+        """The server's largest resident set, known once the session is closed."""
+
+    @property
+    def pid(self) -> int:
+        """The server process."""
+        return self._server.pid
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
+    ) -> Iterator[Step]:
+        """One request; its Steps come when the whole answer has.
+
+        Their times are the server's, but for the last one's, which is when the client had read the answer. So the
+        first interval of a request holds its way to the server, the last one holds the way back, and together they
+        are the latency that the client saw.
+        """
+        asked = {"prompts": [list(p) for p in prompts], "max_new_tokens": max_new_tokens, "stop_ids": sorted(stop_ids)}
+        answer = wire.load(Answer, self._request("POST", "/generate", json.dumps(asked).encode()))
+        received_s = time.monotonic()
+        for tokens, time_s in zip(answer.tokens, (*answer.times_s[:-1], received_s), strict=True):
+            yield Step(tokens, time_s)
+
+    def synchronize(self) -> None:
+        """Nothing is pending: the server answers after the device has finished."""
+
+    def facts(self) -> Facts:
+        """The engine's facts, as the server gives them."""
+        return wire.load(Facts, self._request("GET", "/facts"))
+
+    def peak_device_bytes(self) -> int | None:
+        return wire.load(Memory, self._request("GET", "/memory")).peak_device_bytes
+
+    def close(self) -> None:
+        """End the server."""
+        self.peak_rss_bytes = peak_rss_bytes(self.pid)
+        self._connection.close()
+        self._server.stop()
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """The body of a successful answer; raises what the engine raised, or how the server ended."""
+        try:
+            self._connection.request(method, path, body)
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise self._server.ended() from error
+        if response.status == http.client.OK:
+            return content
+        raise raised(wire.load(Failure, content))
+
+
+def raised(failure: Failure) -> Exception:
+    """The error that the server reports, as one of ours where it is one."""
+    kind = getattr(errors, failure.type, None)
+    if isinstance(kind, type) and issubclass(kind, ServewattError):
+        return kind(failure.message, failure.hint)
+    return EngineError(f"{failure.type}: {failure.message}".strip())

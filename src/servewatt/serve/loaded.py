@@ -1,0 +1,78 @@
+"""A loaded configuration and the one thread that runs it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from importlib import metadata
+from typing import TypeVar
+
+from servewatt import engines
+from servewatt.engines import Artefacts, Session
+from servewatt.records import Configuration, Facts, Model
+from servewatt.serve import PACKAGES
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one generation produced."""
+
+    tokens: tuple[tuple[int | None, ...], ...]
+    """New token ids, one tuple a step with one entry a prompt; None for prompts that have ended."""
+    times_s: tuple[float, ...]
+    """Monotonic time at which each step's ids were known to the server."""
+
+
+class Loaded:
+    """A configuration ready to serve, one generation at a time.
+
+    Engines keep state of their own in the thread that calls them (a pool of OpenMP threads, for one), so everything
+    that touches the engine, loading included, runs in the same thread; a request that comes meanwhile waits for it.
+    """
+
+    def __init__(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Load; raises whatever the engine raises."""
+        self.model = model
+        self.configuration = configuration
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._session: Session = self._thread.submit(self._load, artefacts).result()
+
+    async def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]) -> Answer:
+        """All steps of one batch, once the device has finished; see `servewatt.engines.Session.generate`."""
+
+        def work() -> Answer:
+            steps = list(self._session.generate(prompts, max_new_tokens, stop_ids))
+            self._session.synchronize()
+            return Answer(tuple(step.tokens for step in steps), tuple(step.time_s for step in steps))
+
+        return await self._run(work)
+
+    async def facts(self) -> Facts:
+        """The engine's facts, with the server's own libraries among the versions."""
+        facts = await self._run(self._session.facts)
+        server = tuple((name, metadata.version(name)) for name in PACKAGES)
+        return replace(facts, libraries=facts.libraries + server)
+
+    async def peak_device_bytes(self) -> int | None:
+        """Most device memory held so far; see `servewatt.engines.Session.peak_device_bytes`."""
+        return await self._run(self._session.peak_device_bytes)
+
+    async def close(self) -> None:
+        """Free the model, after what is being generated."""
+        await self._run(self._session.close)
+
+    def _load(self, artefacts: Artefacts) -> Session:
+        session = engines.create(self.configuration.engine).load(self.model, self.configuration, artefacts)
+        session.synchronize()
+        # What loading left lives as long as the server; later collections need not walk it.
+        gc.collect()
+        gc.freeze()
+        return session
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
