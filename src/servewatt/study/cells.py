@@ -1,0 +1,47 @@
+"""From observations to cells: medians over blocks of each model in each configuration."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+
+from servewatt.study.names import CONFIGURATIONS
+from servewatt.study.observations import usable
+from servewatt.study.records import Cell, Observation
+
+
+def cells_of(observations: Iterable[Observation]) -> tuple[Cell, ...]:
+    """Medians over blocks per campaign, model and configuration; energies and times per generated token.
+
+    Of each block the last trial that is OK counts. A configuration without one has no cell. Ordered by campaign,
+    number of parameters, model and configuration.
+    """
+    groups: dict[tuple[str, int, str, str], list[Observation]] = {}
+    for one in usable(observations):
+        groups.setdefault((one.campaign, one.parameters, one.model, one.configuration), []).append(one)
+    order = sorted(groups, key=lambda k: (*k[:3], label_order(k[3])))
+    return tuple(_cell(key[0], key[2], key[3], groups[key]) for key in order)
+
+
+def label_order(label: str) -> tuple[int, str]:
+    """Sorts labels as the study's tables do; what it did not have comes after."""
+    return (CONFIGURATIONS.index(label) if label in CONFIGURATIONS else len(CONFIGURATIONS), label)
+
+
+def _cell(source: str, model: str, configuration: str, blocks: Sequence[Observation]) -> Cell:
+    return Cell(
+        source=source,
+        model=model,
+        configuration=configuration,
+        repetitions=len(blocks),
+        energy_j=_median(o.energy_j_per_token for o in blocks),
+        cpu_energy_j=_median(o.cpu_energy_j_per_token for o in blocks),
+        gpu_energy_j=_median(o.gpu_energy_j_per_token for o in blocks),
+        time_s=_median(o.s_per_token for o in blocks),
+    )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [v for v in values if v is not None and math.isfinite(v)]
+    return statistics.median(known) if known else None
