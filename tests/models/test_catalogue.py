@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from servewatt.models import random_weights
@@ -30,6 +32,28 @@ def test_the_catalogue_is_the_studys_table() -> None:
     ours = [[e.name, e.hub_id, e.architecture, e.published_parameters] for e in CATALOGUE.values()]
     assert ours == [[*words, float(count)] for *words, count in table]
     assert {e.name for e in CATALOGUE.values() if e.gated} == {"starcoderbase-1b", "codegemma-2b", "stablecode-3b"}
+
+
+def test_a_pinned_revision_is_a_whole_commit() -> None:
+    pinned = [e.revision for e in CATALOGUE.values() if e.revision]
+    assert len(pinned) == len(set(pinned)) == 7
+    assert all(re.fullmatch(r"[0-9a-f]{40}", commit) for commit in pinned)
+
+
+def test_the_published_count_of_stablecode_is_its_weights_its_masks_and_its_rotary_frequencies() -> None:
+    """The hub counts 3,306,181,952 elements: 2,769,311,040 floating ones and the masks."""
+    for name in ("stablecode-3b", "stablecode-3b-completion"):
+        entry = CATALOGUE[name]
+        layers, heads, hidden, context = 32, 32, 2560, 4096
+        frequencies = layers * (hidden // heads // 4) // 2  # a quarter of each head is rotary, two dimensions a turn
+        assert entry.causal_mask_elements == layers * context**2
+        assert entry.parameters + frequencies == 2_769_311_040
+        assert entry.parameters + frequencies + entry.causal_mask_elements == 3_306_181_952
+
+
+def test_the_size_of_a_published_file() -> None:
+    """tiny_starcoder_py's safetensors is 656,601,304 bytes: its fp32 weights and a header of 24 kB."""
+    assert 656_601_304 - 4 * CATALOGUE["tiny-starcoder"].parameters == 24_792
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda e: e.name)

@@ -14,9 +14,10 @@ import pytest
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError
 from servewatt.models import hub
 from servewatt.models.cache import ArtefactCache
+from servewatt.models.catalogue import CATALOGUE, CatalogueEntry
 from servewatt.models.resolve import resolve
 from servewatt.records import ModelSource, Weights
-from tests.models.fake_hub import FakeHub, Repository, serve
+from tests.models.fake_hub import FakeHub, Repository, serve, use
 from tests.models.tiny import PARAMETERS, write_llama
 
 COMMIT = Repository(Path()).commit
@@ -24,12 +25,8 @@ COMMIT = Repository(Path()).commit
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[FakeHub]:
-    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"):
-        monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with serve() as server:
-        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        use(server, tmp_path / "hf", monkeypatch)
         write_llama(tmp_path / "source")
         server.repositories["owner/tiny"] = Repository(tmp_path / "source")
         yield server
@@ -107,6 +104,37 @@ def test_a_gated_model_names_its_page(
         resolve("owner/tiny", cache=cache)
     assert f"{fake.url}/owner/tiny" in caught.value.hint
     assert "hf auth login" in caught.value.hint
+    assert "HF_TOKEN" in caught.value.hint
+
+
+@pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda e: e.name)
+def test_each_of_the_twelve_is_found_by_name_and_pinned(
+    fake: FakeHub, cache: ArtefactCache, entry: CatalogueEntry
+) -> None:
+    commit = entry.revision or "f" * 40
+    fake.repositories[entry.hub_id] = Repository(fake.repositories["owner/tiny"].folder, commit, gated=entry.gated)
+    if entry.gated:
+        with pytest.raises(RefusedError) as caught:
+            resolve(entry.name, cache=cache)
+        assert f"accept them at {fake.url}/{entry.hub_id}, then log in with `hf auth login`" in caught.value.hint
+    else:
+        model = resolve(entry.name, cache=cache)
+        assert (model.name, model.revision, model.weights) == (entry.name, commit, Weights.TRAINED)
+
+
+def test_a_revision_asked_for_goes_before_the_pinned_one(fake: FakeHub, cache: ArtefactCache) -> None:
+    fake.repositories["microsoft/phi-2"] = fake.repositories["owner/tiny"]
+    assert resolve("phi2", revision="main", cache=cache).revision == COMMIT
+    with pytest.raises(InputError, match=f"no revision '{CATALOGUE['phi2'].revision}'"):
+        resolve("phi2", cache=cache)
+
+
+@pytest.mark.parametrize(("status", "hint"), [(429, "hf auth login"), (503, "later")])
+def test_a_hub_in_trouble_is_told(fake: FakeHub, cache: ArtefactCache, status: int, hint: str) -> None:
+    fake.status = status
+    with pytest.raises(UnavailableError, match=f"answered {status} for owner/tiny") as caught:
+        resolve("owner/tiny", cache=cache)
+    assert hint in caught.value.hint
 
 
 def test_a_token_opens_a_gated_model(fake: FakeHub, cache: ArtefactCache, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +224,8 @@ def test_hub_ids() -> None:
 
 def test_models_import_nothing_heavy() -> None:
     code = (
-        "import sys, servewatt.models.resolve, servewatt.models.listing, servewatt.models.tokenizer\n"
+        "import sys, servewatt.models.resolve, servewatt.models.listing, servewatt.models.hub_files\n"
+        "import servewatt.models.hub_search\n"
         "heavy = {'torch', 'transformers', 'numpy', 'huggingface_hub', 'tokenizers', 'pydantic'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -17,12 +17,15 @@ from tests.models.tiny import write_llama
 def test_what_is_here_is_found_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     repository = tmp_path / "hub" / "models--microsoft--phi-2"
-    write_llama(repository / "snapshots" / "abc")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("abc")
-    unfinished = tmp_path / "hub" / "models--EleutherAI--pythia-410m"
-    write_llama(unfinished / "snapshots" / "abc")
-    (unfinished / "snapshots" / "abc" / "model.safetensors").unlink()
+    pinned = repository / "snapshots" / str(CATALOGUE["phi2"].revision)
+    write_llama(pinned)
+    of_main = tmp_path / "hub" / "models--codeparrot--codeparrot-small"
+    write_llama(of_main / "snapshots" / "abc")
+    (of_main / "refs").mkdir()
+    (of_main / "refs" / "main").write_text("abc")
+    unfinished = tmp_path / "hub" / "models--EleutherAI--pythia-410m" / "snapshots"
+    write_llama(unfinished / str(CATALOGUE["pythia-410m"].revision))
+    (unfinished / str(CATALOGUE["pythia-410m"].revision) / "model.safetensors").unlink()
 
     def build(folder: Path) -> None:
         config = stored_config(CATALOGUE["tinyllama"].config, Precision.BF16)
@@ -32,8 +35,8 @@ def test_what_is_here_is_found_without_network(tmp_path: Path, monkeypatch: pyte
         drawn = cache.get_or_build(RANDOM_KIND, ["x"], build)
         listed = {model.name: model for model in list_models(cache)}
     assert set(CATALOGUE) <= set(listed)
-    assert listed["phi2"].trained_at == repository / "snapshots" / "abc"
-    assert {m.name for m in listed.values() if m.trained_at} - {"bundled"} == {"phi2"}
+    assert listed["phi2"].trained_at == pinned
+    assert {m.name for m in listed.values() if m.trained_at} - {"bundled"} == {"phi2", "codeparrot-small"}
     assert {m.name: m.random_at for m in listed.values() if m.random_at} == {"tinyllama": drawn}
     assert listed["tinyllama"].fp32_bytes == 4 * 1_100_048_384
     assert listed["codegemma-2b"].gated

@@ -9,7 +9,7 @@ import tokenizers
 from servewatt.errors import InputError
 from servewatt.models import tokenizer as module
 from servewatt.models.folder import describe
-from servewatt.models.tokenizer import load
+from servewatt.models.tokenizer import load, load_alone
 from servewatt.records import Model, ModelSource, Weights
 from tests.models.tiny import write_llama, write_tokenizer
 
@@ -37,6 +37,17 @@ def test_the_post_processor_decides_on_bos(model: Model) -> None:
     assert len(tokenizer.encode("a")) == 2
     assert tokenizer.decode(tokenizer.encode("a")) == "a"
     assert tokenizer.decode(tokenizer.encode("a"), skip_special=False) == "<s>a"
+
+
+def test_spans_are_characters_without_special_tokens(model: Model) -> None:
+    write_tokenizer(Path(model.folder) / "tokenizer.json", bos=True)
+    assert load_alone(Path(model.folder)).spans(" aä") == [(0, 1), (1, 2), (2, 3), (2, 3)]
+
+
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no tokenizer\.json") as caught:
+        load_alone(tmp_path)
+    assert "save_pretrained" in caught.value.hint
 
 
 def test_ids_without_a_token_are_left_out(model: Model) -> None:

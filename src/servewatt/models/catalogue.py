@@ -3,6 +3,9 @@
 Each entry holds the whole configuration, so that the exact shape can be built with random weights and no network.
 Configurations are facts of the models' own pages, written with the keys their authors use, which other tools read
 too. Parameter counts are those of the shapes, every stored tensor once.
+
+The study names no revisions. A pinned commit is the one that independent public projects name for the model's main
+branch and ran; where none was found, the main branch is resolved at download. Either way every run records its commit.
 """
 
 from __future__ import annotations
@@ -35,6 +38,8 @@ class CatalogueEntry:
     """Its config.json."""
     causal_mask_elements: int = 0
     """Elements of causal masks that the published count took for parameters."""
+    revision: str | None = None
+    """Commit to download; None for the main branch's, resolved at download and recorded with each run."""
 
 
 def _gpt2(*, vocabulary: int, context: int, hidden: int, layers: int, heads: int, **more: object) -> dict[str, Any]:
@@ -241,6 +246,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "bigcode-openrail-m",
             False,
             _gpt_bigcode(hidden=768, inner=3072, layers=20, heads=12),
+            revision="8547527bef0bc927268c1653cce6948c5c242dd1",
         ),
         CatalogueEntry(
             "pythia-410m",
@@ -251,6 +257,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "apache-2.0",
             False,
             _gpt_neox(vocabulary=50304, context=2048, hidden=1024, layers=24, heads=16),
+            revision="9879c9b5f8bea9051dcb0e68dff21493d67e9d4f",
         ),
         CatalogueEntry(
             "bloomz-560m",
@@ -261,6 +268,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "bigscience-bloom-rail-1.0",
             False,
             _bloom(hidden=1024),
+            revision="a2845d7e13dd12efae154a9f1c63fcc2e0cc4b05",
         ),
         CatalogueEntry(
             "starcoderbase-1b",
@@ -271,6 +279,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "bigcode-openrail-m",
             True,
             _gpt_bigcode(hidden=2048, inner=8192, layers=24, heads=16),
+            revision="182f0165fdf8da9c9935901eec65c94337f01c11",
         ),
         CatalogueEntry(
             "bloomz-1b1",
@@ -291,6 +300,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "apache-2.0",
             False,
             _TINYLLAMA,
+            revision="59f6f375b26bde864a6ca194a9a3044570490064",
         ),
         CatalogueEntry(
             "pythia1-4b",
@@ -301,6 +311,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "apache-2.0",
             False,
             _gpt_neox(vocabulary=50304, context=2048, hidden=2048, layers=24, heads=16),
+            revision="fedc38a16eea3bd36a96b906d78d11d2ce18ed79",
         ),
         CatalogueEntry(
             "codegemma-2b",
@@ -321,6 +332,7 @@ CATALOGUE: dict[str, CatalogueEntry] = {
             "mit",
             False,
             _PHI2,
+            revision="ef382358ec9e382308935a992d908de099b64c23",
         ),
         CatalogueEntry(
             "stablecode-3b",

@@ -64,7 +64,7 @@ def is_hub_id(name: str) -> bool:
 
 def cached(hub_id: str, revision: str | None = None) -> Snapshot | None:
     """A whole snapshot in the hub's cache, found without network; None if there is none."""
-    found = _cached_folder(hub_id, revision)
+    found = cached_folder(hub_id, revision)
     if found is None or not (found / CONFIG_FILE).is_file():
         return None
     try:
@@ -84,28 +84,39 @@ def fetch(hub_id: str, revision: str | None = None, *, weights: bool = True) -> 
     if revision is not None and _COMMIT.fullmatch(revision) and (pinned := cached(hub_id, revision)):
         return pinned
     try:
-        with _explained(hub_id, revision):
+        with explained(hub_id, revision):
             return _download(hub_id, revision, weights)
-    except _UnreachableError as error:
+    except UnreachableError as error:
         local = cached(hub_id, revision) if weights else _cached_configuration(hub_id, revision)
         if local is None:
+            pinned_id = f"{hub_id} at {revision}" if revision else hub_id
             raise UnavailableError(
-                f"cannot reach {endpoint()}, and {hub_id} is not in its cache {hub_cache()}: {error}",
+                f"cannot reach {endpoint()}, and {pinned_id} is not in its cache {hub_cache()}: {error}",
                 "connect once to download it, or time its shape with --weights random",
             ) from error
         return local
 
 
-class _UnreachableError(Exception):
+class UnreachableError(Exception):
     """The hub did not answer."""
 
 
-def _download(hub_id: str, revision: str | None, weights: bool) -> Snapshot:
+def connect() -> HfApi:
+    """The hub's interface; UnreachableError where HF_HUB_OFFLINE forbids to use it."""
     from huggingface_hub import HfApi
 
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise _UnreachableError("HF_HUB_OFFLINE is set")
-    api = HfApi(endpoint=endpoint(), library_name="servewatt")
+        raise UnreachableError("HF_HUB_OFFLINE is set")
+    return HfApi(endpoint=endpoint(), library_name="servewatt")
+
+
+def is_commit(revision: str) -> bool:
+    """Whether `revision` is a full commit, and not a branch or tag that may move."""
+    return _COMMIT.fullmatch(revision) is not None
+
+
+def _download(hub_id: str, revision: str | None, weights: bool) -> Snapshot:
+    api = connect()
     info = api.model_info(hub_id, revision=revision)
     names = [sibling.rfilename for sibling in info.siblings or []]
     commit = str(info.sha)
@@ -123,7 +134,7 @@ def _download(hub_id: str, revision: str | None, weights: bool) -> Snapshot:
         else:
             refuse_without_safetensors(hub_id, [name for name in names if "/" not in name])
         _get(api, hub_id, commit, files)
-    _remember(hub_id, revision or "main", commit)
+    remember(hub_id, revision or "main", commit)
     return Snapshot(folder, commit)
 
 
@@ -134,42 +145,54 @@ def _get(api: HfApi, hub_id: str, commit: str, names: Sequence[str]) -> Path:
 
 
 @contextmanager
-def _explained(hub_id: str, revision: str | None) -> Iterator[None]:
-    """Turn what huggingface_hub raises into errors a user can act on."""
+def explained(hub_id: str, revision: str | None, kind: str = "model") -> Iterator[None]:
+    """Turn what huggingface_hub raises into errors a user can act on; `kind` is `model` or `dataset`.
+
+    Raises UnreachableError if the hub did not answer, and ServewattError for what it answered.
+    """
     try:
         yield
-    except (ServewattError, _UnreachableError):
+    except (ServewattError, UnreachableError):
         raise
     except Exception as error:
-        told = _refusal(error, hub_id, revision) or _local_trouble(error, hub_id) or _unreachable(error)
+        told = _refusal(error, hub_id, revision, kind) or _local_trouble(error, hub_id) or _unreachable(error)
         if told is None:
             raise
         raise told from error
 
 
-def _refusal(error: Exception, hub_id: str, revision: str | None) -> ServewattError | None:
+def _refusal(error: Exception, hub_id: str, revision: str | None, kind: str) -> ServewattError | None:
     """What the hub answered, if it answered no."""
     from huggingface_hub import errors
 
-    page = f"{endpoint()}/{hub_id}"
+    page = f"{endpoint()}/{hub_id}" if kind == "model" else f"{endpoint()}/{kind}s/{hub_id}"
     if isinstance(error, errors.GatedRepoError):
+        instead = "; or use --weights random" if kind == "model" else ""
         return RefusedError(
             f"{hub_id} is gated: its owner asks you to accept conditions first",
-            f"accept them at {page}, then log in with `hf auth login` or set HF_TOKEN; or use --weights random",
+            f"accept them at {page}, then log in with `hf auth login` or set HF_TOKEN{instead}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{hub_id} has no revision {revision!r}", f"its revisions are at {page}/commits/main")
     if isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError):
-        hint = f"{nearest(hub_id, known_names())}; a private one needs `hf auth login`"
-        return InputError(f"no model {hub_id!r} at {endpoint()}", hint)
+        known = f"{nearest(hub_id, known_names())}; " if kind == "model" else ""
+        return InputError(f"no {kind} {hub_id!r} at {endpoint()}", f"{known}a private one needs `hf auth login`")
     if isinstance(error, errors.RemoteEntryNotFoundError):
         return InputError(f"{hub_id} lists a file that it does not give: {_first_line(error)}", f"see {page}")
     if isinstance(error, errors.HfHubHTTPError):
-        status = getattr(error.response, "status_code", 0)
-        if status in (401, 403):
-            hint = f"accept its conditions at {page}, and log in with `hf auth login`"
-            return RefusedError(f"{hub_id}: access denied ({status})", hint)
+        return _denial(getattr(error.response, "status_code", 0), hub_id, page)
     return None
+
+
+def _denial(status: int, hub_id: str, page: str) -> ServewattError:
+    """What a status of HTTP says that huggingface_hub has no error for."""
+    if status in (401, 403):
+        hint = f"accept its conditions at {page}, and log in with `hf auth login` or set HF_TOKEN"
+        return RefusedError(f"{hub_id}: access denied ({status})", hint)
+    busy = "it limits requests: wait, or log in with `hf auth login`"
+    return UnavailableError(
+        f"{endpoint()} answered {status} for {hub_id}", busy if status == 429 else "try again later"
+    )
 
 
 def _local_trouble(error: Exception, hub_id: str) -> ServewattError | None:
@@ -183,20 +206,21 @@ def _local_trouble(error: Exception, hub_id: str) -> ServewattError | None:
     return None
 
 
-def _unreachable(error: Exception) -> _UnreachableError | None:
+def _unreachable(error: Exception) -> UnreachableError | None:
     # The HTTP client's own errors come from a package that differs between versions of huggingface_hub.
     package = type(error).__module__.partition(".")[0]
     if isinstance(error, OSError) or package in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
-        return _UnreachableError(_first_line(error))
+        return UnreachableError(_first_line(error))
     return None
 
 
-def _repository(hub_id: str) -> Path:
-    return hub_cache() / f"models--{hub_id.replace('/', '--')}"
+def _repository(hub_id: str, kind: str) -> Path:
+    return hub_cache() / f"{kind}s--{hub_id.replace('/', '--')}"
 
 
-def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
-    repository = _repository(hub_id)
+def cached_folder(hub_id: str, revision: str | None, kind: str = "model") -> Path | None:
+    """Where the hub's cache keeps what it has of a revision, whole or not; None if it has nothing."""
+    repository = _repository(hub_id, kind)
     commit = revision or "main"
     if not _COMMIT.fullmatch(commit):
         reference = repository / "refs" / commit
@@ -207,18 +231,18 @@ def _cached_folder(hub_id: str, revision: str | None) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _remember(hub_id: str, revision: str, commit: str) -> None:
+def remember(hub_id: str, revision: str, commit: str, kind: str = "model") -> None:
     """Note which commit a branch or tag was, where huggingface_hub notes it, so that it is found offline."""
     if _COMMIT.fullmatch(revision) or ".." in revision:
         return
-    reference = _repository(hub_id) / "refs" / revision
+    reference = _repository(hub_id, kind) / "refs" / revision
     with suppress(OSError):
         reference.parent.mkdir(parents=True, exist_ok=True)
         reference.write_text(commit, encoding="utf-8")
 
 
 def _cached_configuration(hub_id: str, revision: str | None) -> Snapshot | None:
-    found = _cached_folder(hub_id, revision)
+    found = cached_folder(hub_id, revision)
     return Snapshot(found, found.name) if found is not None and (found / CONFIG_FILE).is_file() else None
 
 

@@ -61,7 +61,7 @@ def list_models(cache: ArtefactCache) -> list[ListedModel]:
 
 
 def _catalogued(entry: CatalogueEntry, checkpoints: dict[str, Path]) -> ListedModel:
-    snapshot = hub.cached(entry.hub_id)
+    snapshot = hub.cached(entry.hub_id, entry.revision)
     shape = _canonical(json.dumps(random_weights.stored_config(entry.config, Precision.FP32)))
     return ListedModel(
         entry.name,

@@ -32,7 +32,8 @@ def resolve(
 
     With random weights only the configuration is needed: a checkpoint drawn from `seed`, stored as `precision`, is
     written into `cache` once (`precision` says nothing otherwise). A random model's revision is a digest of
-    configuration, seed and scheme; a folder's one of configuration and weights; a hub model's its commit.
+    configuration, seed and scheme; a folder's one of configuration and weights; a hub model's its commit (by default
+    the one that the catalogue pins, or the main branch's).
     Raises InputError, RefusedError or UnavailableError with what to do about it.
     """
     folder = _folder(name)
@@ -47,7 +48,7 @@ def resolve(
         return describe(folder, folder.resolve().name, ModelSource.FOLDER, digests=digests)
     entry = find(name)
     hub_id = entry.hub_id if entry else _hub_id(name)
-    snapshot = hub.fetch(hub_id, revision)
+    snapshot = hub.fetch(hub_id, revision or (entry.revision if entry else None))
     try:
         return describe(snapshot.folder, entry.name if entry else hub_id, ModelSource.HUB, revision=snapshot.commit)
     except InputError as error:

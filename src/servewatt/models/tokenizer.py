@@ -31,6 +31,14 @@ class Tokenizer:
         ids: list[int] = self._inner.encode(text).ids
         return ids if self._fold is None else [i % self._fold for i in ids]
 
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each token of `text` begins and ends, in characters; special tokens are not added.
+
+        Tokens that are parts of one character all span that character.
+        """
+        spans: list[tuple[int, int]] = self._inner.encode(text, add_special_tokens=False).offsets
+        return spans
+
     def decode(self, ids: Sequence[int], *, skip_special: bool = True) -> str:
         """The text of token ids; ids without a token are left out."""
         known = [i for i in ids if self._inner.id_to_token(i) is not None]
@@ -46,21 +54,13 @@ def load(model: Model) -> Tokenizer:
     Raises InputError if there is no tokenizer, its file is broken, or its ids exceed the model's vocabulary.
     """
     folder = Path(model.folder)
-    where = folder / "tokenizer.json"
-    if where.is_file():
-        inner = _from_file(where)
-    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
-        where = folder / "vocab.json"
-        inner = _from_legacy(folder)
-    elif model.weights is Weights.RANDOM:
+    files = tokenizer_files(folder)
+    if not files and model.weights is Weights.RANDOM:
         inner = _from_file(BUNDLED_FOLDER / "tokenizer.json")
         fold = model.vocabulary_size if inner.get_vocab_size() > model.vocabulary_size else None
         return Tokenizer(inner, fold, borrowed=True)
-    else:
-        raise InputError(
-            f"{folder}: no tokenizer.json, and no vocab.json with merges.txt",
-            "save the model's fast tokenizer there with save_pretrained",
-        )
+    inner = _open(folder, files)
+    where = files[0]
     largest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
     if largest < 0:
         raise InputError(f"{where}: the tokenizer has no tokens", "get the file again")
@@ -70,6 +70,31 @@ def load(model: Model) -> Tokenizer:
             "tokenizer and weights belong to different models; get both from one place",
         )
     return Tokenizer(inner)
+
+
+def load_alone(folder: Path) -> Tokenizer:
+    """The tokenizer in `folder`, whatever else is there.
+
+    Raises InputError if there is none or its file is broken.
+    """
+    return Tokenizer(_open(folder, tokenizer_files(folder)))
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The files that make the tokenizer in `folder`; empty if there is none."""
+    if (folder / "tokenizer.json").is_file():
+        return (folder / "tokenizer.json",)
+    legacy = (folder / "vocab.json", folder / "merges.txt")
+    return legacy if all(file.is_file() for file in legacy) else ()
+
+
+def _open(folder: Path, files: tuple[Path, ...]) -> tokenizers.Tokenizer:
+    if not files:
+        raise InputError(
+            f"{folder}: no tokenizer.json, and no vocab.json with merges.txt",
+            "save the model's fast tokenizer there with save_pretrained",
+        )
+    return _from_file(files[0]) if files[0].name == "tokenizer.json" else _from_legacy(folder)
 
 
 def _from_file(file: Path) -> tokenizers.Tokenizer:
