@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from servewatt.records import Status
-from servewatt.study.cells import cells_of
+from servewatt.study.cells import cells_of, counterpart, stand_ins
 from servewatt.study.records import Cell
 from tests.study.builders import failed, observation, small
 
@@ -62,3 +64,25 @@ def test_what_was_not_measured_is_none_and_not_a_number_is_left_out() -> None:
     ]
     (cell,) = cells_of(made)
     assert (cell.energy_j, cell.gpu_energy_j, cell.repetitions) == (4.0, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("label", "plain"),
+    [
+        ("<CUDA, ONNX>", "<CUDA, ONNX>"),
+        ("<CPU, TORCH, HTTP, linear=plain>", "<CPU, TORCH>"),
+        ("<CPU, TORCH, linear=plain>", "<CPU, TORCH>"),
+        ("<CUDA, ONNX, bf16>", None),
+        ("<CUDA, ONNX, batch 4>", None),
+        ("<CUDA, ONNX, bf16, HTTP>", None),
+        ("<CUDA, OV>", None),
+        ("<CUDA, fake>", None),
+    ],
+)
+def test_only_fp32_of_batch_one_has_a_published_counterpart(label: str, plain: str | None) -> None:
+    assert counterpart(label) == plain
+
+
+def test_of_several_for_one_the_label_that_names_least_stands_in() -> None:
+    labels = ["<CPU, OV, HTTP>", "<CPU, TORCH, HTTP>", "<CPU, TORCH>", "<CPU, JIT, bf16>"]
+    assert stand_ins(labels) == {"<CPU, TORCH>": "<CPU, TORCH>", "<CPU, OV, HTTP>": "<CPU, OV>"}

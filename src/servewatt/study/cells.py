@@ -29,6 +29,28 @@ def label_order(label: str) -> tuple[int, str]:
     return (CONFIGURATIONS.index(label) if label in CONFIGURATIONS else len(CONFIGURATIONS), label)
 
 
+def counterpart(label: str) -> str | None:
+    """The published configuration that a label stands beside; None if the study had none such.
+
+    The study served over HTTP and left options at their defaults, so a label that names only these still has one;
+    other precisions and batches have none.
+    """
+    words = label.strip("<>").split(", ")
+    plain = f"<{', '.join(words[:2])}>"
+    same = all(word == "HTTP" or "=" in word for word in words[2:])
+    return plain if plain in CONFIGURATIONS and same else None
+
+
+def stand_ins(labels: Iterable[str]) -> dict[str, str]:
+    """Label -> the published configuration it stands beside; of several for one the label that names least."""
+    chosen: dict[str, str] = {}
+    for label in sorted(set(labels), key=lambda text: (text.count(", "), text)):
+        plain = counterpart(label)
+        if plain is not None and plain not in chosen.values():
+            chosen[label] = plain
+    return chosen
+
+
 def _cell(source: str, model: str, configuration: str, blocks: Sequence[Observation]) -> Cell:
     return Cell(
         source=source,

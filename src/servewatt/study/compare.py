@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError, nearest
 from servewatt.records import Component, Grade, Stop, Weights
 from servewatt.study import published
-from servewatt.study.cells import cells_of
+from servewatt.study.cells import cells_of, stand_ins
 from servewatt.study.claims import CLAIMS, ClaimCheck, check
 from servewatt.study.names import CONFIGURATIONS
 from servewatt.study.observations import usable
@@ -41,6 +41,8 @@ class Source:
     """Fewest and most, over cells: the study's repetitions, our blocks."""
     estimated: bool = False
     """Whether an energy contains an estimate."""
+    stand_ins: tuple[str, ...] = ()
+    """Configurations that are shown under the published label they stand beside, such as those served over HTTP."""
     unmatched: tuple[str, ...] = ()
     """Configurations and models of the campaign that have no published counterpart."""
 
@@ -134,9 +136,11 @@ def _campaigns(results: Results | None, theirs: Sequence[Cell], models: Sequence
 
 
 def _comparable(cells: Sequence[Cell], theirs: Sequence[Cell]) -> tuple[Cell, ...]:
-    """The cells of one campaign that have a published counterpart: fp32, batch 1, in process."""
+    """The cells of one campaign that have a published counterpart, under its label."""
     known = {(c.model, c.configuration) for c in theirs}
-    return tuple(c for c in cells if (c.model, c.configuration) in known)
+    plain = stand_ins(c.configuration for c in cells)
+    renamed = (replace(c, configuration=plain[c.configuration]) for c in cells if c.configuration in plain)
+    return tuple(c for c in renamed if (c.model, c.configuration) in known)
 
 
 def _rows(theirs: Sequence[Cell], cells: Sequence[Cell], by: By) -> Iterable[Row]:
@@ -187,6 +191,7 @@ def _campaign_sources(
         own = [o for o in counted if o.campaign == name and o.model in models]
         runs = [r for r in results.runs if r.campaign == name]
         blocks = [c.repetitions for c in matched or cells]
+        plain_labels = stand_ins(c.configuration for c in cells)
         yield Source(
             name=name,
             citation="",
@@ -197,15 +202,15 @@ def _campaign_sources(
             models=len({c.model for c in matched}),
             repetitions=(min(blocks), max(blocks)),
             estimated=any(o.grade is Grade.ESTIMATED for o in own),
-            unmatched=_unmatched(cells, matched),
+            stand_ins=tuple(sorted(label for label, plain in plain_labels.items() if label != plain)),
+            unmatched=_unmatched(cells, matched, plain_labels),
         )
 
 
-def _unmatched(cells: Sequence[Cell], matched: Sequence[Cell]) -> tuple[str, ...]:
+def _unmatched(cells: Sequence[Cell], matched: Sequence[Cell], known: Mapping[str, str]) -> tuple[str, ...]:
     have = {c.model for c in matched}
     strange = sorted({c.model for c in cells} - have)
-    labels = sorted({c.configuration for c in cells if c.model in have} - {c.configuration for c in matched})
-    return (*labels, *strange)
+    return (*sorted({c.configuration for c in cells if c.model in have} - known.keys()), *strange)
 
 
 def _machine(runs: Sequence[RunNote]) -> str:

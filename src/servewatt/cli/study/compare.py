@@ -18,6 +18,10 @@ Examples:
 """
 
 
+PIPED_WIDTH = 140
+"""Columns of the output where it goes to a file or another program."""
+
+
 @click.command("compare", epilog=EXAMPLES)
 @click.argument("results", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[RESULTS.parquet]...")
 @click.option(
@@ -47,4 +51,5 @@ def command(results: tuple[Path, ...], by: str, models: tuple[str, ...], markdow
     elif markdown:
         click.echo(to_markdown(found), nl=False)
     else:
-        render_terminal(Console(), found)
+        console = Console()
+        render_terminal(console if console.is_terminal else Console(width=PIPED_WIDTH), found)
