@@ -9,7 +9,8 @@ import pytest
 from rich.console import Console
 
 from servewatt.records import Grade
-from servewatt.report.study_compare import render_terminal, tables, to_markdown
+from servewatt.report.study_compare import render_terminal, to_markdown
+from servewatt.report.study_compare_tables import tables
 from servewatt.study.compare import Comparison, compare
 from servewatt.study.results_file import Results
 from servewatt.study.savings import By
