@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 from servewatt.records import Result
 from servewatt.stats.intervals import blocks_until_decided, confidence_sequence
-from servewatt.stats.records import Comparison, ConfigurationSummary, Interval, Verdict
+from servewatt.stats.records import Comparison, ConfigurationSummary, Interval, PairedRatio, Verdict
+
+Block = TypeVar("Block", bound=Hashable)
 
 
 def comparison_alpha(confidence: float, configurations: int) -> float:
@@ -34,10 +37,22 @@ def compare(first: ConfigurationSummary, second: ConfigurationSummary, alpha: fl
     energies = (first.energy_j_per_token, second.energy_j_per_token)
     if energies[0] is None or energies[1] is None or min(energies[0].estimate, energies[1].estimate) <= 0:
         return None
+    paired = compare_blocks(dict(first.block_energy_j_per_token), dict(second.block_energy_j_per_token), alpha)
+    if paired is None:
+        ratio = Interval(energies[0].estimate / energies[1].estimate, None, None, 0)
+        paired = PairedRatio(ratio, Verdict.UNDECIDED, None)
+    return Comparison(first.configuration, second.configuration, paired.ratio, paired.verdict, paired.more_blocks)
+
+
+def compare_blocks(first: Mapping[Block, float], second: Mapping[Block, float], alpha: float) -> PairedRatio | None:
+    """A quantity of one configuration over that of another, by the blocks that both have; None if they share none.
+
+    Both map a block to the quantity in it, in one unit. Blocks in which either is not positive are left out. See
+    `compare` for what is assumed.
+    """
     ratios = log_ratios(first, second)
     if not ratios:
-        ratio = Interval(energies[0].estimate / energies[1].estimate, None, None, 0)
-        return Comparison(first.configuration, second.configuration, ratio, Verdict.UNDECIDED, None)
+        return None
     ratio = mean_ratio(ratios, alpha)
     if ratio.high is not None and ratio.high < 1:
         verdict = Verdict.LOWER
@@ -46,7 +61,7 @@ def compare(first: ConfigurationSummary, second: ConfigurationSummary, alpha: fl
     else:
         verdict = Verdict.UNDECIDED
     more = blocks_until_decided(ratios, alpha) if verdict is Verdict.UNDECIDED else 0
-    return Comparison(first.configuration, second.configuration, ratio, verdict, more)
+    return PairedRatio(ratio, verdict, more)
 
 
 def compare_with_first(summaries: Sequence[ConfigurationSummary], confidence: float) -> tuple[Comparison, ...]:
@@ -68,13 +83,12 @@ def mean_ratio(logarithms: Sequence[float], alpha: float) -> Interval:
     )
 
 
-def log_ratios(first: ConfigurationSummary, second: ConfigurationSummary) -> tuple[float, ...]:
-    """Logarithm of first over second in each block that both have."""
-    others = dict(second.block_energy_j_per_token)
+def log_ratios(first: Mapping[Block, float], second: Mapping[Block, float]) -> tuple[float, ...]:
+    """Logarithm of first over second in each block that both have with positive values."""
     return tuple(
-        math.log(energy / others[block])
-        for block, energy in first.block_energy_j_per_token
-        if block in others and energy > 0 and others[block] > 0
+        math.log(value / second[block])
+        for block, value in first.items()
+        if block in second and value > 0 and second[block] > 0
     )
 
 

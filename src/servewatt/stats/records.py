@@ -95,6 +95,17 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class PairedRatio:
+    """A quantity of one configuration over that of another, paired by block on the log scale."""
+
+    ratio: Interval
+    """Geometric mean over blocks and its anytime-valid confidence interval."""
+    verdict: Verdict
+    more_blocks: int | None
+    """Blocks that would likely decide it at the present scatter; 0 if decided, None if no finite number can be told."""
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Energy per token of two configurations, paired by block on the log scale."""
 
