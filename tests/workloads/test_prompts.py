@@ -8,7 +8,7 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.workloads import prompts as module
-from servewatt.workloads.prompts import Problem, PromptSet, read
+from servewatt.workloads.prompts import Problem, PromptSet, problem_lines, read, read_problems
 
 
 def problem(number: int) -> dict[str, str]:
@@ -119,3 +119,19 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as caught:
         read(str(tmp_path / "p.jsonl"))
     assert caught.value.hint
+
+
+def test_problems_are_written_as_they_are_read(tmp_path: Path) -> None:
+    problems = [Problem(**{**problem(0), "prompt": 'def f(x):\n    """➞ ä\u2028"""\n'}), Problem(**problem(1))]
+    (tmp_path / "p.jsonl").write_text(problem_lines(problems), encoding="utf-8")
+    assert list(read(str(tmp_path / "p.jsonl")).problems) == problems
+
+
+def test_the_hub_s_table(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(pyarrow.Table.from_pylist([problem(0), problem(1)]), tmp_path / "p.parquet")
+    assert read_problems(tmp_path / "p.parquet") == [Problem(**problem(0)), Problem(**problem(1))]
+    parquet.write_table(pyarrow.Table.from_pylist([{"prompt": "x"}]), tmp_path / "p.parquet")
+    with pytest.raises(InputError, match=r"p\.parquet, row 1: no text for task_id"):
+        read_problems(tmp_path / "p.parquet")

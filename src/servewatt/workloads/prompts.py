@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.errors import InputError
+from servewatt.errors import InputError, UnavailableError
 
 BUNDLED = "bundled"
 BUNDLED_PROBLEMS = Path(__file__).parent / BUNDLED / "problems.jsonl"
@@ -17,6 +18,8 @@ BUNDLED_PROBLEMS = Path(__file__).parent / BUNDLED / "problems.jsonl"
 
 _JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson")
 _FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+_ROW_HINT = f"each line is a JSON object with {', '.join(_FIELDS)}"
+_PARQUET = ".parquet"
 _FORMS = "give bundled, bundled:N, a text file with one prompt a line, or a .jsonl file in HumanEval's format"
 
 
@@ -54,7 +57,7 @@ def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
     word, _, count = source.partition(":")
     if word == BUNDLED:
         first = _count(count, source) if ":" in source else None
-        prompts = _from_problems(_problems(BUNDLED_PROBLEMS), source)
+        prompts = _from_problems(read_problems(BUNDLED_PROBLEMS), source)
         if first is not None:
             if first > len(prompts.texts):
                 raise InputError(f"{source}: there are {len(prompts.texts)} bundled problems", f"ask for {BUNDLED}")
@@ -66,7 +69,7 @@ def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
         if not path.exists():
             raise InputError(f"no file {source}", _FORMS)
         if path.name.lower().endswith(_JSON_LINES):
-            prompts = _from_problems(_problems(path), path.name)
+            prompts = _from_problems(read_problems(path), path.name)
         else:
             prompts = PromptSet(path.name, tuple(line for line in _lines(path) if line.strip()))
     if not prompts.texts:
@@ -110,28 +113,56 @@ def _lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def _problems(path: Path) -> list[Problem]:
+def read_problems(path: Path) -> list[Problem]:
+    """The problems of a file in HumanEval's format: JSON Lines, compressed or not, or the hub's Parquet.
+
+    Raises InputError if the file cannot be read, or has a problem twice, and UnavailableError without pyarrow.
+    """
+    rows = _parquet_rows(path) if path.name.lower().endswith(_PARQUET) else _json_rows(path)
     problems: list[Problem] = []
     seen: set[str] = set()
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        problem = _problem(line, f"{path.name}, line {number}")
+    for where, fields in rows:
+        problem = _problem(fields, where)
         if problem.task_id in seen:
-            raise InputError(
-                f"{path.name}, line {number}: {problem.task_id} is there twice", "give each its own task_id"
-            )
+            raise InputError(f"{where}: {problem.task_id} is there twice", "give each its own task_id")
         seen.add(problem.task_id)
         problems.append(problem)
     return problems
 
 
-def _problem(line: str, where: str) -> Problem:
-    hint = f"each line is a JSON object with {', '.join(_FIELDS)}"
+def problem_lines(problems: Iterable[Problem]) -> str:
+    """The problems as JSON Lines, in HumanEval's format."""
+    return "".join(json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems)
+
+
+def _json_rows(path: Path) -> Iterable[tuple[str, Any]]:
+    for number, line in enumerate(_lines(path), 1):
+        where = f"{path.name}, line {number}"
+        if line.strip():
+            try:
+                yield where, json.loads(line)
+            except ValueError as error:
+                raise InputError(f"{where}: not JSON: {error}", _ROW_HINT) from error
+
+
+def _parquet_rows(path: Path) -> Iterable[tuple[str, Any]]:
     try:
-        fields: Any = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON: {error}", hint) from error
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UnavailableError(
+            f"{path.name} is a Parquet file: {error}", "pip install 'servewatt[study]', or give a .jsonl file"
+        ) from error
+    try:
+        rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"cannot read {path}: {reason}", "get the file again, or give a .jsonl file") from error
+    return [(f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1)]
+
+
+def _problem(fields: Any, where: str) -> Problem:
+    hint = _ROW_HINT
     if not isinstance(fields, dict):
         raise InputError(f"{where}: not a JSON object", hint)
     for name in _FIELDS:
