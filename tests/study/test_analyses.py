@@ -69,6 +69,7 @@ def test_failed_trials_leave_a_group_without_observations() -> None:
 
 def test_a_variable_that_a_configuration_does_not_have_leaves_it_out() -> None:
     made = [replace(o, gpu_energy_j_per_token=1.0 + o.block) for o in trials("m", TORCH, 1)] + trials("m", ONNX, 1)
+    made.append(failed("m", "<CPU, OV>", 0, Status.CRASHED, "signal 11"))
     found = only(analyse_observations(made, ["gpu_energy_j_per_token"]))
     assert found.battery.groups == ((TORCH, 5),)
 

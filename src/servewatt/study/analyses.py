@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError, nearest
+from servewatt.records import Provider
 from servewatt.stats.records import Verdict
 from servewatt.study.battery import run_battery
 from servewatt.study.csv_table import CsvTable
@@ -116,19 +117,18 @@ def _batteries(
 
 
 def _groups(observations: Sequence[Observation], valid: Sequence[Observation], variable: str) -> dict[str, list[float]]:
-    """Configuration -> values; without those in which the variable is not measured at all, such as a GPU's on a CPU.
+    """Configuration -> values, without configurations that do not have the variable, such as a GPU's on a CPU.
 
     A configuration without a valid trial stays, as a group without observations.
     """
-    groups: dict[str, list[float]] = {
-        label: [] for label in sorted({o.configuration for o in observations}, key=configuration_order)
-    }
-    tried = {o.configuration for o in valid}
+    tried = {o.configuration for o in observations if not variable.startswith("gpu_") or o.provider == Provider.CUDA}
+    tried -= {o.configuration for o in valid}
+    groups: dict[str, list[float]] = {label: [] for label in tried}
     for one in valid:
         value = getattr(one, variable)
-        groups[one.configuration].append(math.nan if value is None else float(value))
+        groups.setdefault(one.configuration, []).append(math.nan if value is None else float(value))
     measured = {label for label, values in groups.items() if not all(map(math.isnan, values))}
-    return {label: values for label, values in groups.items() if label in measured or label not in tried}
+    return {label: groups[label] for label in sorted(measured | tried, key=configuration_order)}
 
 
 def _machines(valid: Sequence[Observation]) -> tuple[str, ...]:
