@@ -44,7 +44,7 @@ def render_html(
 ) -> str:
     """The whole report as one HTML document; `command` is the line that repeats the run."""
     shown = view(analysis, recommendation)
-    template = _templates().get_template("report.html.j2")
+    template = templates().get_template("report.html.j2")
     return template.render(
         analysis=analysis,
         run=analysis.run,
@@ -83,7 +83,8 @@ def themed(figure: Figure) -> str:
     return svg
 
 
-def _templates() -> Templates:
+def templates() -> Templates:
+    """The templates of our pages; everything they are given is escaped."""
     from jinja2 import Environment as Templates
     from jinja2 import PackageLoader, StrictUndefined
 

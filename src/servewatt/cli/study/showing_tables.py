@@ -35,13 +35,6 @@ def find_view(files: Sequence[Path], *, published: bool, models: Sequence[str], 
     return observed(select(found.observations, models), found.runs, tested=tested)
 
 
-def needs_tests(table: str | None, figure: str | None) -> bool:
-    """Whether the study's tests must be computed for this output."""
-    shown_table = study_outputs.TABLES.get(table or "")
-    shown_figure = study_outputs.FIGURES.get(figure or "")
-    return bool((shown_table and shown_table.tested) or (shown_figure and shown_figure.tested))
-
-
 def show_names() -> None:
     """The tables and figures, and which of them `--published` cannot fill."""
     from rich.console import Console
@@ -91,6 +84,8 @@ def _only(view: StudyView, models: Sequence[str]) -> StudyView:
     known = {s.model for s in view.summaries}
     for name in models:
         if name not in known:
-            raise ServewattError(f"model {name!r} is not among the published ones", f"known: {', '.join(sorted(known))}")
+            raise ServewattError(
+                f"model {name!r} is not among the published ones", f"known: {', '.join(sorted(known))}"
+            )
     kept = tuple(s for s in view.summaries if not models or s.model in models)
     return replace(view, summaries=kept, cells=tuple(c for c in view.cells if not models or c.model in models))

@@ -1,0 +1,175 @@
+"""What the study's tables and figures are made of, and what must be said wherever they are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from servewatt.errors import InputError, nearest
+from servewatt.records import Grade, Provider, Weights
+from servewatt.report import units
+from servewatt.report.units import Scale
+from servewatt.study import published
+from servewatt.study.cells import cells_of
+from servewatt.study.names import STUDY, provider_of
+from servewatt.study.observations import usable
+from servewatt.study.records import VARIABLES, Battery, Cell, Observation, Variable
+from servewatt.study.results_file import RunNote
+from servewatt.study.summaries import Summary, from_cells, summarise
+
+ALPHA = 0.05
+"""The study's level of significance."""
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """Observations with everything computed from them; or the published cells alone, and then no observations."""
+
+    observations: tuple[Observation, ...]
+    summaries: tuple[Summary, ...]
+    cells: tuple[Cell, ...]
+    """The same medians as cells: what savings and ranks are made of."""
+    published: tuple[Cell, ...] = ()
+    """The published cells, to set beside ours."""
+    runs: tuple[RunNote, ...] = ()
+    """What was run where."""
+    batteries: tuple[Battery, ...] = ()
+    """The study's tests, variable by variable and model by model; empty where they were not asked for."""
+    work: str = "token"
+    """What energies and times are of."""
+
+    @property
+    def is_published(self) -> bool:
+        """Whether this shows the published cells alone."""
+        return not self.observations
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The campaigns, in alphabetical order."""
+        return tuple(sorted({s.source for s in self.summaries}))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models, by number of parameters."""
+        return tuple(dict.fromkeys(s.model for s in self.summaries))
+
+    @property
+    def has_estimate(self) -> bool:
+        """Whether any energy contains an estimate."""
+        return any(m.grade is Grade.ESTIMATED for s in self.summaries for m in s.measures)
+
+    @property
+    def all_random(self) -> bool:
+        """Whether every model was measured with random weights."""
+        return all(s.weights is Weights.RANDOM for s in self.summaries)
+
+    def of(self, source: str, model: str) -> tuple[Summary, ...]:
+        """The summaries of one model of one campaign, in the order of configurations."""
+        return tuple(s for s in self.summaries if (s.source, s.model) == (source, model))
+
+
+def variable(name: str) -> Variable:
+    """A response variable by its name.
+
+    Raises InputError for an unknown name.
+    """
+    found = next((v for v in VARIABLES if v.name == name), None)
+    if found is None:
+        raise InputError(f"unknown variable {name!r}", nearest(name, [v.name for v in VARIABLES]))
+    return found
+
+
+def scale_of(name: str, values: Iterable[float | None], work: str = "") -> Scale:
+    """The unit in which a variable's values are shown: one for all, `mJ/token` with `work` given."""
+    one = variable(name)
+    per = f"/{work}" if work else ""
+    if "energy" in one.name:
+        fitted = units.si(values, "J")
+        return Scale(fitted.unit + per, fitted.divisor)
+    if one.name.startswith("s_"):
+        fitted = units.seconds(values)
+        return Scale(fitted.unit + per, fitted.divisor)
+    return Scale(one.unit, 1 / one.scale)
+
+
+def caption(view: StudyView, variables: Sequence[str] = ()) -> str:
+    """What must be said wherever these results (of these variables, or of all) are shown, in one line."""
+    if view.is_published:
+        return f"published medians: {STUDY}"
+    counts = sorted({s.blocks for s in view.summaries if s.blocks})
+    span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
+    parts = [", ".join(view.sources), f"{span} block{'' if counts == [1] else 's'}"]
+    if view.all_random:
+        parts.append("weights: random")
+    elif any(s.weights is Weights.RANDOM for s in view.summaries):
+        parts.append("some weights random")
+    measures = [m for s in view.summaries for m in s.measures if not variables or m.variable in variables]
+    if any(m.grade is Grade.ESTIMATED for m in measures):
+        parts.append("~ estimated" if all(m.grade is Grade.ESTIMATED for m in measures) else "~ partly estimated")
+    return " · ".join(parts)
+
+
+def observed(observations: Sequence[Observation], runs: Sequence[RunNote] = (), *, tested: bool = False) -> StudyView:
+    """The view of observations; with `tested`, the study's tests as well, which take a while.
+
+    Raises InputError if there are no observations.
+    """
+    if not observations:
+        raise InputError("there are no observations", "`servewatt study run` measures some")
+    summaries = summarise(observations)
+    return StudyView(
+        observations=tuple(observations),
+        summaries=summaries,
+        cells=cells_of(observations),
+        published=published.cells(),
+        batteries=_batteries(observations, summaries) if tested else (),
+        runs=tuple(runs),
+    )
+
+
+def published_alone() -> StudyView:
+    """The view of the published cells, without observations."""
+    cells = published.cells()
+    return StudyView((), from_cells(cells, published.parameters()), cells, work="pass")
+
+
+def select(observations: Sequence[Observation], models: Sequence[str]) -> tuple[Observation, ...]:
+    """The observations of these models; of all if none is named.
+
+    Raises InputError for a model that was not measured.
+    """
+    known = {o.model for o in observations}
+    for name in models:
+        if name not in known:
+            raise InputError(f"no observation of model {name!r}", nearest(name, known))
+    return tuple(o for o in observations if not models or o.model in models)
+
+
+def _batteries(observations: Sequence[Observation], summaries: Sequence[Summary]) -> tuple[Battery, ...]:
+    """The study's tests for each variable, model and campaign, corrected over all of them."""
+    from servewatt.study.battery import run_battery
+    from servewatt.study.family import correct_family
+
+    campaigns = {s.source for s in summaries}
+    values: dict[tuple[str, str, str, str], list[float]] = {}
+    for one in usable(observations):
+        for v in VARIABLES:
+            if (value := getattr(one, v.name)) is not None:
+                values.setdefault((v.name, one.campaign, one.model, one.configuration), []).append(value)
+    made = []
+    for v in VARIABLES:
+        for model, campaign in dict.fromkeys((s.model, s.source) for s in summaries):
+            tried = [s for s in summaries if (s.model, s.source) == (model, campaign) and s.blocks]
+            known = {s.configuration: values.get((v.name, campaign, model, s.configuration), []) for s in tried}
+            # What was tried without result is a group without observations, which the tests name; what this
+            # variable does not apply to (a GPU's energy on a CPU) is none.
+            failed = {s.configuration for s in tried if not s.ok and _applies(v, s.configuration)}
+            groups = {label: found for label, found in known.items() if found or label in failed}
+            if any(groups.values()):
+                subject = model if len(campaigns) == 1 else f"{model} ({campaign})"
+                made.append(run_battery(subject, v.name, groups, ALPHA))
+    return correct_family(made)
+
+
+def _applies(one: Variable, configuration: str) -> bool:
+    return not one.name.startswith("gpu_") or provider_of(configuration) is Provider.CUDA

@@ -1,0 +1,159 @@
+"""A table before layout: columns with units, rows of values in SI base units, and what must be said about them.
+
+The renderers (`table_forms.py`, `latex.py`) show the same record as text, CSV, HTML and LaTeX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from servewatt.records import Grade
+from servewatt.report import units
+from servewatt.report.units import DASH, Quantity, Scale
+from servewatt.stats.records import Interval
+
+
+class Form(StrEnum):
+    """How a column's values are written."""
+
+    TEXT = "text"
+    QUANTITY = "quantity"
+    """A measured value, with as many digits as its interval supports, or three significant ones."""
+    COUNT = "count"
+    PERCENT = "percent"
+    """A share, shown in percent with two digits after the point."""
+    P_VALUE = "p-value"
+    EFFECT = "effect"
+    """A signed effect size between -1 and 1, two digits after the point."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column."""
+
+    name: str
+    """Head of the CSV column: the quantity with its SI base unit, such as `energy_j_per_token`."""
+    title: str
+    form: Form = Form.TEXT
+    scale: Scale = units.PLAIN
+    """The unit in which people read it."""
+    bounds: bool = False
+    """Whether its values carry intervals: two more CSV columns, `NAME_low` and `NAME_high`."""
+    graded: bool = False
+    """Whether its values carry a grade: one more CSV column, `NAME_grade`."""
+
+    @property
+    def numeric(self) -> bool:
+        return self.form is not Form.TEXT
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One value, in SI base units, and what a reader must know about it."""
+
+    value: Interval | float | str | None = None
+    """None for a value that is missing; `notes` then says why."""
+    grade: Grade | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> float | None:
+        """The value as a number, if it is one."""
+        if isinstance(self.value, Interval):
+            return self.value.estimate
+        return None if isinstance(self.value, str) else self.value
+
+
+Row = tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with everything that must be said wherever it is shown."""
+
+    name: str
+    """Short and fit for a file name."""
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    """Statements about the whole table; those about single values are in the entries."""
+    grouped: int = 1
+    """How many leading columns are shown only where they change; a rule stands where the first does."""
+
+    @property
+    def footnotes(self) -> tuple[str, ...]:
+        """The texts that entries refer to, in the order of reading."""
+        return tuple(dict.fromkeys(n for row in self.rows for entry in row for n in entry.notes))
+
+    def references(self, entry: Entry) -> tuple[str, ...]:
+        """The letters of an entry's footnotes: a, b ... z, aa, ab ..."""
+        known = self.footnotes
+        return tuple(letters(known.index(note)) for note in entry.notes)
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row as text."""
+
+    texts: tuple[Quantity, ...]
+    same: int
+    """How many leading columns repeat the row before."""
+    begins: bool
+    """Whether a new group begins here, after another."""
+
+
+def letters(index: int) -> str:
+    """0 -> a, 25 -> z, 26 -> aa."""
+    head, last = divmod(index, 26)
+    return (letters(head - 1) if head else "") + chr(ord("a") + last)
+
+
+def entry_text(column: Column, entry: Entry) -> Quantity:
+    """An entry as text in its column's unit; a dash where the value is missing."""
+    value = entry.value
+    if isinstance(value, str):
+        return Quantity(value)
+    if isinstance(value, Interval):
+        made = units.quantity(value, column.scale, most=4)
+        # A median of one or two blocks has no interval; the count stands in the column of blocks.
+        shown = made.interval if value.low is not None else ""
+        return Quantity(_sign(entry) + made.estimate, shown, made.value)
+    if value is None:
+        return Quantity(DASH)
+    return Quantity(_sign(entry) + _plain(column, value), value=value)
+
+
+def shown_rows(table: Table) -> tuple[ShownRow, ...]:
+    """Each row as text, and how it continues the one before."""
+    shown = []
+    before: Sequence[str] = ()
+    for row in table.rows:
+        texts = tuple(entry_text(c, e) for c, e in zip(table.columns, row, strict=True))
+        keys = [t.estimate for t in texts[: table.grouped]]
+        same = 0
+        while same < len(before) and keys[same] == before[same]:
+            same += 1
+        shown.append(ShownRow(texts, same, begins=bool(before) and same == 0))
+        before = keys
+    return tuple(shown)
+
+
+def _sign(entry: Entry) -> str:
+    return "~" if entry.grade is Grade.ESTIMATED else ""
+
+
+def _plain(column: Column, value: float) -> str:
+    scaled = value / column.scale.divisor
+    match column.form:
+        case Form.COUNT:
+            return f"{round(scaled)}"
+        case Form.PERCENT:
+            return units.number(scaled, 2)
+        case Form.EFFECT:
+            return f"{scaled:+.2f}"
+        case Form.P_VALUE:
+            return "<0.001" if scaled < 0.001 else f"{scaled:.3f}"
+    return units.number(scaled)
