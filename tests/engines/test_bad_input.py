@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from servewatt import engines
 from servewatt.engines import Session
 from servewatt.engines.weights import stored_tensors
 from servewatt.errors import InputError, RefusedError, UnavailableError
@@ -67,6 +68,34 @@ def test_an_unknown_architecture_is_refused(broken: Path, load: Load) -> None:
 def test_a_precision_it_cannot_run_is_refused(engine: str, precision: Precision, model: Model, load: Load) -> None:
     with pytest.raises(RefusedError):
         load(model, Configuration(engine, precision=precision, threads=1))
+
+
+@pytest.mark.parametrize("engine", [*GRAPH_ENGINES, "fake"])
+def test_unknown_options_are_refused(engine: str, model: Model, load: Load) -> None:
+    configuration = Configuration(engine, options=(("colour", "red"),))
+    for refuse in (engines.check, lambda c: load(model, c)):
+        with pytest.raises(InputError, match=f"engine {engine} has no option 'colour'"):
+            refuse(configuration)
+
+
+def test_the_nearest_option_and_value_are_named(model: Model, load: Load) -> None:
+    with pytest.raises(InputError) as error:
+        load(model, Configuration("torch", options=(("lineer", "plain"),)))
+    assert error.value.hint == "did you mean linear?"
+    with pytest.raises(InputError, match="option linear cannot be 'plane'") as error:
+        engines.check(Configuration("torchscript", options=(("linear", "plane"),)))
+    assert error.value.hint == "did you mean plain or packed?"
+
+
+@pytest.mark.engine
+def test_half_precision_in_onnx_is_for_cuda(model: Model, load: Load) -> None:
+    onnx = engines.entry("onnx").supports
+    for precision in (Precision.BF16, Precision.FP16):
+        assert (Provider.CUDA, precision) in onnx
+        assert (Provider.CPU, precision) not in onnx
+        with pytest.raises(RefusedError) as error:
+            load(model, Configuration("onnx", precision=precision))
+        assert "provider cuda" in error.value.hint
 
 
 @pytest.mark.engine

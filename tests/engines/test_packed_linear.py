@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from servewatt.engines import Session
+from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model
 from tests.engines.tiny import model_of, random_prompts, session_generate, transformers_generate, write_model
 
@@ -31,3 +32,26 @@ def test_packed_layers_say_the_same(kind: str, tmp_path: Path, load: Callable[[M
         tied = 311 * 320 * 4 if kind == "gpt2" else 0
         assert 0.98 * (stored + tied) < dict(facts.weight_dtypes)["fp32"] < 1.02 * (stored + tied)
         session.close()
+
+
+@pytest.mark.parametrize("engine", ["torch", "torchscript"])
+def test_plain_layers_are_transformers_own(
+    engine: str, tmp_path: Path, load: Callable[[Model, Configuration], Session]
+) -> None:
+    folder = write_model(tmp_path / "llama", "llama", hidden_size=320, initializer_range=0.1)
+    plain = load(model_of(folder), Configuration(engine, threads=1, options=(("linear", "plain"),)))
+    prompts = random_prompts(4)
+    assert session_generate(plain, prompts, 24, 4) == transformers_generate(folder, prompts, 24, 4)
+    detail = dict(plain.facts().detail)
+    assert (detail["linear"], detail["packed_linears"]) == ("plain", "0")
+
+    packed = load(model_of(folder), Configuration(engine, threads=1, options=(("linear", "packed"),)))
+    assert dict(packed.facts().detail)["linear"] == "packed"
+
+
+def test_packing_that_is_asked_for_and_cannot_be_is_refused(
+    tmp_path: Path, load: Callable[[Model, Configuration], Session]
+) -> None:
+    narrow = write_model(tmp_path / "llama", "llama")
+    with pytest.raises(RefusedError, match="no linear layer can be packed"):
+        load(model_of(narrow), Configuration("torch", threads=1, options=(("linear", "packed"),)))

@@ -69,6 +69,8 @@ def test_each_lie_on_cuda_is_one_violation(lie: dict[str, object], sentence: str
 def test_low_precision_allows_some_wider_weights_but_not_most() -> None:
     bf16 = replace(CPU, precision=Precision.BF16)
     facts = replace(HONEST_CPU, compute_dtype="bf16", kv_cache_dtype="bf16")
+    (wide,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 1000),), kv_cache_dtype="fp32"))
+    assert wide == "the KV cache is fp32, the configuration says bf16"
     assert violations(bf16, replace(facts, weight_dtypes=(("bf16", 700), ("fp32", 300)))) == ()
     (found,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 300), ("fp32", 700))))
     assert found == "only 300 of 1000 bytes of weights are bf16"

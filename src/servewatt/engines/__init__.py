@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import metadata
 
 from servewatt import __version__
@@ -12,7 +12,18 @@ from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
 
-__all__ = ["ENGINES", "Artefacts", "Engine", "EngineEntry", "Session", "Step", "check", "create", "entry"]
+__all__ = [
+    "ENGINES",
+    "Artefacts",
+    "Engine",
+    "EngineEntry",
+    "Session",
+    "Step",
+    "check",
+    "check_options",
+    "create",
+    "entry",
+]
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,8 @@ class EngineEntry:
     extra: str
     """The extra of servewatt that installs them."""
     supports: tuple[tuple[Provider, Precision], ...]
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    """Name of each option -> the values it may take; no values means that the engine itself judges them."""
 
     def version(self) -> str | None:
         """Version of the engine's own package; None if any package it needs is missing."""
@@ -52,7 +65,11 @@ def _version_of_any(packages: Sequence[str]) -> str | None:
 
 _CPU32 = (Provider.CPU, Precision.FP32)
 _CUDA32 = (Provider.CUDA, Precision.FP32)
-_HALF = tuple((p, t) for p in (Provider.CPU, Provider.CUDA) for t in (Precision.BF16, Precision.FP16))
+_CPU_HALF = tuple((Provider.CPU, t) for t in (Precision.BF16, Precision.FP16))
+_CUDA_HALF = tuple((Provider.CUDA, t) for t in (Precision.BF16, Precision.FP16))
+_LINEAR = {"linear": ("packed", "plain")}
+"""packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: as transformers has
+them, through the BLAS that PyTorch was built with."""
 
 ENGINES: dict[str, EngineEntry] = {
     e.name: e
@@ -63,7 +80,8 @@ ENGINES: dict[str, EngineEntry] = {
             "servewatt.engines.torch_eager:TorchEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
-            (_CPU32, _CUDA32, *_HALF),
+            (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
+            _LINEAR,
         ),
         EngineEntry(
             "torchscript",
@@ -71,7 +89,8 @@ ENGINES: dict[str, EngineEntry] = {
             "servewatt.engines.torchscript:TorchScriptEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
-            (_CPU32, _CUDA32, *_HALF),
+            (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
+            _LINEAR,
         ),
         EngineEntry(
             "onnx",
@@ -79,7 +98,8 @@ ENGINES: dict[str, EngineEntry] = {
             "servewatt.engines.onnx:OnnxEngine",
             ("onnxruntime-gpu|onnxruntime", "onnx", "onnxscript", "torch", "transformers", "safetensors"),
             "onnx",
-            (_CPU32, _CUDA32),
+            # ONNX Runtime multiplies no half-precision matrices on the CPU: it casts them to fp32 and back.
+            (_CPU32, _CUDA32, *_CUDA_HALF),
         ),
         EngineEntry(
             "openvino",
@@ -96,6 +116,7 @@ ENGINES: dict[str, EngineEntry] = {
             (),
             "",
             tuple((p, t) for p in Provider for t in Precision),
+            {"step_ms": (), "fail": ()},
         ),
     )
 }
@@ -111,11 +132,24 @@ def entry(name: str) -> EngineEntry:
 def check(configuration: Configuration) -> None:
     """Raise if the table alone shows that this configuration cannot run."""
     known = entry(configuration.engine)
+    check_options(configuration)
     if known.version() is None:
         raise UnavailableError(f"engine {known.name!r} is not installed", known.install_line)
     if (configuration.provider, configuration.precision) not in known.supports:
         able = ", ".join(f"{p.value}/{t.value}" for p, t in known.supports)
         raise RefusedError(f"{configuration.key}: {known.name} does not run this", f"it runs {able}")
+
+
+def check_options(configuration: Configuration) -> None:
+    """InputError, with the nearest names, for an option or a value that the engine does not have."""
+    known = entry(configuration.engine)
+    for name, value in configuration.options:
+        if name not in known.options:
+            hint = nearest(name, known.options) if known.options else "leave out the option"
+            raise InputError(f"engine {known.name} has no option {name!r}", hint)
+        values = known.options[name]
+        if values and value not in values:
+            raise InputError(f"engine {known.name}: option {name} cannot be {value!r}", nearest(value, values))
 
 
 def create(name: str) -> Engine:

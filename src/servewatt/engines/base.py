@@ -63,7 +63,14 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """A way to run models. Constructing one imports nothing heavy; `load` does."""
+    """A way to run models. Constructing one imports nothing heavy; `prepare` and `load` do."""
+
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Derive what `load` will need of `artefacts`, such as an exported graph; needs no device.
+
+        Raises RefusedError as `load` does. Engines that derive nothing return at once.
+        """
+        ...
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         """Load `model` as `configuration` asks.

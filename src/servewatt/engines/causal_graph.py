@@ -72,10 +72,11 @@ def _additive_mask(  # noqa: PLR0913  the signature is transformers'
     device: torch.device,
     **kwargs: object,
 ) -> torch.Tensor:
-    """0 where a query may look, the type's least number elsewhere, shape (batch, 1, queries, keys).
+    """0 where a query may look, half the type's least number elsewhere, shape (batch, 1, queries, keys).
 
-    The least number rather than minus infinity: the queries of padding tokens may look nowhere at all, and a
-    softmax over infinities would put NaN into their keys and values.
+    Not minus infinity: the queries of padding tokens may look nowhere at all, and a softmax over infinities would
+    put NaN into their keys and values. Half of the least number, because fp16 overflows to infinity when a score of
+    -16 is added to its least.
     """
     import torch
 
@@ -85,7 +86,7 @@ def _additive_mask(  # noqa: PLR0913  the signature is transformers'
     allowed = mask_function(rows, torch.zeros_like(rows), queries, keys)
     allowed = allowed & attention_mask[:, None, None, :].to(torch.bool)
     nothing = torch.zeros((), dtype=dtype, device=device)
-    return torch.where(allowed, nothing, torch.finfo(dtype).min)
+    return torch.where(allowed, nothing, torch.finfo(dtype).min / 2)
 
 
 def _masked_sdpa(

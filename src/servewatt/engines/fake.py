@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 from servewatt import __version__
+from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Step
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model
 
-_OPTIONS = {"step_ms", "fail"}
 _FAILURES = {"load", "generate", "segv", "kill", "hang", "memory", "claim", "exit"}
 
 
@@ -24,10 +24,12 @@ class FakeEngine:
     precision than asked.
     """
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Nothing to do: it loads checkpoints as they are."""
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> FakeSession:
+        check_options(configuration)
         options = dict(configuration.options)
-        for name in options.keys() - _OPTIONS:
-            raise InputError(f"the fake engine has no option {name!r}", nearest(name, _OPTIONS))
         failure = options.get("fail", "")
         if failure and failure not in _FAILURES:
             raise InputError(f"the fake engine cannot fail by {failure!r}", nearest(failure, _FAILURES))

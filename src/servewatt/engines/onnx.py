@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,27 +11,50 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.causal_graph import empty_cache
 from servewatt.engines.decode import GraphSession
+from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.onnx_export import GraphDescription, export, export_key
+from servewatt.engines.onnx_graph import PRODUCTS
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import cpu_threads, library_versions
+from servewatt.engines.weights import numpy_dtype
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 _DTYPES = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
+_PRECISIONS = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
+_ELEMENT_TYPES = {"fp32": 1, "fp16": 10, "bf16": 16}
+"""Numbers of onnx.TensorProto.DataType."""
 
 
 class OnnxEngine:
     """Exports a model once, then loads the graph over the checkpoint's weights."""
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        _artefact(model, configuration, artefacts)
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        if configuration.precision is not Precision.FP32:
-            raise RefusedError(f"{configuration.key}: engine onnx computes in fp32 only", "use precision fp32")
         providers = _providers(configuration)
-        artefact = artefacts.get_or_build("onnx", export_key(model), lambda folder: export(model, folder))
-        return OnnxSession(_create(artefact, model, configuration, providers), configuration)
+        artefact = _artefact(model, configuration, artefacts)
+        return OnnxSession(create_graph(artefact, model, configuration, providers), configuration)
+
+
+def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
+    """The exported graph."""
+    check_options(configuration)
+    precision = configuration.precision
+    if precision not in _PRECISIONS:
+        raise RefusedError(f"{configuration.key}: engine onnx computes in fp32, bf16 and fp16", "use one of them")
+    if precision is not Precision.FP32 and configuration.provider is Provider.CPU:
+        raise RefusedError(
+            f"{configuration.key}: on the CPU, ONNX Runtime casts half precision to fp32 and computes in that",
+            "use precision fp32, or provider cuda",
+        )
+    key = export_key(model, precision)
+    return artefacts.get_or_build("onnx", key, lambda folder: export(model, folder, precision))
 
 
 def _providers(configuration: Configuration) -> list[tuple[str, dict[str, str]]]:
@@ -58,19 +82,27 @@ class LoadedGraph:
     session: Any
     options: Any
     description: GraphDescription
-    weights: dict[str, npt.NDArray[np.float32]]
+    weights: dict[str, Any]
+    """The value bound to each initialiser, which must outlive the session."""
+    weight_bytes: tuple[tuple[str, int], ...]
+    """Bytes of the weights by type."""
     threads_started: int
     """Threads of this process that came into being with the session."""
 
 
-def _create(
+def create_graph(
     artefact: Path, model: Model, configuration: Configuration, providers: list[tuple[str, dict[str, str]]]
 ) -> LoadedGraph:
+    """A session of ONNX Runtime over an exported graph and the model's weights."""
     import onnxruntime
 
     description = GraphDescription.read(artefact)
     mapped, names = description.weights(artefact, model)
-    weights = {initialiser: mapped.array(name) for initialiser, name in names.items()}
+    weights, weight_bytes = {}, Counter[str]()
+    for initialiser, name in names.items():
+        array = mapped.array_as(name, description.dtype_of(initialiser))
+        weights[initialiser] = _bound(array)
+        weight_bytes[_type_name(weights[initialiser])] += array.nbytes
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(configuration)
     options.inter_op_num_threads = 1
@@ -78,20 +110,34 @@ def _create(
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
-    options.add_external_initializers(list(weights), values)
+    options.add_external_initializers(list(weights), list(weights.values()))
     path = str(artefact / "graph.onnx")
     threads_before = _thread_count()
-    session = onnxruntime.InferenceSession(path, options, providers=providers)
+    # Weights are packed or copied to the device; what is still needed comes back from the page cache.
+    with dropping_file_pages(".safetensors"):
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    threads_started = _thread_count() - threads_before
     got = session.get_providers()
     if providers[0][0] not in got:
         raise UnavailableError(
             f"{configuration.key}: ONNX Runtime could not start {providers[0][0]}, it offers {', '.join(got)}",
             "check that the CUDA and cuDNN libraries it was built for are installed",
         )
-    # Weights have been packed or copied to the device; what is still needed comes back from the page cache.
-    mapped.drop_pages()
-    return LoadedGraph(session, options, description, weights, _thread_count() - threads_before)
+    return LoadedGraph(session, options, description, weights, tuple(sorted(weight_bytes.items())), threads_started)
+
+
+def _bound(array: npt.NDArray[Any]) -> Any:
+    """The array as a value of ONNX Runtime, over the same memory."""
+    from onnxruntime import OrtValue
+
+    if array.dtype == numpy_dtype("bf16"):  # which numpy itself does not know
+        return OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), _ELEMENT_TYPES["bf16"])
+    return OrtValue.ortvalue_from_numpy(array)
+
+
+def _type_name(value: Any) -> str:
+    kind: str = value.data_type()
+    return _DTYPES.get(kind, kind)
 
 
 def _thread_count() -> int:
@@ -131,13 +177,17 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
 
         return onnxruntime.OrtValue.ortvalue_from_numpy(array, self._device, 0)
 
+    def _empty(self, shape: tuple[int, ...]) -> Any:
+        import onnxruntime
+
+        element = _ELEMENT_TYPES[self._graph.description.dtype]
+        return onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, element, self._device, 0)
+
     def start(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
     ) -> tuple[Any, BoundState]:
         padding = ids.shape[1] - mask.sum(axis=1)
-        cache = empty_cache(
-            self._graph.description.cache, len(ids), lambda shape: self._value(np.empty(shape, np.float32))
-        )
+        cache = empty_cache(self._graph.description.cache, len(ids), self._empty)
         return self._value(ids), BoundState(self._value(padding), list(cache))
 
     def step(self, ids: Any, state: BoundState) -> tuple[StepOutput, BoundState]:
@@ -151,8 +201,7 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
         self._session.run_with_iobinding(binding)
         logits, next_ids, *cache = binding.get_outputs()
         if self._proof is None and (before := state.cache[0].shape()[2]):
-            dtype = _DTYPES.get(cache[0].data_type(), cache[0].data_type())
-            self._proof = DecodeProof(ids.shape()[1], before, cache[0].shape()[2], dtype)
+            self._proof = DecodeProof(ids.shape()[1], before, cache[0].shape()[2], _type_name(cache[0]))
         state.cache = cache
         return StepOutput(logits, next_ids), state
 
@@ -177,10 +226,7 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
         import onnxruntime
 
         options = self._session.get_session_options()
-        weights: Counter[str] = Counter()
-        for array in self._graph.weights.values():
-            weights[_DTYPES.get(_ort_type(array), str(array.dtype))] += array.nbytes
-        kinds = {_DTYPES.get(output.type, output.type) for output in self._session.get_outputs()} - {"tensor(int64)"}
+        products = self._products()
         proof = self._proof
         return Facts(
             engine_version=onnxruntime.__version__,
@@ -188,13 +234,15 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
                 ("onnxruntime", "onnxruntime-gpu", "onnx", "onnxscript", "torch", "transformers", "numpy")
             ),
             devices=self._placement(),
-            weight_dtypes=tuple(sorted(weights.items())),
-            compute_dtype=", ".join(sorted(kinds)),
+            weight_dtypes=self._graph.weight_bytes,
+            compute_dtype=products.most_common(1)[0][0] if products else "",
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=options.intra_op_num_threads,
             detail=(
                 ("attention", "decomposed"),
+                ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
+                ("widened_operators", str(self._graph.description.widened)),
                 ("providers", ", ".join(self._session.get_providers())),
                 ("graph_optimization", str(options.graph_optimization_level).rpartition(".")[2]),
                 ("spinning", options.get_session_config_entry("session.intra_op.allow_spinning")),
@@ -203,6 +251,21 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
             ),
         )
 
+    def _products(self) -> Counter[str]:
+        """Matrix products by the type they are computed in; on the CPU, ONNX Runtime casts halves to fp32 for them."""
+        products = Counter(self._graph.description.matrix_products)
+        if (dtype := self._graph.description.dtype) != "fp32":
+            on_cpu = sum(device == "cpu" and node.op_type in PRODUCTS for device, node in self._assigned())
+            products += Counter({"fp32": on_cpu})
+            products -= Counter({dtype: on_cpu})
+        return products
+
+    def _assigned(self) -> Iterator[tuple[str, Any]]:
+        """Each operator and its device, as ONNX Runtime assigned them."""
+        for group in self._session.get_provider_graph_assignment_info():
+            for node in group.get_nodes():
+                yield group.ep_name.removesuffix("ExecutionProvider").lower(), node
+
     def _placement(self) -> tuple[tuple[str, int], ...]:
         """Operators by device, as ONNX Runtime assigned them.
 
@@ -210,17 +273,11 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
         allocated there; in a CUDA session those count as `cpu-shapes`, so that `cpu` is what ought not to be there.
         """
         devices: Counter[str] = Counter()
-        for group in self._session.get_provider_graph_assignment_info():
-            device = group.ep_name.removesuffix("ExecutionProvider").lower()
-            for node in group.get_nodes():
-                shapes = self._on_cuda and device == "cpu" and node.name in self._graph.description.shape_nodes
-                devices["cpu-shapes" if shapes else device] += 1
+        for device, node in self._assigned():
+            shapes = self._on_cuda and device == "cpu" and node.name in self._graph.description.shape_nodes
+            devices["cpu-shapes" if shapes else device] += 1
         return tuple(sorted(devices.items()))
 
     def _cuda_detail(self) -> tuple[tuple[str, str], ...]:
         options = self._session.get_provider_options().get("CUDAExecutionProvider")
         return () if options is None else (("use_tf32", options.get("use_tf32", "unknown")),)
-
-
-def _ort_type(array: npt.NDArray[Any]) -> str:
-    return {"float32": "tensor(float)", "float16": "tensor(float16)"}.get(str(array.dtype), "")

@@ -1,8 +1,8 @@
 """From a model folder to an ONNX graph whose weights stay in the checkpoint.
 
 The artefact holds `graph.onnx` (megabytes, whatever the model's size), `graph.json` (cache shape, and where each
-weight lies) and, only for weights that the checkpoint does not hold as fp32, `weights.safetensors` with their fp32
-values.
+weight lies) and, only for weights that the checkpoint does not hold or holds in a smaller type, `weights.safetensors`
+with their values. Weights that the checkpoint holds in a larger type are rounded when the graph is loaded.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,14 +25,14 @@ from servewatt.engines.causal_graph import (
     probe_cache,
     register_attention,
 )
-from servewatt.engines.torch_model import load_module, metadata_version
-from servewatt.engines.weights import MappedWeights, StoredTensor, stored_tensors
+from servewatt.engines.file_pages import drop_file_pages
+from servewatt.engines.onnx_graph import CUDA_KERNELS, INLINE_BYTES, matrix_products, shape_nodes, simplify, widen
+from servewatt.engines.torch_model import dtype_name, load_module, metadata_version, torch_dtype
+from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors
 from servewatt.records import Model, Precision
 
-GRAPH_FORMAT = "3"
-"""Changes when this file would build another graph from the same versions of everything else."""
-INLINE_BYTES = 4096
-"""Constants up to this size live in the graph."""
+GRAPH_FORMAT = "4"
+"""Changes when an export would make another graph from the same versions of everything else."""
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,20 @@ class GraphDescription:
     """What graph.json holds."""
 
     cache: CacheShape
+    dtype: str
+    """Type of weights, cache and products: `fp32`, `bf16` or `fp16`."""
     in_checkpoint: Mapping[str, str]
-    """Initialiser -> tensor of the model folder's safetensors."""
+    """Initialiser -> tensor of the model folder's safetensors, perhaps in a larger type."""
     converted: Sequence[str]
     """Initialisers whose values are in the artefact's own weights.safetensors."""
+    initialiser_dtypes: Mapping[str, str]
+    """Types of those initialisers that are not of type `dtype`."""
     shape_nodes: frozenset[str]
     """Names of nodes that compute shapes: integers of at most one dimension."""
+    matrix_products: Mapping[str, int]
+    """Type -> number of matrix products computed in it."""
+    widened: int
+    """Operators computed in fp32 between casts, for want of a kernel."""
 
     def write(self, folder: Path) -> None:
         (folder / "graph.json").write_text(json.dumps(asdict(self), indent=1, default=sorted), encoding="utf-8")
@@ -54,8 +62,11 @@ class GraphDescription:
     def read(cls, folder: Path) -> GraphDescription:
         fields = json.loads((folder / "graph.json").read_text(encoding="utf-8"))
         pairs = {kind: tuple((h, s) for h, s in fields["cache"][kind]) for kind in ("keys", "values")}
-        converted, shape_nodes = tuple(fields["converted"]), frozenset(fields["shape_nodes"])
-        return cls(CacheShape(**pairs), fields["in_checkpoint"], converted, shape_nodes)
+        fields |= {"cache": CacheShape(**pairs), "shape_nodes": frozenset(fields["shape_nodes"])}
+        return cls(**fields | {"converted": tuple(fields["converted"])})
+
+    def dtype_of(self, initialiser: str) -> str:
+        return self.initialiser_dtypes.get(initialiser, self.dtype)
 
     def weights(self, artefact: Path, model: Model) -> tuple[MappedWeights, dict[str, str]]:
         """The mapped tensors, and the name among them of each initialiser."""
@@ -70,21 +81,29 @@ class GraphDescription:
         return MappedWeights(tensors), names
 
 
-def export_key(model: Model) -> tuple[str, ...]:
+def export_key(model: Model, precision: Precision) -> tuple[str, ...]:
     """Everything the exported graph depends on."""
     packages = ("torch", "transformers", "onnx", "onnxscript")
-    return (model.revision, GRAPH_FORMAT, *(f"{package} {metadata_version(package)}" for package in packages))
+    versions = (f"{package} {metadata_version(package)}" for package in packages)
+    return (model.revision, GRAPH_FORMAT, precision.value, *versions)
 
 
-def export(model: Model, folder: Path) -> None:
-    """Write the artefact of `model` into `folder`. Peak memory stays near one copy of the weights."""
+def export(model: Model, folder: Path, precision: Precision, kernels: frozenset[str] | None = None) -> None:
+    """Write the artefact of `model`, computing in `precision`, into `folder`.
+
+    In half precision, operators that are not among `kernels` (by default those that CUDA has) are computed in fp32.
+    Peak memory stays near one copy of the weights.
+    """
     import torch
 
     with torch.no_grad():
-        module = load_module(model, Precision.FP32, torch.device("cpu"), register_attention())
+        module = load_module(model, precision, torch.device("cpu"), register_attention())
         cache = probe_cache(module)
-        graph = _export_graph(module, cache)
-        graph = _simplify(graph)
+        graph = simplify(_export_graph(module, cache))
+        drop_file_pages(".safetensors")
+        if kernels is None:
+            kernels = CUDA_KERNELS.get(precision)
+        widened = widen(graph, kernels) if kernels is not None else 0
         weights = _detach_weights(graph)
         import onnx_ir
 
@@ -94,7 +113,18 @@ def export(model: Model, folder: Path) -> None:
             from safetensors.torch import save_file
 
             save_file({name: tensor.contiguous() for name, tensor in converted.items()}, folder / "weights.safetensors")
-    GraphDescription(cache, in_checkpoint, tuple(converted), _shape_nodes(graph)).write(folder)
+    dtype = dtype_name(torch_dtype(precision))
+    dtypes = {name: dtype_name(tensor.dtype) for name, tensor in weights.items()}
+    GraphDescription(
+        cache=cache,
+        dtype=dtype,
+        in_checkpoint=in_checkpoint,
+        converted=tuple(converted),
+        initialiser_dtypes={name: other for name, other in dtypes.items() if other != dtype},
+        shape_nodes=shape_nodes(graph),
+        matrix_products=matrix_products(graph),
+        widened=widened,
+    ).write(folder)
 
 
 def _export_graph(module: Any, cache: CacheShape) -> Any:
@@ -135,51 +165,6 @@ def _exporter_noise_accepted() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _simplify(graph: Any) -> Any:
-    """Fold small constants and give products with a transposed weight their transposition as an attribute.
-
-    ONNX Runtime would otherwise compute each transposed weight at load, a second copy of them all.
-    """
-    import onnx_ir
-    import onnxscript.optimizer
-
-    microsoft = "com.microsoft"
-    fused = False
-    for node in list(graph.graph):
-        if node.op_type != "MatMul":
-            continue
-        left, right = node.inputs
-        transpose = right.producer()
-        if transpose is None or transpose.op_type != "Transpose" or not transpose.inputs[0].is_initializer():
-            continue
-        product = onnx_ir.node(
-            "FusedMatMul", [left, transpose.inputs[0]], {"transB": 1}, domain=microsoft, num_outputs=1
-        )
-        product.outputs[0].name = node.outputs[0].name
-        product.outputs[0].shape, product.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
-        onnx_ir.convenience.replace_nodes_and_values(
-            graph.graph, node, [node], [product], node.outputs, product.outputs
-        )
-        if not transpose.outputs[0].uses():
-            graph.graph.remove(transpose, safe=True)
-        fused = True
-    if fused:
-        graph.graph.opset_imports[microsoft] = 1
-    # Last, because it would fold the transposed weights themselves.
-    onnxscript.optimizer.optimize_ir(graph, input_size_limit=INLINE_BYTES, output_size_limit=INLINE_BYTES)
-    return graph
-
-
-def _shape_nodes(graph: Any) -> frozenset[str]:
-    """Names of the nodes whose outputs are all integers (or truth values) of at most one dimension."""
-
-    def is_shape(value: Any) -> bool:
-        typed = value.dtype is not None and not value.dtype.is_floating_point()
-        return typed and value.shape is not None and len(value.shape) <= 1
-
-    return frozenset(node.name for node in graph.graph if all(is_shape(value) for value in node.outputs))
-
-
 def _detach_weights(graph: Any) -> dict[str, Any]:
     """Replace large initialisers by references to data outside the graph; their torch tensors by name."""
     import onnx_ir
@@ -204,25 +189,43 @@ def _detach_weights(graph: Any) -> dict[str, Any]:
 
 
 def _locate(weights: Mapping[str, Any], model: Model, module: Any) -> tuple[dict[str, str], dict[str, Any]]:
-    """Split weights into those the checkpoint holds, byte for byte, and those it does not."""
+    """Split weights into those that the checkpoint holds, or gives by rounding, and those that it does not."""
     stored = stored_tensors(model.folder)
     mapped = MappedWeights(stored)
     names_at: dict[int, list[str]] = {}
     for name, parameter in module.named_parameters(remove_duplicate=False):
         names_at.setdefault(parameter.data_ptr(), []).append(name)
     prefix = f"{module.base_model_prefix}."
+
+    def spellings(names: Iterable[str]) -> list[str]:
+        return [c for name in names for c in (name, name.removeprefix(prefix), prefix + name)]
+
+    # Some checkpoints have a name for the output projection that transformers renames.
+    renamed = sorted(stored.keys() - set(spellings(name for names in names_at.values() for name in names)))
     in_checkpoint: dict[str, str] = {}
     converted: dict[str, Any] = {}
     for initialiser, tensor in weights.items():
-        names = names_at.get(tensor.data_ptr(), [])
-        candidates = [c for name in names for c in (name, name.removeprefix(prefix), prefix + name)]
-        for candidate in candidates:
-            found = stored.get(candidate)
-            if found is None or found.dtype != "fp32" or found.shape != tuple(tensor.shape):
-                continue
-            if np.array_equal(mapped.array(candidate), tensor.numpy()):
-                in_checkpoint[initialiser] = candidate
-                break
-        else:
+        candidates = [*spellings(names_at.get(tensor.data_ptr(), [])), *renamed]
+        held = next((c for c in candidates if c in stored and _gives(mapped, stored[c], c, tensor)), None)
+        if held is None:
             converted[initialiser] = tensor
+        else:
+            in_checkpoint[initialiser] = held
+        # Both the module and this comparison read the checkpoint's pages; two copies of them need not stay.
+        drop_file_pages(".safetensors")
     return in_checkpoint, converted
+
+
+def _gives(mapped: MappedWeights, stored: StoredTensor, name: str, tensor: Any) -> bool:
+    """Whether the stored tensor, rounded if its type is larger, is `tensor` bit for bit."""
+    import torch
+
+    dtype = dtype_name(tensor.dtype)
+    floating = {"fp32", "fp16", "bf16"}
+    if stored.shape != tuple(tensor.shape) or not {dtype, stored.dtype} <= floating:
+        return False
+    if numpy_dtype(stored.dtype).itemsize < tensor.element_size():
+        return False
+    bits = {4: torch.int32, 2: torch.int16}[tensor.element_size()]
+    found = mapped.array_as(name, dtype).view(np.dtype(f"i{tensor.element_size()}"))
+    return np.array_equal(found, tensor.contiguous().view(bits).numpy())

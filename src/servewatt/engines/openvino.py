@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.decode import GraphSession
+from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.openvino_export import convert, convert_key
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import cpu_threads, library_versions
@@ -23,6 +25,8 @@ _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int
 
 
 _BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
+_WEIGHTS = "graph.bin"
+"""File of the artefact that holds the weights."""
 _LEAST_WEIGHT = 16
 """Smaller constants are the graph's own numbers, not weights."""
 
@@ -30,30 +34,37 @@ _LEAST_WEIGHT = 16
 class OpenVinoEngine:
     """Converts a model once, then compiles it for the CPU."""
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        _artefact(model, configuration, artefacts)
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        if configuration.provider is not Provider.CPU or configuration.precision not in _TYPES:
-            raise RefusedError(f"{configuration.key}: engine openvino runs cpu/fp32 and cpu/bf16", "use one of them")
-        artefact = artefacts.get_or_build("openvino", convert_key(model), lambda folder: convert(model, folder))
-        return OpenVinoSession(_compile(artefact, configuration))
+        return OpenVinoSession(_compile(_artefact(model, configuration, artefacts), configuration))
+
+
+def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
+    """The converted graph."""
+    check_options(configuration)
+    if configuration.provider is not Provider.CPU or configuration.precision not in _TYPES:
+        raise RefusedError(f"{configuration.key}: engine openvino runs cpu/fp32 and cpu/bf16", "use one of them")
+    return artefacts.get_or_build("openvino", convert_key(model), lambda folder: convert(model, folder))
 
 
 def _compile(artefact: Path, configuration: Configuration) -> Any:
     import openvino
 
     wanted = _TYPES[configuration.precision]
-    return openvino.Core().compile_model(
-        artefact / "graph.xml",
-        "CPU",
-        {
-            # The CPU computes fp32 models in bf16 and keeps the KV cache in 8 bits unless told otherwise.
-            "INFERENCE_PRECISION_HINT": wanted,
-            "KV_CACHE_PRECISION": wanted,
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(cpu_threads(configuration)),
-            "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
-        },
-    )
+    settings = {
+        # The CPU computes fp32 models in bf16 and keeps the KV cache in 8 bits unless told otherwise.
+        "INFERENCE_PRECISION_HINT": wanted,
+        "KV_CACHE_PRECISION": wanted,
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(cpu_threads(configuration)),
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+    }
+    # The runtime maps the weights and packs what it reads.
+    with dropping_file_pages(_WEIGHTS):
+        return openvino.Core().compile_model(artefact / "graph.xml", "CPU", settings)
 
 
 class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], dict[str, Any]]):
@@ -81,6 +92,8 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         outputs = self._request.infer({"ids": ids, **state}, share_inputs=True, share_outputs=True)
         if proving and before:
             self._proof = DecodeProof(ids.shape[1], before, self._cached_tokens(), self._cache_dtype())
+            # Some weights are packed when they are first used.
+            drop_file_pages(_WEIGHTS)
         return outputs[self._logits], state
 
     def _cached_tokens(self) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from servewatt.engines.causal_graph import CacheShape, example_inputs, probe_cache, register_attention, trace_graph
+from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.torch_model import load_module, metadata_version
 from servewatt.records import Model, Precision
 
-GRAPH_FORMAT = "1"
+GRAPH_FORMAT = "2"
 """Changes when this file would build another graph from the same versions of everything else."""
 
 
@@ -20,17 +21,21 @@ def convert_key(model: Model) -> tuple[str, ...]:
 
 
 def convert(model: Model, folder: Path) -> None:
-    """Write `graph.xml` and `graph.bin`, weights in fp32, into `folder`."""
+    """Write `graph.xml` and `graph.bin`, weights in fp32, into `folder`.
+
+    Until they are written the graph's weights are the checkpoint's mapped pages.
+    """
     import openvino
     import torch
 
-    module = load_module(model, Precision.FP32, torch.device("cpu"), register_attention())
-    cache = probe_cache(module)
-    traced = trace_graph(module, cache)
-    graph = openvino.convert_model(traced, example_input=example_inputs(module, cache))
-    _name(graph, cache)
-    _make_stateful(graph, cache)
-    openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
+    with dropping_file_pages(".safetensors"):
+        module = load_module(model, Precision.FP32, torch.device("cpu"), register_attention())
+        cache = probe_cache(module)
+        traced = trace_graph(module, cache)
+        graph = openvino.convert_model(traced, example_input=example_inputs(module, cache))
+        _name(graph, cache)
+        _make_stateful(graph, cache)
+        openvino.save_model(graph, folder / "graph.xml", compress_to_fp16=False)
 
 
 def _name(graph: Any, cache: CacheShape) -> None:

@@ -11,6 +11,10 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from servewatt.engines.file_pages import drop_file_pages
+from servewatt.errors import RefusedError
+from servewatt.records import Configuration, Provider
+
 if TYPE_CHECKING:
     import torch
 
@@ -21,13 +25,28 @@ def packed_linear(x, weight, bias: Optional[Tensor]):
         x, weight, bias, "none", torch.jit.annotate(List[Optional[number]], []), "")
 """
 
-
 LEAST_BYTES = 256 * 1024
 """Smaller weights stay as they are: what a call of oneDNN costs is more than packing saves."""
+DROP_AFTER_BYTES = 256 * 1024 * 1024
+"""Bytes packed after which the pages they came from are dropped."""
+
+
+def pack_as_asked(module: torch.nn.Module, configuration: Configuration) -> list[torch.Tensor]:
+    """Pack linear layers unless the configuration's option `linear` is `plain`; on the CPU only. The packed weights.
+
+    RefusedError if the option asks for what cannot be done.
+    """
+    asked = dict(configuration.options).get("linear")
+    on_cpu = configuration.provider is Provider.CPU
+    packed = pack_linears(module) if on_cpu and asked != "plain" else []
+    if asked == "packed" and not packed:
+        where = "by this PyTorch, on this CPU, for this model" if on_cpu else f"on {configuration.provider.value}"
+        raise RefusedError(f"{configuration.key}: no linear layer can be packed {where}", "say linear=plain")
+    return packed
 
 
 def pack_linears(module: torch.nn.Module) -> list[torch.Tensor]:
-    """Replace the linear layers of `module` by packed ones, in place; the packed weights.
+    """Replace the large linear layers of `module` by packed ones, in place; the packed weights.
 
     None where this build or CPU cannot: the module is then left alone. Otherwise nothing refers afterwards to the
     files that the weights came from.
@@ -39,17 +58,26 @@ def pack_linears(module: torch.nn.Module) -> list[torch.Tensor]:
         return []
     packed_class = _packed_class()
     packed = []
-    for parent in list(module.modules()):
+    since_drop = 0
+    linear = (torch.nn.Linear, Conv1D)
+    # Only parents are listed: a list of the layers would keep the weight of each until the last is packed.
+    for parent in [m for m in module.modules() if type(m) not in linear]:
         for name, layer in list(parent.named_children()):
-            if type(layer) not in {torch.nn.Linear, Conv1D} or layer.weight.nbytes < LEAST_BYTES:
+            if type(layer) not in linear or layer.weight.nbytes < LEAST_BYTES:
                 continue
             weight = layer.weight if type(layer) is torch.nn.Linear else layer.weight.t().contiguous()
             replacement = packed_class(weight, layer.bias)
             setattr(parent, name, replacement)
             packed.append(replacement.packed)
+            since_drop += layer.weight.nbytes
+            del layer, weight
+            if since_drop > DROP_AFTER_BYTES:
+                drop_file_pages(".safetensors")
+                since_drop = 0
     for holder in module.modules():
         for name, parameter in holder.named_parameters(recurse=False):
             setattr(holder, name, torch.nn.Parameter(parameter.clone(), requires_grad=False))
+    drop_file_pages(".safetensors")
     return packed
 
 

@@ -17,6 +17,9 @@ _COMPUTE: dict[Precision, frozenset[str]] = {
 }
 """Types in which matrix products of a precision may be computed; quantised weights may be multiplied as floats."""
 
+_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
+"""Precisions whose type is also that of the KV cache."""
+
 
 @dataclass(frozen=True)
 class DecodeProof:
@@ -44,8 +47,9 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
     ]
     if not facts.kv_cache:
         found.append("decoding does not reuse a KV cache")
-    elif configuration.precision is Precision.FP32 and facts.kv_cache_dtype != "fp32":
-        found.append(f"the KV cache is {facts.kv_cache_dtype or 'of unknown type'}, the configuration says fp32")
+    elif configuration.precision in _FLOATING and facts.kv_cache_dtype != configuration.precision.value:
+        held, claimed = facts.kv_cache_dtype or "of unknown type", configuration.precision.value
+        found.append(f"the KV cache is {held}, the configuration says {claimed}")
     if configuration.threads is not None and facts.threads != configuration.threads:
         actual = "an unknown number of" if facts.threads is None else facts.threads
         found.append(f"{actual} CPU threads compute, the configuration says {configuration.threads}")

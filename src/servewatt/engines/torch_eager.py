@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.packed_linear import pack_linears
+from servewatt.engines.packed_linear import pack_as_asked
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch, takes_position_ids
 from servewatt.engines.torch_session import TorchSession
@@ -22,10 +23,14 @@ if TYPE_CHECKING:
 class TorchEngine:
     """Loads a model as a transformers module."""
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Nothing to do: it loads checkpoints as they are."""
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
+        check_options(configuration)
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device)
-        packed = pack_linears(module) if device.type == "cpu" else []
+        packed = pack_as_asked(module, configuration)
         return TorchEagerSession(module, len(packed), device)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -63,6 +64,8 @@ def prepare_torch(configuration: Configuration) -> torch.device:
             f"{configuration.key}: torch finds no CUDA device",
             f"check `nvidia-smi` and that the driver supports CUDA {built}, or use provider cpu",
         )
+    # cuDNN's attention makes a plan for every length of the cache, 35 ms each: a generation would be all planning.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     torch.cuda.reset_peak_memory_stats()
     return torch.device("cuda", torch.cuda.current_device())
 
@@ -86,15 +89,16 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
     logging.set_verbosity_error()
 
     def load(implementation: str) -> tuple[Any, dict[str, Any]]:
-        loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
-            model.folder,
-            dtype=torch_dtype(precision),
-            attn_implementation=implementation,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with dropping_file_pages(".safetensors"):
+            loaded: tuple[Any, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+                model.folder,
+                dtype=torch_dtype(precision),
+                attn_implementation=implementation,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
         return loaded
 
     try:
@@ -118,7 +122,8 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
             f"{model.name}: {len(missing)} weights are missing or misshapen, first {missing[0]!r}",
             "the folder's config.json and safetensors do not belong together",
         )
-    return module.to(device).eval().requires_grad_(False)
+    with dropping_file_pages(".safetensors"):
+        return module.to(device).eval().requires_grad_(False)
 
 
 def _first_line(error: BaseException) -> str:
@@ -166,6 +171,7 @@ def arithmetic_detail() -> tuple[tuple[str, str], ...]:
         ("matmul_tf32", str(torch.backends.cuda.matmul.allow_tf32).lower()),
         ("cudnn_tf32", str(torch.backends.cudnn.allow_tf32).lower()),
         ("float32_matmul_precision", torch.get_float32_matmul_precision()),
+        ("cudnn_attention", str(torch.backends.cuda.cudnn_sdp_enabled()).lower()),
     )
 
 

@@ -84,5 +84,10 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=torch.get_num_threads(),
-            detail=(("attention", self._attention()), ("packed_linears", str(packed)), *arithmetic_detail()),
+            detail=(
+                ("attention", self._attention()),
+                ("linear", "packed" if packed else "plain"),
+                ("packed_linears", str(packed)),
+                *arithmetic_detail(),
+            ),
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.causal_graph import (
     CacheShape,
@@ -17,7 +18,7 @@ from servewatt.engines.causal_graph import (
     trace_graph,
     tracer_noise_accepted,
 )
-from servewatt.engines.packed_linear import pack_linears
+from servewatt.engines.packed_linear import pack_as_asked
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import dtype_name, load_module, prepare_torch
 from servewatt.engines.torch_session import TorchSession
@@ -30,12 +31,16 @@ if TYPE_CHECKING:
 class TorchScriptEngine:
     """Traces a model at load: that takes seconds, and a stored trace would be a second copy of the weights."""
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Nothing to do: it loads checkpoints as they are."""
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         import torch
 
+        check_options(configuration)
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device, register_attention())
-        packed = pack_linears(module) if device.type == "cpu" else []
+        packed = pack_as_asked(module, configuration)
         cache = probe_cache(module)
         with torch.no_grad(), tracer_noise_accepted():
             # Fused kernels for any shape: one for each cache length would be compiled anew at every step.

@@ -105,26 +105,39 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
     return tensors
 
 
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The numpy type of `fp32`, `fp16` or `bf16`; bf16 is that of ml_dtypes, which comes with onnx."""
+    if name == "bf16":
+        import ml_dtypes
+
+        bf16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bf16
+    return np.dtype({"fp32": np.float32, "fp16": np.float16}[name])
+
+
 class MappedWeights:
-    """fp32 tensors of safetensors files, memory-mapped: nothing is read before it is used, nothing is copied."""
+    """Floating tensors of safetensors files, memory-mapped: nothing is read before it is used, nothing is copied."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         self._tensors = dict(tensors)
         self._maps: dict[Path, mmap.mmap] = {}
 
-    def array(self, name: str) -> npt.NDArray[np.float32]:
-        """The tensor as a read-only array over the file's pages."""
+    def dtype(self, name: str) -> str:
+        """The stored type, such as `fp32`."""
+        return self._tensors[name].dtype
+
+    def array(self, name: str) -> npt.NDArray[Any]:
+        """The tensor as a read-only array over the file's pages, in its stored type (fp32, fp16 or bf16)."""
         tensor = self._tensors[name]
-        if tensor.dtype != "fp32":
-            raise ValueError(f"{name} is {tensor.dtype}, not fp32")
         if tensor.path not in self._maps:
             with tensor.path.open("rb") as file:
                 self._maps[tensor.path] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         count = math.prod(tensor.shape)
-        flat = np.frombuffer(self._maps[tensor.path], dtype=np.float32, count=count, offset=tensor.offset)
+        flat = np.frombuffer(
+            self._maps[tensor.path], dtype=numpy_dtype(tensor.dtype), count=count, offset=tensor.offset
+        )
         return flat.reshape(tensor.shape)
 
-    def drop_pages(self) -> None:
-        """Let go of the pages read so far; they are read again from the file if used."""
-        for mapped in self._maps.values():
-            mapped.madvise(mmap.MADV_DONTNEED)
+    def array_as(self, name: str, dtype: str) -> npt.NDArray[Any]:
+        """The tensor in `dtype`, rounded to nearest: over the file's pages if it is stored so, else a copy."""
+        return self.array(name).astype(numpy_dtype(dtype), copy=False)
