@@ -13,7 +13,7 @@ _LONG = 45
 _WIDEST = 28
 """Longer texts wrap inside their column."""
 
-_SIZES = ((75, r"\small"), (95, r"\footnotesize"), (120, r"\scriptsize"))
+_SIZES = ((72, r"\small"), (88, r"\footnotesize"), (110, r"\scriptsize"))
 """Characters that fit into a line of a page -> size of type."""
 
 _SPECIAL = {
@@ -63,11 +63,11 @@ def to_latex(table: Table) -> str:
     caption = f"\\caption{{{escape(table.title)}}}\\label{{tab:{table.name}}}"
     if long:
         lines += [f"{{{size}\\setlength{{\\tabcolsep}}{{3pt}}", f"\\begin{{longtable}}{{{layout}}}", caption + r" \\"]
-        lines += [r"\toprule", heads, r"\midrule", r"\endfirsthead", r"\toprule", heads, r"\midrule", r"\endhead"]
+        lines += [r"\toprule", *heads, r"\midrule", r"\endfirsthead", r"\toprule", *heads, r"\midrule", r"\endhead"]
         lines += [r"\bottomrule", r"\endfoot", *body, r"\end{longtable}", *_notes(table), "}"]
     else:
         lines += [r"\begin{table}", f"\\centering{size}\\setlength{{\\tabcolsep}}{{3pt}}", caption]
-        lines += [f"\\begin{{tabular}}{{{layout}}}", r"\toprule", heads, r"\midrule", *body, r"\bottomrule"]
+        lines += [f"\\begin{{tabular}}{{{layout}}}", r"\toprule", *heads, r"\midrule", *body, r"\bottomrule"]
         lines += [r"\end{tabular}", *_notes(table), r"\end{table}"]
     return "\n".join(lines) + "\n"
 
@@ -77,7 +77,7 @@ def _size(table: Table, rows: Sequence[ShownRow]) -> str:
     characters = 0
     for index, column in enumerate(table.columns):
         texts = [f"{row.texts[index].estimate} {row.texts[index].interval}" for row in rows]
-        characters += 2 + min(max(map(len, [column.title, *texts])), _WIDEST)
+        characters += 2 + min(max(map(len, [column.title, column.scale.unit, *texts])), _WIDEST)
     return next((size for most, size in _SIZES if characters <= most), r"\tiny")
 
 
@@ -95,13 +95,16 @@ def _layout(columns: Sequence[Column], rows: Sequence[ShownRow]) -> str:
     return "".join(parts)
 
 
-def _heads(columns: Sequence[Column]) -> str:
-    cells = []
-    for column in columns:
-        unit = f" ({column.scale.unit})" if column.scale.unit else ""
-        text = escape(column.title + unit)
-        cells.append(f"\\multicolumn{{2}}{{c}}{{{text}}}" if column.bounds else text)
-    return " & ".join(cells) + r" \\"
+def _heads(columns: Sequence[Column]) -> list[str]:
+    """Titles, and their units in a line beneath."""
+    lines = [[c.title for c in columns]]
+    if any(c.scale.unit for c in columns):
+        lines.append([f"({c.scale.unit})" if c.scale.unit else "" for c in columns])
+    return [" & ".join(map(_head, columns, texts)) + r" \\" for texts in lines]
+
+
+def _head(column: Column, text: str) -> str:
+    return f"\\multicolumn{{2}}{{c}}{{{escape(text)}}}" if column.bounds else escape(text)
 
 
 def _body(table: Table, rows: Sequence[ShownRow]) -> list[str]:

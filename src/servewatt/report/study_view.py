@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from servewatt.errors import InputError, nearest
-from servewatt.records import Grade, Provider, Weights
+from servewatt.records import Grade, Weights
 from servewatt.report import units
 from servewatt.report.units import Scale
 from servewatt.study import published
 from servewatt.study.cells import cells_of
-from servewatt.study.names import STUDY, provider_of
+from servewatt.study.names import STUDY
 from servewatt.study.observations import usable
 from servewatt.study.records import VARIABLES, Battery, Cell, Observation, Variable
 from servewatt.study.results_file import RunNote
@@ -116,13 +116,12 @@ def observed(observations: Sequence[Observation], runs: Sequence[RunNote] = (), 
     """
     if not observations:
         raise InputError("there are no observations", "`servewatt study run` measures some")
-    summaries = summarise(observations)
     return StudyView(
         observations=tuple(observations),
-        summaries=summaries,
+        summaries=summarise(observations),
         cells=cells_of(observations),
         published=published.cells(),
-        batteries=_batteries(observations, summaries) if tested else (),
+        batteries=_batteries(observations) if tested else (),
         runs=tuple(runs),
     )
 
@@ -145,31 +144,8 @@ def select(observations: Sequence[Observation], models: Sequence[str]) -> tuple[
     return tuple(o for o in observations if not models or o.model in models)
 
 
-def _batteries(observations: Sequence[Observation], summaries: Sequence[Summary]) -> tuple[Battery, ...]:
-    """The study's tests for each variable, model and campaign, corrected over all of them."""
-    from servewatt.study.battery import run_battery
-    from servewatt.study.family import correct_family
+def _batteries(observations: Sequence[Observation]) -> tuple[Battery, ...]:
+    """The batteries of `servewatt study analyse`, so that both show the same numbers; none without a valid trial."""
+    from servewatt.study.analyses import analyse_observations
 
-    campaigns = {s.source for s in summaries}
-    values: dict[tuple[str, str, str, str], list[float]] = {}
-    for one in usable(observations):
-        for v in VARIABLES:
-            if (value := getattr(one, v.name)) is not None:
-                values.setdefault((v.name, one.campaign, one.model, one.configuration), []).append(value)
-    made = []
-    for v in VARIABLES:
-        for model, campaign in dict.fromkeys((s.model, s.source) for s in summaries):
-            tried = [s for s in summaries if (s.model, s.source) == (model, campaign) and s.blocks]
-            known = {s.configuration: values.get((v.name, campaign, model, s.configuration), []) for s in tried}
-            # What was tried without result is a group without observations, which the tests name; what this
-            # variable does not apply to (a GPU's energy on a CPU) is none.
-            failed = {s.configuration for s in tried if not s.ok and _applies(v, s.configuration)}
-            groups = {label: found for label, found in known.items() if found or label in failed}
-            if any(groups.values()):
-                subject = model if len(campaigns) == 1 else f"{model} ({campaign})"
-                made.append(run_battery(subject, v.name, groups, ALPHA))
-    return correct_family(made)
-
-
-def _applies(one: Variable, configuration: str) -> bool:
-    return not one.name.startswith("gpu_") or provider_of(configuration) is Provider.CUDA
+    return tuple(a.battery for a in analyse_observations(observations, alpha=ALPHA)) if usable(observations) else ()
