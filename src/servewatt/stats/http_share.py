@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 
 from servewatt.records import Configuration, Result, Via
-from servewatt.stats.compare import mean_ratio
+from servewatt.stats.compare import log_ratios, mean_ratio
 from servewatt.stats.records import ConfigurationSummary, HttpShare, Interval
 
 
@@ -26,8 +25,8 @@ def http_shares(
         if summary.configuration.via is Via.PROCESS
         and (served := dataclasses.replace(summary.configuration, via=Via.HTTP)) in by_configuration
     ]
-    energies = [_log_ratios(_energies(process), _energies(http)) for process, http in pairs]
-    times = [_log_ratios(_times(valid[p.configuration]), _times(valid[h.configuration])) for p, h in pairs]
+    energies = [log_ratios(_energies(process), _energies(http)) for process, http in pairs]
+    times = [log_ratios(_times(valid[p.configuration]), _times(valid[h.configuration])) for p, h in pairs]
     alpha = (1 - confidence) / max(1, sum(map(bool, energies)) + sum(map(bool, times)))
     return tuple(
         HttpShare(process.configuration, http.configuration, _share(energy, alpha), _share(time, alpha))
@@ -43,12 +42,6 @@ def _times(trials: Sequence[Result]) -> dict[int, float]:
     """Block -> seconds of the generation section per token."""
     sections = ((trial.trial.block, trial.section("generate")) for trial in trials)
     return {block: s.duration_s / s.tokens_out for block, s in sections if s is not None and s.tokens_out}
-
-
-def _log_ratios(first: Mapping[int, float], second: Mapping[int, float]) -> tuple[float, ...]:
-    """Logarithm of first over second in each block that has both above zero."""
-    blocks = sorted(b for b in first.keys() & second.keys() if first[b] > 0 and second[b] > 0)
-    return tuple(math.log(first[b] / second[b]) for b in blocks)
 
 
 def _share(logarithms: Sequence[float], alpha: float) -> Interval | None:
