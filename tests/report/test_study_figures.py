@@ -12,8 +12,9 @@ from servewatt.report.figures import Figure, save
 from servewatt.report.study_outputs import FIGURES, draw
 from servewatt.report.study_page import write_folder
 from servewatt.report.study_view import StudyView, observed, published_alone
+from servewatt.study.names import CONFIGURATIONS
 from servewatt.study.published import models
-from tests.study.builders import observation, small, study
+from tests.study.builders import BF16, observation, small, study
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -85,12 +86,39 @@ def test_the_published_ratios_are_beside_ours(drawn: dict[str, Figure]) -> None:
 def test_the_grid_says_which_test_tells_pairs_apart(drawn: dict[str, Figure]) -> None:
     shown = texts(drawn["tests-energy"])
     assert {"told apart by neither", "by Games-Howell only", "by both", "not computed"} <= set(shown)
-    assert "pythia-410m: 3 pairs" in drawn["tests-energy"].alt
+    assert "pythia-410m: pairs 3" in drawn["tests-energy"].alt
+
+
+def test_campaigns_share_a_panel_but_are_not_tested_against_each_other() -> None:
+    here = [observation(configuration="<CPU, OV>", block=b, campaign="cpu", machine="a") for b in range(3)]
+    there = [
+        observation(configuration=c, block=b, campaign="gpu", machine="b", energy_j_per_token=1.0 + b + i)
+        for i, c in enumerate(("<CUDA, TORCH>", "<CUDA, ONNX>"))
+        for b in range(3)
+    ]
+    both = observed([*here, *there], tested=True)
+    figure = draw(both, "tests-energy")
+    assert "pythia-410m (gpu): pairs 1" in figure.alt
+    shown = texts(draw(both, "energy-boxes"))
+    assert shown.count("pythia-410m") == 1 and {"<CPU, OV>", "<CUDA, ONNX>"} <= set(shown)
+    assert "2 machines" in " ".join(shown).replace("\n", " ")
 
 
 def test_names_with_markup_are_text() -> None:
     evil = observed([observation("<b>&$x$", "<CUDA, TORCH>", block=b, energy_j_per_token=1.0 + b) for b in range(3)])
     assert "<b>&$x$" in texts(draw(evil, "energy-boxes"))
+
+
+@pytest.mark.parametrize("labels", [2, 7, 11])
+def test_one_model_alone_fits_its_page(labels: int) -> None:
+    alone = observed(study(models=1, configurations=(*CONFIGURATIONS, *BF16)[:labels], blocks=3), tested=True)
+    for name in ("tests-energy", "energy-boxes", "energy-time", "size-groups", "published"):
+        drawing = draw(alone, name).drawing
+        drawing.draw_without_rendering()
+        width = drawing.get_size_inches()[0] * drawing.dpi
+        for legend in drawing.legends:
+            box = legend.get_window_extent(drawing.canvas.get_renderer())
+            assert box.x0 >= 0 and box.x1 <= width, name
 
 
 def test_equal_values_and_single_blocks_are_drawn() -> None:

@@ -239,6 +239,23 @@ def test_two_campaigns_are_kept_apart() -> None:
     assert [(r["campaign"], float(r["energy_j_per_token"])) for r in found] == [("h200", 1.0), ("laptop", 2.0)]
 
 
+def test_weights_that_differ_between_campaigns_are_marked_where_they_differ() -> None:
+    mixed = [observation(campaign="a", weights=Weights.TRAINED), observation(campaign="b")]
+    text = to_text(make_table(observed(mixed), "energy"))
+    assert "b a" in next(one for one in text.splitlines() if " b a " in one)
+    assert "a  weights: random" in text
+
+
+def test_savings_that_no_model_allows_are_told_once() -> None:
+    cuda = [
+        observation(m, c, campaign="h200") for m in ("phi2", "tinyllama") for c in ("<CUDA, TORCH>", "<CUDA, ONNX>")
+    ]
+    table = make_table(observed(cuda), "savings")
+    assert not any(r["source"] == "h200" and r["definition"] == "within-cpu" for r in rows(table))
+    told = next(n for n in table.notes if n.startswith("h200: no model has all"))
+    assert "within-cpu" in told and "within-cuda," not in told
+
+
 def test_some_random_weights_are_marked_one_by_one() -> None:
     mixed = [observation("phi2", weights=Weights.TRAINED), observation("tinyllama")]
     found = rows(make_table(observed(mixed), "energy"))

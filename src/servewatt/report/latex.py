@@ -132,4 +132,4 @@ def _notes(table: Table) -> list[str]:
     if not notes:
         return []
     lines = [note if note.endswith((".", "!", "?")) else f"{note}." for note in notes]
-    return [r"\par\smallskip", r"{\footnotesize\raggedright", *lines, r"\par}"]
+    return [r"\par\smallskip", r"{\footnotesize\raggedright", *(f"{line}\\par" for line in lines), "}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,8 @@ _MARKERS = {Provider.CPU: "s", Provider.CUDA: "o"}
 _LOG_FROM = 8.0
 """A span of values by more than this factor is drawn on a log axis."""
 
-_MOST_LEGEND = 8
-"""More entries of a legend go into two rows."""
+_NOTE_INCHES = 0.071
+"""Mean width of a character of the note above a figure."""
 
 _MOST_TICKS = 5
 _STEPS = (
@@ -67,13 +68,13 @@ def look(configuration: str) -> Look:
     return Look(ENGINE_COLOURS.get(engine, SKY), _MARKERS[provider_of(configuration)], hollow)
 
 
-def small_multiples(count: int, panel_height: float, columns: int | None = None, **sharing: Any) -> Panels:
-    """Empty panels, as many as asked for, on a page that keeps the proportions of a slide where it can."""
+def small_multiples(count: int, panel_height: float, columns: int | None = None, below: float = 0.0) -> Panels:
+    """Empty panels, as many as asked for, each `panel_height` inches high, with `below` inches for labels under all."""
     wide = columns or (4 if count > 6 else min(count, 3))
     deep = math.ceil(count / wide)
     width = max(7.0, 1.5 + 2.95 * wide)
-    drawing = blank(width, 1.3 + panel_height * deep)
-    grid = drawing.subplots(deep, wide, squeeze=False, **sharing)
+    drawing = blank(width, 1.3 + panel_height * deep + below)
+    grid = drawing.subplots(deep, wide, squeeze=False)
     axes = [a for row in grid for a in row]
     for unused in axes[count:]:
         unused.set_visible(False)
@@ -82,17 +83,33 @@ def small_multiples(count: int, panel_height: float, columns: int | None = None,
 
 def finish(panels: Panels, title: str, note: str, legend: Sequence[tuple[str, Any]] = ()) -> None:
     """Title and note above, the legend beneath."""
-    titled(panels.drawing, title, note)
+    drawing = panels.drawing
+    width, height = drawing.get_size_inches()
+    lines = textwrap.wrap(note, int(width / _NOTE_INCHES), break_on_hyphens=False)
+    titled(drawing, title, "\n".join(lines))
+    room = 0.55 + 0.16 * (len(lines) - 1)
+    drawing.get_layout_engine().set(rect=(0, 0, 1, 1 - room / height))
     if legend:
         names, handles = [n for n, _ in legend], [h for _, h in legend]
-        panels.drawing.legend(
+        drawing.legend(
             handles,
             names,
             loc="outside lower left",
-            ncols=len(names) if len(names) <= _MOST_LEGEND else math.ceil(len(names) / 2),
+            ncols=_legend_columns(names, width),
             fontsize=9,
             handlelength=1.4,
         )
+
+
+def _legend_columns(names: Sequence[str], width: float) -> int:
+    """As many columns as fit into `width` inches."""
+    room = [0.5 + _NOTE_INCHES * len(name) for name in names]
+    if sum(room) < width:
+        return len(names)
+    rows = 2
+    while math.ceil(len(names) / rows) * max(room) > width and rows < len(names):
+        rows += 1
+    return math.ceil(len(names) / rows)
 
 
 def head(axes: Any, model: str) -> None:
@@ -117,7 +134,7 @@ def spread_axis(axis: Any, *, log: bool) -> None:
     axis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else MaxNLocator(4))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"))
 
 
 def log_ticks(low: float, high: float) -> tuple[float, ...]:
@@ -133,7 +150,11 @@ def log_ticks(low: float, high: float) -> tuple[float, ...]:
 def name_rows(axes: Any, rows: Sequence[Summary], view: StudyView, *, labelled: bool) -> None:
     """Configurations down the side, the first on top; a line where another campaign begins."""
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(range(len(rows)), row_labels(rows, view) if labelled else [""] * len(rows), fontsize=SMALL)
+    axes.set_yticks(
+        range(len(rows)),
+        row_labels([(r.source, r.configuration) for r in rows], view) if labelled else [""] * len(rows),
+        fontsize=SMALL,
+    )
     axes.tick_params(axis="y", length=0)
     axes.tick_params(axis="x", labelsize=SMALL)
     for index in range(1, len(rows)):
@@ -141,14 +162,10 @@ def name_rows(axes: Any, rows: Sequence[Summary], view: StudyView, *, labelled: 
             axes.axhline(index - 0.5, color=QUIET, linewidth=0.6, linestyle=(0, (3, 2)))
 
 
-def row_labels(rows: Sequence[Summary], view: StudyView) -> list[str]:
-    """Labels of configurations, with the campaign where several measured the same one."""
-    several = {
-        s.configuration
-        for s in view.summaries
-        if len({o.source for o in view.summaries if o.configuration == s.configuration}) > 1
-    }
-    return [r.configuration + (f" {r.source}" if r.configuration in several else "") for r in rows]
+def row_labels(keys: Sequence[tuple[str, str]], view: StudyView) -> list[str]:
+    """Labels of (campaign, configuration), with the campaign where several measured the same configuration."""
+    known = [configuration for _, configuration in rows_of(view)]
+    return [label + (f" {source}" if known.count(label) > 1 else "") for source, label in keys]
 
 
 def rows_of(view: StudyView) -> tuple[tuple[str, str], ...]:

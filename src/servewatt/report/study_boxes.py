@@ -23,7 +23,7 @@ from servewatt.report.panels import (
     tell,
     wants_log,
 )
-from servewatt.report.study_view import StudyView, caption, scale_of, variable
+from servewatt.report.study_view import StudyView, caption, from_the_top, scale_of, variable
 from servewatt.report.units import Scale
 from servewatt.stats.intervals import percentile
 from servewatt.study.names import SIZE_GROUPS
@@ -57,8 +57,8 @@ def boxes(view: StudyView, name: str, figure: str, title: str) -> Figure | None:
         spread_axis(axes.xaxis, log=log)
         name_rows(axes, rows, view, labelled=index % panels.columns == 0)
     _label_bottom(panels.axes, panels.columns, scale.unit)
-    note = f"{variable(name).title}, {scale.unit}; each panel has its own scale · {caption(view, (name,))}"
-    finish(panels, title, note)
+    what = f"{variable(name).title}, {scale.unit}; each panel has its own scale{from_the_top(view)}"
+    finish(panels, title, f"{what} · {caption(view, (name,))}")
     alt = f"Box plots of {variable(name).title} in {scale.unit}. " + _medians_in_words(view, name, scale)
     return finished(figure, title, alt, panels.drawing)
 
@@ -141,7 +141,11 @@ def size_groups(view: StudyView) -> Figure | None:
         standing = [Summary(m.source, "", None, None, m.configuration, 0, 0) for m in rows]
         name_rows(axes, standing, view, labelled=side == 0)
     title = "Energy and time by size group"
-    finish(panels, title, f"means over the group's models of their medians · {caption(view, _BOTH[:1])}")
+    finish(
+        panels,
+        title,
+        f"means over the group's models of their medians{from_the_top(view)} · {caption(view, _BOTH[:1])}",
+    )
     alt = "Bars of mean energy and mean time for each size group and configuration. "
     words = [
         f"{SIZE_GROUPS[m.group]} {m.configuration} {units.in_unit(f.value, scales[0])}"
@@ -241,7 +245,7 @@ def _medians_in_words(view: StudyView, name: str, scale: Scale) -> str:
         rows = [s for s in view.summaries if s.model == model]
         cells = [
             f"{label} {units.in_unit(s.estimate(name), scale)}"
-            for label, s in zip(row_labels(rows, view), rows, strict=True)
+            for label, s in zip(row_labels([(r.source, r.configuration) for r in rows], view), rows, strict=True)
         ]
         parts.append(f"{model}: {', '.join(cells)}")
     return f"Medians: {'; '.join(parts)}."

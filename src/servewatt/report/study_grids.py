@@ -15,17 +15,19 @@ from servewatt.report.panels import (
     light_grid,
     look,
     name_rows,
+    row_labels,
+    rows_of,
     small_multiples,
     spread_axis,
     tell,
     wants_log,
 )
 from servewatt.report.study_test_tables import PAIRWISE, delta_of, pairs
-from servewatt.report.study_view import ALPHA, StudyView, caption, variable
+from servewatt.report.study_view import ALPHA, StudyView, caption, from_the_top, variable
 from servewatt.study.names import STUDY
 from servewatt.study.records import Battery, Finding
 from servewatt.study.savings import JIT
-from servewatt.study.summaries import Summary, configuration_order
+from servewatt.study.summaries import Summary
 
 _TOLD = {
     (False, False): ("told apart by neither", 0.06),
@@ -37,24 +39,42 @@ _TOLD = {
 
 
 def test_grid(view: StudyView, name: str, figure: str) -> Figure | None:
-    """Pairs of configurations, model by model: below the diagonal Cliff's delta, above it who tells them apart."""
-    batteries = [b for b in view.batteries if b.variable == name and len(b.groups) > 1]
-    if not batteries:
+    """Pairs of configurations, model by model: below the diagonal Cliff's delta, above it who tells them apart.
+
+    Configurations of different campaigns are not set against each other; their squares stay empty.
+    """
+    batteries = {b.subject: b for b in view.batteries if b.variable == name and len(b.groups) > 1}
+    several = len(view.sources) > 1
+    found = {
+        model: {
+            source: battery
+            for source in view.sources
+            if (battery := batteries.get(f"{model} ({source})" if several else model)) is not None
+        }
+        for model in view.models
+    }
+    found = {model: by_source for model, by_source in found.items() if by_source}
+    if not found:
         return None
-    labels = sorted({g for b in batteries for g, _ in b.groups}, key=configuration_order)
-    panels = small_multiples(len(batteries), 0.55 + 0.23 * len(labels))
-    words = []
-    for index, (axes, battery) in enumerate(zip(panels.axes, batteries, strict=True)):
-        head(axes, battery.subject)
-        _grid(axes, battery, labels)
-        bottom = index + panels.columns >= len(batteries)
-        _grid_labels(axes, labels, left=index % panels.columns == 0, bottom=bottom)
-        words.append(_in_words(battery))
+    tested = {(s, g) for by_source in found.values() for s, b in by_source.items() for g, _ in b.groups}
+    keys = [key for key in rows_of(view) if key in tested]
+    # Labels of columns stand upright under the panels.
+    below = 0.35 + 0.068 * max(map(len, row_labels(keys, view)))
+    panels = small_multiples(len(found), 0.4 + 0.22 * len(keys), below=below)
+    for index, (axes, (model, by_source)) in enumerate(zip(panels.axes, found.items(), strict=True)):
+        head(axes, model)
+        for source in view.sources:
+            places = {label: place for place, (campaign, label) in enumerate(keys) if campaign == source}
+            _grid(axes, by_source.get(source), places)
+        bottom = index + panels.columns >= len(found)
+        _grid_labels(axes, row_labels(keys, view), left=index % panels.columns == 0, bottom=bottom)
     title = f"Pairs of configurations: {variable(name).title}"
     level = f"told apart at {ALPHA:g}, corrected over all models and variables"
-    note = f"below the diagonal: row against column; above: {level} · {caption(view, (name,))}"
+    apart = "; empty: of different campaigns, not compared" if several else ""
+    note = f"below the diagonal: row against column; above: {level}{apart} · {caption(view, (name,))}"
     finish(panels, title, note, _grid_legend())
-    alt = f"Grids of Cliff's delta and of test results for {variable(name).title}. {' '.join(words)}"
+    words = " ".join(_in_words(battery) for by_source in found.values() for battery in by_source.values())
+    alt = f"Grids of Cliff's delta and of test results for {variable(name).title}. {words}"
     return finished(figure, title, alt, panels.drawing)
 
 
@@ -85,8 +105,8 @@ def published_beside_ours(view: StudyView) -> Figure | None:
     for one in panels.axes[-panels.columns :]:
         one.set_xlabel("times the best", fontsize=9)
     title = "Energy relative to the model's best: ours and published"
-    told = caption(view, ("energy_j_per_token",))
-    note = f"of those that both measured, within each campaign; JIT left out · {told} · published: {STUDY}"
+    what = f"of those that both measured, within each campaign; JIT left out{from_the_top(view)}"
+    note = f"{what} · {caption(view, ('energy_j_per_token',))} · published: {STUDY}"
     drawn = [s for _, rows in shown for s in rows]
     finish(panels, title, note, [*engine_legend(drawn), *_published_legend()])
     words = [
@@ -141,11 +161,13 @@ def _published_legend() -> list[tuple[str, Any]]:
     return [("published", hollow)]
 
 
-def _grid(axes: Any, battery: Battery, labels: Sequence[str]) -> None:
-    found = pairs(battery)
-    for low, first in enumerate(labels):
-        for high in range(low + 1, len(labels)):
-            second = labels[high]
+def _grid(axes: Any, battery: Battery | None, places: Mapping[str, int]) -> None:
+    """The pairs of one campaign; `places` gives each configuration's row and column."""
+    found = {} if battery is None else pairs(battery)
+    for first, low in places.items():
+        for second, high in places.items():
+            if low >= high:
+                continue
             turned = (first, second) not in found
             tests = found.get((second, first) if turned else (first, second), {})
             effect = delta_of(tests.values())
@@ -212,4 +234,4 @@ def _grid_legend() -> list[tuple[str, Any]]:
 def _in_words(battery: Battery) -> str:
     told = [_told(tests) for tests in pairs(battery).values()]
     games, both = sum(t is not None and t[1] for t in told), told.count((True, True))
-    return f"{battery.subject}: {len(told)} pairs, Games-Howell tells {games} apart, both tests {both}."
+    return f"{battery.subject}: pairs {len(told)}, Games-Howell tells {games} apart, both tests {both}."

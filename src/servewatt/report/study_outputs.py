@@ -89,7 +89,7 @@ FIGURES = {
     "energy-time": FigureKind(
         "Energy against time",
         study_boxes.energy_time,
-        "Each point is a configuration's median. Points on one rising line draw the same power; above it, more.",
+        "Each point is a configuration's median. Of two points at the same time, the upper one draws more power.",
     ),
     "size-groups": FigureKind(
         "Energy and time by size group",

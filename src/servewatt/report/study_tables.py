@@ -81,7 +81,7 @@ def _columns(view: StudyView, medians: Mapping[str, Sequence[float | None]], *, 
 def _row(summary: Summary, view: StudyView, variables: Sequence[str]) -> Row:
     failure = (summary.failure,) if summary.failure else ()
     entries = [
-        Entry(summary.model, notes=_weights(summary, view)),
+        Entry(summary.model, notes=_weights(summary, view) if len(view.sources) < 2 else ()),
         Entry(summary.configuration),
         Entry(float(summary.ok), notes=failure if summary.ok else ()),
         Entry(float(summary.blocks)),
@@ -117,7 +117,10 @@ def _with_source(view: StudyView, table: Table, shown: Sequence[Summary | GroupM
     """The table with a column for the campaign, if there is more than one."""
     if len(view.sources) < 2:
         return table
-    rows = tuple((row[0], Entry(one.source), *row[1:]) for row, one in zip(table.rows, shown, strict=True))
+    rows = tuple(
+        (row[0], Entry(one.source, notes=_weights(one, view) if isinstance(one, Summary) else ()), *row[1:])
+        for row, one in zip(table.rows, shown, strict=True)
+    )
     columns = (table.columns[0], _SOURCE, *table.columns[1:])
     return Table(table.name, table.title, columns, rows, table.notes, grouped=2)
 

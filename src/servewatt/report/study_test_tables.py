@@ -30,13 +30,18 @@ def savings_table(view: StudyView) -> Table:
         Column("most_share", "most", Form.PERCENT, units.PERCENT),
         Column("most_of", "by"),
     )
-    rows = [
-        _savings_row(savings.savings(cells, definition, by))
+    found = [
+        savings.savings(cells, definition, by)
         for definition in savings.DEFINITIONS
         for by in By
         for cells in _sources(view)
     ]
+    rows = [_savings_row(one) for one in found if one.values]
     notes = ["A saving is 1 - saver / against; negative where the saver needs more"]
+    for source in dict.fromkeys(one.source for one in found):
+        names = dict.fromkeys(one.definition.name for one in found if one.source == source and not one.values)
+        if names:
+            notes.append(f"{source}: no model has all configurations that these need: {', '.join(names)}")
     if any(c.source == "published" for cells in _sources(view) for c in cells):
         notes.append(f"published: {STUDY}; its JIT rows are one forward pass, not generation")
     return Table("savings", "Savings, by definition", columns, tuple(rows), tuple(notes), grouped=2)
@@ -58,7 +63,11 @@ def test_table(view: StudyView) -> Table:
         Column("kruskal_p_family", "family", Form.P_VALUE),
     )
     rows = tuple(_test_row(battery) for battery in view.batteries)
-    notes = (_LEVEL, "not normal: configurations in which Shapiro-Wilk rejects normality")
+    notes = (
+        _LEVEL,
+        "not normal: configurations in which Shapiro-Wilk rejects normality",
+        f"{units.DASH} without a letter: explained by a letter before it in its line",
+    )
     return Table("tests", "Tests over all configurations of a model", columns, rows, notes)
 
 
@@ -109,7 +118,12 @@ def _sources(view: StudyView) -> list[tuple[Cell, ...]]:
 
 def _savings_row(found: Savings) -> Row:
     models = {s.model for s in found.values}
-    lacking = "; ".join(f"{a.model} lacks {', '.join(a.lacks)}" for a in found.absent)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for one in found.absent:
+        alike.setdefault(one.lacks, []).append(one.model)
+    lacking = "; ".join(
+        f"{', '.join(names)} lack{'s' if len(names) == 1 else ''} {', '.join(lacks)}" for lacks, names in alike.items()
+    )
     absent = (f"{found.source}, {found.definition.name}: {lacking}",) if lacking else ()
     return (
         Entry(found.definition.name, notes=(f"{found.definition.name}: {found.definition.sentence}",)),

@@ -98,7 +98,12 @@ def caption(view: StudyView, variables: Sequence[str] = ()) -> str:
         return f"published medians: {STUDY}"
     counts = sorted({s.blocks for s in view.summaries if s.blocks})
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
-    parts = [", ".join(view.sources), f"{span} block{'' if counts == [1] else 's'}"]
+    names = ", ".join(view.sources)
+    machines = len({o.machine for o in view.observations})
+    parts = [
+        f"{names}: {machines} machines" if machines > 1 else names,
+        f"{span} block{'' if counts == [1] else 's'}",
+    ]
     if view.all_random:
         parts.append("weights: random")
     elif any(s.weights is Weights.RANDOM for s in view.summaries):
@@ -130,6 +135,11 @@ def published_alone() -> StudyView:
     """The view of the published cells, without observations."""
     cells = published.cells()
     return StudyView((), from_cells(cells, published.parameters()), cells, work="pass")
+
+
+def from_the_top(view: StudyView) -> str:
+    """Which campaign's rows stand above which, for figures that draw a line between them; empty for a single one."""
+    return f" · from the top: {', '.join(view.sources)}" if len(view.sources) > 1 else ""
 
 
 def select(observations: Sequence[Observation], models: Sequence[str]) -> tuple[Observation, ...]:

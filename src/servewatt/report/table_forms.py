@@ -177,7 +177,7 @@ def _text_columns(table: Table, *, intervals: bool) -> list[list[str]]:
             texts = [t.rjust(wide) for t in texts]
             head = head if column.bounds else [line.rjust(wide) for line in head]
         else:
-            texts = [t + m if t else "" for t, m in zip(texts, marks, strict=True)]
+            texts = [f"{t} {m}".rstrip() if t else "" for t, m in zip(texts, marks, strict=True)]
         bounds = [f" {row.texts[index].interval}" if intervals and row.texts[index].interval else "" for row in rows]
         columns.append(["\n".join(head), *(t + b for t, b in zip(texts, bounds, strict=True))])
     return columns
