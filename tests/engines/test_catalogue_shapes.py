@@ -44,7 +44,9 @@ def cut(config: Mapping[str, Any]) -> dict[str, Any]:
         small["num_key_value_heads"] = max(small["num_key_value_heads"] // share, 1)
     if "head_dim" in small:
         small |= {"head_dim": head, width: 48}  # Gemma's head dimension is its own, not width over heads
-    few = {key: 256 for key in ("n_ctx", "n_positions", "max_position_embeddings", "seq_length") if key in small}
+    few: dict[str, Any] = {
+        key: 256 for key in ("n_ctx", "n_positions", "max_position_embeddings", "seq_length") if key in small
+    }
     tokens = {key: 0 for key in small if key.endswith("_token_id")}
     return {**small, **few, **tokens, "vocab_size": VOCABULARY, "initializer_range": 0.3}
 

@@ -85,7 +85,7 @@ def test_a_reading_known_to_be_fresh_halves_the_error_and_moves_the_middle() -> 
 def test_two_fresh_readings_leave_no_bias() -> None:
     domain = Domain("gpu:0", Component.GPU, Grade.COUNTER, 0.1, max_power_w=100.0)
     first, last = Reading("gpu:0", 0.0, 0.0, age_s=0.01), Reading("gpu:0", 10.0, 1000.0, age_s=0.01)
-    assert energy_between(domain, first, last) == (pytest.approx(1000.0), pytest.approx(1.0))
+    assert energy_between(domain, first, last) == pytest.approx((1000.0, 1.0))
 
 
 def test_within_one_quantum_only_the_maximum_power_bounds_the_error() -> None:

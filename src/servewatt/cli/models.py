@@ -1,4 +1,4 @@
-"""`servewatt models`: what is known and at hand; `servewatt models prune` frees the cache."""
+"""`servewatt models`: what is known and at hand; `prepare` fills the cache, `prune` frees it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ import click
 
 from servewatt.cli.options import json_option
 
+EXAMPLES = """\b
+Examples:
+  servewatt models
+  servewatt models prepare tinyllama --weights random
+  servewatt models prune --older-than 30
+"""
+
 
 @click.group(
     "models",
     invoke_without_command=True,
-    epilog="\b\nExamples:\n  servewatt models\n  servewatt models prune --older-than 30",
+    epilog=EXAMPLES,
 )
 @json_option
 @click.pass_context
@@ -43,6 +50,27 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
     click.echo(f"removed {len(pruned.removed)} artefacts, {format_bytes(pruned.freed_bytes)} freed")
     for entry in pruned.in_use:
         click.echo(f"kept {entry.folder}: in use", err=True)
+
+
+@command.command(epilog="Example: servewatt models prepare pythia-410m --weights random --engine onnx,openvino")
+@click.argument("names", nargs=-1, required=True)
+@click.option(
+    "--weights",
+    type=click.Choice(["trained", "random"]),
+    default="trained",
+    show_default=True,
+    help="Trained weights from the hub, or seeded random ones.",
+)
+@click.option("--engine", "engines", metavar="NAMES", help="Engines to prepare for.  [default: every installed one]")
+@click.option("--provider", metavar="NAMES", default="cpu", show_default=True, help="cpu, cuda.")
+@click.option("--precision", metavar="NAMES", default="fp32", show_default=True, help="fp32, bf16 ...")
+def prepare(names: tuple[str, ...], weights: str, engines: str | None, provider: str, precision: str) -> None:
+    """Download or draw weights and export graphs ahead, so that measuring need not; no GPU is used."""
+    from servewatt.cli.preparing import prepare as prepare_model
+
+    for name in names:
+        for done in prepare_model(name, weights, engines, provider, precision):
+            click.echo(done)
 
 
 def show_models(*, as_json: bool) -> None:

@@ -109,7 +109,9 @@ def section_lengths(procedure: Procedure, quantum_s: float) -> SectionLengths:
     `quantum_share` itself. Idle power enters results only as a correction, so its section may have five times that
     share (and needs less, as it also closes with a step); prefill is one part of the whole, five times too.
     """
-    needed_s = quantum_s / procedure.quantum_share / (2 if quantum_s >= ALIGN_FROM_S else 1)
+    needed_s = quantum_s / procedure.quantum_share
+    if quantum_s >= ALIGN_FROM_S:
+        needed_s *= 0.55  # half a step, and the time it takes to see one
     return SectionLengths(
         idle_s=max(procedure.idle_s, needed_s / 5),
         prefill_s=max(procedure.idle_s / 4, needed_s / 5),

@@ -185,7 +185,7 @@ class ArtefactCache:
         return self._evict(self.cap_bytes if to_bytes is None else to_bytes)
 
     def evict_used_since(self, moment_s: float) -> Pruned:
-        """Remove the artefacts that were last used at or after `moment_s` (seconds since 1970) and that no process holds.
+        """Remove the artefacts that no process holds and that were last used at or after `moment_s` (since 1970).
 
         For work that goes through more models than the disk holds: each one's artefacts go once it is done.
         """

@@ -14,6 +14,8 @@ from servewatt.errors import StoreError
 from servewatt.store.tables import metadata, schema
 from servewatt.store.versions import SCHEMA_VERSION
 
+__all__ = ["SCHEMA_VERSION", "STEPS", "stored_version", "upgrade"]
+
 STEPS: Mapping[int, Callable[[Connection], None]] = {}
 """Version n -> the step from n - 1 to n, in plain DDL and SQL that later changes of `tables` do not touch."""
 

@@ -146,9 +146,13 @@ def read(path: Path) -> Results:
         )
     # Columns that later versions add are left; those that an earlier one lacks take their defaults.
     known = [name for name in table.column_names if name in _TYPES]
-    rows = table.select(known).to_pylist()
-    return Results(tuple(Observation(**{n: _ENUMS[n](v) if n in _ENUMS else v for n, v in r.items()}) for r in rows),
-                   header.runs)  # fmt: skip
+    rows: list[dict[str, Any]] = table.select(known).to_pylist()
+    return Results(tuple(map(_observation, rows)), header.runs)
+
+
+def _observation(row: dict[str, Any]) -> Observation:
+    values: dict[str, Any] = {name: _ENUMS[name](value) if name in _ENUMS else value for name, value in row.items()}
+    return Observation(**values)
 
 
 def read_all(paths: Sequence[Path]) -> Results:

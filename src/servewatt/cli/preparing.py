@@ -1,0 +1,39 @@
+"""What `servewatt models prepare` does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from servewatt import engines
+from servewatt.cli.planning import expand
+from servewatt.cli.run_file import validate
+from servewatt.models.cache import ArtefactCache
+from servewatt.models.resolve import resolve
+from servewatt.records import Weights
+
+
+def prepare(
+    name: str, weights: str, engine_names: str | None, provider_names: str, precision_names: str
+) -> Iterator[str]:
+    """Fill the cache for a model; a line for each thing that is there now.
+
+    Raises InputError for unknown names, and whatever resolving or exporting the model raises.
+    """
+    content: dict[str, object] = {"providers": _names(provider_names), "precisions": _names(precision_names)}
+    if engine_names is not None:
+        content["engines"] = _names(engine_names)
+    part = validate({"configurations": content}, "options").configurations
+    configurations, _ = expand(part, has_gpu=True)
+    with ArtefactCache() as cache:
+        begin_s = time.monotonic()
+        model = resolve(name, weights=Weights(weights), cache=cache)
+        yield f"{name}: weights at {model.folder} ({time.monotonic() - begin_s:.0f} s)"
+        for configuration in configurations:
+            begin_s = time.monotonic()
+            engines.create(configuration.engine).prepare(model, configuration, cache)
+            yield f"{name}: {configuration.key} ({time.monotonic() - begin_s:.0f} s)"
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
