@@ -10,7 +10,7 @@ import pytest
 from servewatt.errors import InputError
 from servewatt.recommend import choose
 from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.records import Boundary, Configuration, Grade, Provider, Result, Status
+from servewatt.records import Boundary, Configuration, Grade, Provider, Result, Status, Via
 from servewatt.stats import analyse
 from tests.stats.builders import ONNX, OPENVINO, TORCH, TORCH_CUDA, failed, result, run
 
@@ -45,6 +45,19 @@ def test_a_clear_winner() -> None:
     estimate, low, high = (float(text) for text in found.groups())
     assert low < estimate < high
     assert low < 1 < high  # it is 31 %
+
+
+def test_the_same_engine_through_http_is_no_rival() -> None:
+    through_http = replace(TORCH, via=Via.HTTP)
+    answer = recommend(trials(TORCH, 100.0) + trials(through_http, 100.1) + trials(ONNX, 200.0))
+    assert answer.choice == TORCH
+    assert answer.runner_up is not None and answer.runner_up.second == ONNX
+    assert [(e.configuration, e.reason) for e in answer.exclusions] == [(through_http, f"is {TORCH.key} through HTTP")]
+
+
+def test_engines_measured_through_http_alone_are_rivals() -> None:
+    torch, onnx = replace(TORCH, via=Via.HTTP), replace(ONNX, via=Via.HTTP)
+    assert recommend(trials(torch, 100.0) + trials(onnx, 200.0)).choice == torch
 
 
 def test_undecided_names_the_candidates_and_what_would_tell() -> None:

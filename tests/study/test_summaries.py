@@ -4,7 +4,8 @@ import pytest
 
 from servewatt.records import Grade, Status
 from servewatt.study import published
-from servewatt.study.summaries import configuration_order, from_cells, group_means, summarise, worst_grade
+from servewatt.study.names import configuration_order
+from servewatt.study.summaries import from_cells, group_means, summarise, worst_grade
 from tests.study.builders import BF16, failed, observation, small, study
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError
 from servewatt.recommend.records import Constraints, Exclusion, Recommendation
@@ -14,7 +14,7 @@ from servewatt.recommend.sentence import (
     serve_with,
     undecided,
 )
-from servewatt.records import Configuration, Grade, Provider, Status
+from servewatt.records import Configuration, Grade, Provider, Status, Via
 from servewatt.stats.compare import compare, comparison_alpha
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Verdict
 
@@ -48,8 +48,9 @@ def choose(analysis: Analysis, constraints: Constraints) -> Recommendation:
     _check(constraints)
     feasible: list[ConfigurationSummary] = []
     exclusions: list[Exclusion] = []
+    measured = {s.configuration for s in analysis.summaries if s.blocks}
     for summary in analysis.summaries:
-        reason = exclusion_reason(summary, constraints)
+        reason = exclusion_reason(summary, constraints) or _twin_reason(summary.configuration, measured)
         if reason is None:
             feasible.append(summary)
         else:
@@ -93,6 +94,14 @@ def exclusion_reason(summary: ConfigurationSummary, constraints: Constraints) ->
         return "its energy reads as zero: the counter is too coarse for the window"
     broken = [limit for limit in limits(summary, constraints) if limit.excess > 0]
     return "; ".join(describe_limit(b.name, b.value, b.limit, b.unit) for b in broken) or None
+
+
+def _twin_reason(configuration: Configuration, measured: Collection[Configuration]) -> str | None:
+    """Measured both ways, an engine is one choice, not two rivals: the way in is reported as HTTP's share."""
+    twin = replace(configuration, via=Via.PROCESS)
+    if configuration.via is Via.PROCESS or twin not in measured:
+        return None
+    return f"is {twin.key} through HTTP"
 
 
 def limits(summary: ConfigurationSummary, constraints: Constraints) -> tuple[Limit, ...]:

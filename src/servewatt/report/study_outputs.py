@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from servewatt.errors import InputError, nearest
+from servewatt.records import Via
 from servewatt.report import study_boxes, study_grids, study_published, study_tables, study_test_tables
 from servewatt.report.figures import Figure, style
 from servewatt.report.study_view import StudyView
@@ -23,6 +24,8 @@ class TableKind:
     """Whether it needs observations: the published medians are not enough."""
     tested: bool = False
     """Whether it needs the study's tests, which take a while."""
+    both_ways: bool = False
+    """Whether it needs configurations measured in process and through HTTP."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ TABLES = {
     "size-groups": TableKind("means over the models of a size group", study_tables.size_group_table),
     "utilisation": TableKind("CPU, memory and GPU by model and configuration", study_published.utilisation_table),
     "savings": TableKind("ranges of savings, by definition", study_test_tables.savings_table),
+    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, both_ways=True),
     "tests": TableKind("tests over all configurations of a model", study_test_tables.test_table, True, True),
     "pairs-energy": TableKind(
         "pairs of configurations: energy",
@@ -147,7 +151,10 @@ def needs_tests(table: str, figure: str) -> bool:
 
 def possible(view: StudyView) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the tables and of the figures that the data at hand can fill, but for empty figures."""
-    tables = tuple(n for n, k in TABLES.items() if not (k.observations and view.is_published))
+    http = any(o.via is Via.HTTP for o in view.observations) and any(o.via is Via.PROCESS for o in view.observations)
+    tables = tuple(
+        n for n, k in TABLES.items() if not (k.observations and view.is_published) and (http or not k.both_ways)
+    )
     return tables, tuple(n for n, k in FIGURES.items() if not (k.observations and view.is_published))
 
 

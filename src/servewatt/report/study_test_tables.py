@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from servewatt.errors import InputError
 from servewatt.report import units
 from servewatt.report.study_view import ALPHA, StudyView, variable
 from servewatt.report.table import Column, Entry, Form, Row, Table
 from servewatt.study import savings
 from servewatt.study.effects import CLIFFS_DELTA
+from servewatt.study.http_share import http_shares
 from servewatt.study.names import STUDY
 from servewatt.study.records import Battery, Cell, Effect, Finding
 from servewatt.study.savings import By, Saving, Savings
@@ -45,6 +47,30 @@ def savings_table(view: StudyView) -> Table:
     if any(c.source == "published" for cells in _sources(view) for c in cells):
         notes.append(f"published: {STUDY}; its JIT rows are one forward pass, not generation")
     return Table("savings", "Savings, by definition", columns, tuple(rows), tuple(notes), grouped=2)
+
+
+def http_table(view: StudyView) -> Table:
+    """HTTP's share of energy and time where a configuration was measured in process and through a server.
+
+    Raises InputError where none was.
+    """
+    shares = http_shares(view.observations)
+    if not shares:
+        raise InputError(
+            "nothing was measured both in process and through HTTP", "servewatt study run --via process,http"
+        )
+    columns = (
+        Column("campaign", "campaign"),
+        Column("model", "model"),
+        Column("configuration", "configuration"),
+        Column("energy_share", "of energy", Form.QUANTITY, units.PERCENT, bounds=True),
+        Column("time_share", "of time", Form.QUANTITY, units.PERCENT, bounds=True),
+    )
+    rows = tuple(
+        tuple(map(Entry, (one.campaign, one.model, one.configuration, one.energy, one.time))) for one in shares
+    )
+    notes = ("1 - process / HTTP per generated token, paired by block; intervals hold together at 95 %",)
+    return Table("http", "The share of HTTP", columns, rows, notes)
 
 
 def test_table(view: StudyView) -> Table:

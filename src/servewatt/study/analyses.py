@@ -14,10 +14,10 @@ from servewatt.study.csv_table import CsvTable
 from servewatt.study.decision import Against, Decision, decide
 from servewatt.study.explain import span
 from servewatt.study.family import correct_family
+from servewatt.study.names import configuration_order
 from servewatt.study.observations import usable
 from servewatt.study.posthoc import DUNN, GAMES_HOWELL
 from servewatt.study.records import VARIABLES, Battery, Finding, Observation
-from servewatt.study.summaries import configuration_order
 
 _TITLES = {DUNN: "Dunn-Holm", GAMES_HOWELL: "Games-Howell"}
 

@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 
-from servewatt.study.names import CONFIGURATIONS
+from servewatt.study.names import CONFIGURATIONS, configuration_order
 from servewatt.study.observations import usable
 from servewatt.study.records import Cell, Observation
 
@@ -20,13 +20,8 @@ def cells_of(observations: Iterable[Observation]) -> tuple[Cell, ...]:
     groups: dict[tuple[str, int, str, str], list[Observation]] = {}
     for one in usable(observations):
         groups.setdefault((one.campaign, one.parameters, one.model, one.configuration), []).append(one)
-    order = sorted(groups, key=lambda k: (*k[:3], label_order(k[3])))
+    order = sorted(groups, key=lambda k: (*k[:3], configuration_order(k[3])))
     return tuple(_cell(key[0], key[2], key[3], groups[key]) for key in order)
-
-
-def label_order(label: str) -> tuple[int, str]:
-    """Sorts labels as the study's tables do; what it did not have comes after."""
-    return (CONFIGURATIONS.index(label) if label in CONFIGURATIONS else len(CONFIGURATIONS), label)
 
 
 def counterpart(label: str) -> str | None:

@@ -59,3 +59,12 @@ def provider_of(configuration_label: str) -> Provider:
         raise InputError(
             f"{configuration_label!r} names no execution provider", nearest(word, [p.value for p in Provider])
         ) from error
+
+
+def configuration_order(label: str) -> tuple[int, tuple[str, ...], int, str]:
+    """Sorts labels as the study does, CPU before CUDA and TORCH, ONNX, OV, JIT; other precisions come after."""
+    parts = [p.strip() for p in label.strip("<> ").split(",")]
+    engines = tuple(ENGINE_LABELS.values())
+    engine = parts[1] if len(parts) > 1 else ""
+    place = engines.index(engine) if engine in engines else len(engines)
+    return (tuple(Provider).index(provider_of(label)), tuple(parts[2:]), place, engine)

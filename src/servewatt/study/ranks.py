@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import factorial, isfinite
 
 from servewatt.errors import UnavailableError
-from servewatt.study.cells import label_order
+from servewatt.study.names import configuration_order
 from servewatt.study.records import Cell
 from servewatt.study.savings import JIT, By, values_of
 
@@ -94,7 +94,7 @@ def overall(agreements: Sequence[RankAgreement]) -> OverallAgreement | None:
 def _of_model(
     model: str, source: str, by: By, jit: bool, theirs: Mapping[str, float], own: Mapping[str, float]
 ) -> RankAgreement:
-    common = sorted((c for c in own if c in theirs and (jit or c not in JIT)), key=label_order)
+    common = sorted((c for c in own if c in theirs and (jit or c not in JIT)), key=configuration_order)
     first = tuple(sorted(common, key=lambda c: theirs[c]))
     second = tuple(sorted(common, key=lambda c: own[c]))
     if len(common) < LEAST_COMMON:

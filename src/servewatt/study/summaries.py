@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from servewatt.records import Grade, Provider, Weights
+from servewatt.records import Grade, Weights
 from servewatt.stats.intervals import typical
 from servewatt.stats.records import Interval
-from servewatt.study.names import ENGINE_LABELS, provider_of, size_group
+from servewatt.study.names import configuration_order, size_group
 from servewatt.study.observations import usable
 from servewatt.study.records import VARIABLES, Cell, Observation
 
@@ -23,7 +23,6 @@ GRADE_FIELDS = {
 """Variable -> the field of Observation that grades it."""
 
 _GRADES = tuple(Grade)
-_ENGINES = tuple(ENGINE_LABELS.values())
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,6 @@ class GroupMean:
     def mean(self, variable: str) -> Mean | None:
         """The mean of a variable, or None where it was not measured."""
         return next((m for m in self.means if m.variable == variable), None)
-
-
-def configuration_order(label: str) -> tuple[int, tuple[str, ...], int, str]:
-    """Sorts labels as the study does, CPU before CUDA and TORCH, ONNX, OV, JIT; other precisions come after."""
-    parts = [p.strip() for p in label.strip("<> ").split(",")]
-    engine = parts[1] if len(parts) > 1 else ""
-    place = _ENGINES.index(engine) if engine in _ENGINES else len(_ENGINES)
-    return (tuple(Provider).index(provider_of(label)), tuple(parts[2:]), place, engine)
 
 
 def worst_grade(grades: Iterable[Grade]) -> Grade:
