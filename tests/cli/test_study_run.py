@@ -101,7 +101,10 @@ def test_bad_names(options: list[str], told: str, capsys: pytest.CaptureFixture[
     assert told in capsys.readouterr().err
 
 
-def test_prompts_must_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_prompts_are_those_that_study_prompts_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert run(["study", "run", "--protocol", "quick"]) == 2
     assert "servewatt study prompts" in capsys.readouterr().err
 

@@ -10,8 +10,8 @@ import click
 EXAMPLES = """\b
 Examples:
   servewatt study run --protocol quick --models tiny-starcoder --weights random --prompts bundled
-  servewatt study run --prompts prompts.jsonl --provider cuda --precision fp32,bf16
-  servewatt study run --protocol published --prompts prompts.jsonl
+  servewatt study run --weights random --provider cuda --precision fp32,bf16
+  servewatt study run --protocol published
   servewatt study run --explain --markdown
 """
 
@@ -25,7 +25,7 @@ def _names(_context: click.Context, _option: click.Parameter, value: str | None)
 @click.option("--models", callback=_names, metavar="NAMES", help="Which of the twelve.  [default: all]")
 @click.option("--weights", type=click.Choice(["trained", "random"]), default="trained", show_default=True,
               help="Trained weights from the hub, or the same shapes with seeded random ones.")  # fmt: skip
-@click.option("--prompts", metavar="SOURCE", help="What `study prompts` wrote, or any source of `servewatt run`.")
+@click.option("--prompts", metavar="SOURCE", help="Any source of `servewatt run`.  [default: humaneval-line.jsonl]")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use the first N prompts.")
 @click.option("--new-tokens", type=click.IntRange(min=1), metavar="N", help="Tokens out per prompt.")
 @click.option("--engine", "engines", callback=_names, metavar="NAMES", help="torch, onnx, openvino, torchscript.")

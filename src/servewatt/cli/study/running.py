@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,6 +28,10 @@ from servewatt.study.names import ENGINE_LABELS
 from servewatt.study.protocols import DIFFERENCES, Protocol, protocol
 
 
+DEFAULT_PROMPTS = Path("humaneval-line.jsonl")
+"""What `servewatt study prompts` writes unless told otherwise."""
+
+
 @dataclass(frozen=True)
 class Request:
     """What was asked for, checked as far as that goes without a model."""
@@ -45,8 +50,11 @@ class Request:
 def request(protocol_name: str, options: dict[str, Any]) -> Request:
     """The preset with the command's options laid over it. Raises InputError for names that do not exist."""
     preset = protocol(protocol_name)
-    if options["prompts"] is None:
-        raise InputError("which prompts?", "--prompts FILE from `servewatt study prompts`, or --prompts bundled")
+    prompts = options["prompts"] or str(DEFAULT_PROMPTS)
+    if options["prompts"] is None and not DEFAULT_PROMPTS.is_file():
+        raise InputError(
+            f"there is no {DEFAULT_PROMPTS} here", "make it with `servewatt study prompts`, or say --prompts bundled"
+        )
     names = tuple(options["models"] or CATALOGUE)
     for name in names:
         if name not in CATALOGUE:
@@ -56,7 +64,7 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
     given = {name: options[name] for name in overrides if options[name] is not None}
     procedure = validate({"procedure": {**given, "meters": list(options["meters"])}}, "options").procedure.procedure()
     work = WorkloadPart(
-        prompts=options["prompts"],
+        prompts=prompts,
         limit=options["limit"] or preset.prompts,
         new_tokens=options["new_tokens"] or preset.new_tokens or 0,
         stop=preset.stop,
