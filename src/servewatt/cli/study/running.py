@@ -27,7 +27,6 @@ from servewatt.store import Store
 from servewatt.study.names import ENGINE_LABELS
 from servewatt.study.protocols import DIFFERENCES, Protocol, protocol
 
-
 DEFAULT_PROMPTS = Path("humaneval-line.jsonl")
 """What `servewatt study prompts` writes unless told otherwise."""
 
