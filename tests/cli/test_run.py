@@ -178,7 +178,12 @@ def test_kill_9_loses_at_most_the_running_trial(tmp_path: Path) -> None:
 
 
 def _start(file: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "servewatt.cli.main", "run", file]
+    # A shell's background jobs, and so tests run in one, ignore SIGINT; what users type to does not.
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from servewatt.cli.main import main; main()"
+    )
+    command = [sys.executable, "-c", code, "run", file]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
 
 
