@@ -76,6 +76,10 @@ def test_prompts_are_kept_by_digest_only(tmp_path: Path) -> None:
     assert (note.digest, note.prompts, note.new_tokens) == (RUN.plan.workload.digest, 2, 4)
 
 
+def test_a_run_that_was_stopped_before_its_first_trial_leaves_nothing() -> None:
+    assert results_file.gather([(RUN, [])], "here") == results_file.Results((), ())
+
+
 def test_merging_takes_a_trial_once_and_the_later_wins() -> None:
     first = results_file.gather([(RUN, RESULTS[:2])], "here")
     later = results_file.gather([(RUN, RESULTS)], "there")

@@ -83,10 +83,12 @@ class Results:
 
 
 def gather(runs: Iterable[tuple[Run, Sequence[Result]]], campaign: str) -> Results:
-    """Results of runs as they lie in a store."""
+    """Results of runs as they lie in a store; a run without any trial is left out."""
     observations: list[Observation] = []
     notes = []
     for run, results in runs:
+        if not results:
+            continue
         observations += observe(run, results, campaign)
         notes.append(_note(run, results, campaign))
     return Results(tuple(observations), tuple(notes))
