@@ -39,6 +39,13 @@ def test_a_graph_for_a_gpu_needs_none(capsys: pytest.CaptureFixture[str]) -> Non
     assert len([e for e in ArtefactCache().entries() if e.kind == "onnx"]) == 2
 
 
+def test_what_cannot_run_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepare("--engine", "torch,onnx", "--precision", "bf16") == 0
+    told = capsys.readouterr().out
+    assert "left out: onnx/cpu/bf16/b1" in told
+    assert "torch/cpu/bf16/b1" in told
+
+
 def test_unknown_names(capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare("--engine", "onx") == 2
     assert "onnx" in capsys.readouterr().err

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from servewatt.records import Grade, Status
+from servewatt.stats.energy import worst
 from servewatt.study import published
 from servewatt.study.names import configuration_order
-from servewatt.study.summaries import from_cells, group_means, summarise, worst_grade
+from servewatt.study.summaries import from_cells, group_means, summarise
 from tests.study.builders import BF16, failed, observation, small, study
 
 
@@ -83,5 +84,5 @@ def test_configurations_stand_in_the_study_s_order_other_precisions_after() -> N
 
 
 def test_the_worst_grade_is_the_least_trusted() -> None:
-    assert worst_grade([Grade.COUNTER, Grade.ESTIMATED, Grade.INTEGRATED]) is Grade.ESTIMATED
-    assert worst_grade([]) is Grade.MISSING
+    assert worst([Grade.COUNTER, Grade.ESTIMATED, Grade.INTEGRATED]) is Grade.ESTIMATED
+    assert worst([]) is Grade.MISSING

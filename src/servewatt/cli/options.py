@@ -10,6 +10,11 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+def split_names(text: str) -> list[str]:
+    """The names in a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def store_option(command: Command) -> Command:
     """`--store`: where results are kept."""
     return click.option(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 from servewatt import engines
+from servewatt.cli.options import split_names
 from servewatt.cli.planning import expand
 from servewatt.cli.run_file import validate
 from servewatt.models.cache import ArtefactCache
@@ -20,11 +21,13 @@ def prepare(
 
     Raises InputError for unknown names, and whatever resolving or exporting the model raises.
     """
-    content: dict[str, object] = {"providers": _names(provider_names), "precisions": _names(precision_names)}
+    content: dict[str, object] = {"providers": split_names(provider_names), "precisions": split_names(precision_names)}
     if engine_names is not None:
-        content["engines"] = _names(engine_names)
+        content["engines"] = split_names(engine_names)
     part = validate({"configurations": content}, "options").configurations
-    configurations, _ = expand(part, has_gpu=True)
+    configurations, left_out = expand(part, has_gpu=True)
+    for left in left_out:
+        yield f"{name}: left out: {left.reason} ({left.hint})"
     with ArtefactCache() as cache:
         begin_s = time.monotonic()
         model = resolve(name, weights=Weights(weights), cache=cache)
@@ -33,7 +36,3 @@ def prepare(
             begin_s = time.monotonic()
             engines.create(configuration.engine).prepare(model, configuration, cache)
             yield f"{name}: {configuration.key} ({time.monotonic() - begin_s:.0f} s)"
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]

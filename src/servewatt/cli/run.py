@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servewatt.cli.options import json_option, store_option
+from servewatt.cli.options import json_option, split_names, store_option
 
 EXAMPLES = """\b
 Examples:
@@ -20,7 +20,7 @@ Examples:
 
 
 def _list(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
-    names = [name.strip() for text in value for name in text.split(",") if name.strip()]
+    names = [name for text in value for name in split_names(text)]
     return names or None
 
 

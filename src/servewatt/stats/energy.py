@@ -64,9 +64,9 @@ def total_j(energies: Iterable[DomainEnergy] | None) -> float | None:
 
 
 def worst(grades: Iterable[Grade]) -> Grade:
-    """The least trustworthy of some grades."""
+    """The least trustworthy of some grades; MISSING for none."""
     order = list(Grade)
-    return max(grades, key=order.index)
+    return max(grades, key=order.index, default=Grade.MISSING)
 
 
 def grade_line(grades: Iterable[Grade]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from servewatt.records import Boundary, DomainEnergy, Grade, Result, Run, Section, Status
+from servewatt.records import Boundary, DomainEnergy, Result, Run, Section, Status
 from servewatt.stats.describe import trial_figures
 from servewatt.stats.energy import counted_domains, section_energies, section_powers, worst
 from servewatt.study.names import label
@@ -79,9 +79,9 @@ def _measured(ended: Observation, result: Result, generate: Section, counted: Co
     tokens = generate.tokens_out
     return replace(
         ended,
-        grade=_worst_grade(energies),
-        cpu_grade=_worst_grade(cpu),
-        gpu_grade=_worst_grade(gpu),
+        grade=worst(e.grade for e in energies),
+        cpu_grade=worst(e.grade for e in cpu),
+        gpu_grade=worst(e.grade for e in gpu),
         tokens_in=generate.tokens_in,
         tokens_out=tokens,
         requests=generate.passes * len(result.trial.workload.prompts),
@@ -111,10 +111,6 @@ def _measured(ended: Observation, result: Result, generate: Section, counted: Co
 def _sum_j(energies: Sequence[DomainEnergy]) -> float | None:
     """Joules of domains that were metered; None for none."""
     return sum(e.energy_j for e in energies) if energies else None
-
-
-def _worst_grade(energies: Sequence[DomainEnergy]) -> Grade:
-    return worst(e.grade for e in energies) if energies else Grade.MISSING
 
 
 def _ratio(value: float | None, by: float) -> float | None:

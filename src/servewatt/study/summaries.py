@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from servewatt.records import Grade, Weights
+from servewatt.stats.energy import worst
 from servewatt.stats.intervals import typical
 from servewatt.stats.records import Interval
 from servewatt.study.names import configuration_order, size_group
@@ -21,8 +22,6 @@ GRADE_FIELDS = {
     "gpu_energy_j_per_token": "gpu_grade",
 }
 """Variable -> the field of Observation that grades it."""
-
-_GRADES = tuple(Grade)
 
 
 @dataclass(frozen=True)
@@ -100,11 +99,6 @@ class GroupMean:
         return next((m for m in self.means if m.variable == variable), None)
 
 
-def worst_grade(grades: Iterable[Grade]) -> Grade:
-    """The worst grade, of those of one variable."""
-    return max(grades, key=_GRADES.index, default=Grade.MISSING)
-
-
 def summarise(observations: Sequence[Observation]) -> tuple[Summary, ...]:
     """Every model of every campaign in every configuration of that campaign, measured or not.
 
@@ -175,7 +169,7 @@ def _group_mean(key: tuple[str, int, str], members: Sequence[Summary]) -> GroupM
         measures = [found for m in usable_members if (found := m.measure(variable.name)) is not None]
         if measures and len(measures) == len(usable_members):
             value = statistics.fmean(m.interval.estimate for m in measures)
-            means.append(Mean(variable.name, value, worst_grade(m.grade for m in measures)))
+            means.append(Mean(variable.name, value, worst(m.grade for m in measures)))
     models = tuple(m.model for m in usable_members)
     return GroupMean(*key, models, tuple(m.model for m in members if not m.measures), tuple(means))
 
@@ -204,7 +198,7 @@ def _measures(counted: Sequence[Observation]) -> tuple[Measure, ...]:
         if not usable:
             continue
         field = GRADE_FIELDS.get(variable.name)
-        grade = worst_grade(getattr(o, field) for o, _ in usable) if field else Grade.MISSING
+        grade = worst(getattr(o, field) for o, _ in usable) if field else Grade.MISSING
         values = tuple(v for _, v in usable)
         measures.append(Measure(variable.name, values, typical(values), grade))
     return tuple(measures)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from servewatt.cli.options import split_names
+
 EXAMPLES = """\b
 Examples:
   servewatt study run --protocol quick --models tiny-starcoder --weights random --prompts bundled
@@ -17,7 +19,7 @@ Examples:
 
 
 def _names(_context: click.Context, _option: click.Parameter, value: str | None) -> list[str] | None:
-    return [name.strip() for name in value.split(",") if name.strip()] if value is not None else None
+    return split_names(value) if value is not None else None
 
 
 @click.command("run", epilog=EXAMPLES)
