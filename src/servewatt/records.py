@@ -28,7 +28,11 @@ class Precision(StrEnum):
     BF16 = "bf16"
     FP16 = "fp16"
     INT8 = "int8"
+    """Weights only; products are computed in a floating type."""
     INT4 = "int4"
+    """Weights only, scaled in groups; products are computed in a floating type."""
+    W8A8 = "w8a8"
+    """Weights and activations in 8-bit integers."""
 
 
 class Stop(StrEnum):

@@ -41,6 +41,10 @@ class EngineEntry:
     supports: tuple[tuple[Provider, Precision], ...]
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     """Name of each option -> the values it may take; no values means that the engine itself judges them."""
+    requirements: tuple[str, ...] = ()
+    """Exact pins of the environment that is built for it; empty for engines that live in servewatt's own."""
+    build_variables: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Environment variables with which those requirements are built, where pip compiles them."""
 
     def version(self) -> str | None:
         """Version of the engine's own package; None if any package it needs is missing."""

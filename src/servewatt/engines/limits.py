@@ -12,7 +12,14 @@ from typing import Any
 
 from servewatt.records import Precision
 
-_BITS = {Precision.FP32: 32, Precision.BF16: 16, Precision.FP16: 16, Precision.INT8: 8, Precision.INT4: 4}
+_BITS = {
+    Precision.FP32: 32,
+    Precision.BF16: 16,
+    Precision.FP16: 16,
+    Precision.INT8: 8,
+    Precision.INT4: 4,
+    Precision.W8A8: 8,
+}
 _GATED = frozenset(
     {"llama", "mistral", "gemma", "gemma2", "qwen2", "qwen3", "phi3", "olmo", "olmo2", "granite", "smollm3"}
 )

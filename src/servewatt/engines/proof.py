@@ -14,6 +14,7 @@ _COMPUTE: dict[Precision, frozenset[str]] = {
     Precision.FP16: frozenset({"fp16"}),
     Precision.INT8: frozenset({"int8", "fp32", "bf16", "fp16"}),
     Precision.INT4: frozenset({"int4", "int8", "fp32", "bf16", "fp16"}),
+    Precision.W8A8: frozenset({"int8"}),
 }
 """Types in which matrix products of a precision may be computed; quantised weights may be multiplied as floats."""
 
