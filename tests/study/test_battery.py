@@ -124,6 +124,10 @@ def test_the_note_on_separated_groups_has_the_numbers_of_the_case() -> None:
     assert "Games-Howell, which compares means, tells 10 of 10 apart" in note
 
 
+def test_groups_of_one_value_are_not_called_separated() -> None:
+    assert not run_battery("m", "x", {"a": [1.0], "b": [2.0], "c": [3.0], "d": [4.0]}).notes
+
+
 def test_holm_alone_can_hide_separated_neighbours() -> None:
     # Three groups of twenty: z = 20 / sqrt(60 x 61 / 12 x 2 / 20) = 3.62. Two of three: z = 1.96, p = 0.0495.
     twenty = {f"g{i}": [100.0 * i + j for j in range(20)] for i in range(3)}

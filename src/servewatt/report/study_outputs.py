@@ -8,7 +8,7 @@ from functools import partial
 
 from servewatt.errors import InputError, nearest
 from servewatt.records import Via
-from servewatt.report import study_boxes, study_grids, study_published, study_tables, study_test_tables
+from servewatt.report import study_across, study_boxes, study_grids, study_published, study_tables, study_test_tables
 from servewatt.report.figures import Figure, style
 from servewatt.report.study_view import StudyView
 from servewatt.report.table import Table
@@ -24,8 +24,8 @@ class TableKind:
     """Whether it needs observations: the published medians are not enough."""
     tested: bool = False
     """Whether it needs the study's tests, which take a while."""
-    both_ways: bool = False
-    """Whether it needs configurations measured in process and through HTTP."""
+    fits: Callable[[StudyView], bool] = lambda view: True
+    """Whether observations can fill it, where more is needed than some of them."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,20 @@ def _grid(name: str, figure: str, title: str) -> FigureKind:
     return FigureKind(title, make, explanation, observations=True, tested=True)
 
 
+def _both_ways(view: StudyView) -> bool:
+    """Whether something was measured through HTTP and something in process."""
+    return {Via.HTTP, Via.PROCESS} <= {o.via for o in view.observations}
+
+
 TABLES = {
     "energy": TableKind("energy and time by model and configuration", study_tables.energy_table),
     "size-groups": TableKind("means over the models of a size group", study_tables.size_group_table),
     "utilisation": TableKind("CPU, memory and GPU by model and configuration", study_published.utilisation_table),
     "savings": TableKind("ranges of savings, by definition", study_test_tables.savings_table),
-    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, both_ways=True),
+    "across": TableKind(
+        "pairs of configurations over all models", study_across.across_table, fits=study_across.can_compare
+    ),
+    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, fits=_both_ways),
     "tests": TableKind("tests over all configurations of a model", study_test_tables.test_table, True, True),
     "pairs-energy": TableKind(
         "pairs of configurations: energy",
@@ -151,10 +159,7 @@ def needs_tests(table: str, figure: str) -> bool:
 
 def possible(view: StudyView) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the tables and of the figures that the data at hand can fill, but for empty figures."""
-    http = any(o.via is Via.HTTP for o in view.observations) and any(o.via is Via.PROCESS for o in view.observations)
-    tables = tuple(
-        n for n, k in TABLES.items() if not (k.observations and view.is_published) and (http or not k.both_ways)
-    )
+    tables = tuple(n for n, k in TABLES.items() if not (k.observations and view.is_published) and k.fits(view))
     return tables, tuple(n for n, k in FIGURES.items() if not (k.observations and view.is_published))
 
 

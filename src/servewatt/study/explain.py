@@ -47,7 +47,12 @@ def explanations(groups: Sequence[Group], findings: Sequence[Finding], alpha: fl
 
 
 def separated(groups: Sequence[Group]) -> tuple[Pair, ...]:
-    """Neighbours in the order of values, if no value of any group lies among another's; else none."""
+    """Neighbours in the order of values, if no value of any group lies among another's; else none.
+
+    Groups of one value each do not overlap whatever they are, so they are not called separated.
+    """
+    if all(g.n == 1 for g in groups):
+        return ()
     ordered = sorted(groups, key=lambda g: (min(g.values), max(g.values)))
     steps = list(pairwise(ordered))
     if any(max(low.values) >= min(high.values) for low, high in steps):
