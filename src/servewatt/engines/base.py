@@ -45,6 +45,14 @@ class Session(Protocol):
         """
         ...
 
+    def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural logarithm of the probability of each token of each row after its first, given those before it.
+
+        Through the weights, the arithmetic and the KV cache that generation uses, as if it had been made to say the
+        rows, which may differ in length; a row of n tokens yields n - 1 numbers.
+        """
+        ...
+
     def synchronize(self) -> None:
         """Return once the device has finished everything asked of it."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,15 @@ def left_pad(prompts: Sequence[Sequence[int]], pad_id: int = 0) -> tuple[npt.NDA
     return ids, mask
 
 
+def chosen_log_probabilities(logits: npt.NDArray[np.floating[Any]], tokens: Sequence[int]) -> list[float]:
+    """log softmax(logits)[row, tokens[row]] of each row, computed in float64; logits of shape (rows, vocabulary)."""
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    chosen = wide[np.arange(len(tokens)), np.asarray(tokens)]
+    result: list[float] = (chosen - np.log(np.exp(wide).sum(axis=1))).tolist()
+    return result
+
+
 class GraphSession(ABC, Generic[Ids, Logits, State]):
     """A loaded graph that maps (ids, state) to (logits, state); the loop around it is shared."""
 
@@ -52,6 +61,14 @@ class GraphSession(ABC, Generic[Ids, Logits, State]):
     @abstractmethod
     def to_host(self, ids: Ids) -> list[int]:
         """Ids of shape (batch, 1) as Python ints; waits for the device."""
+
+    @abstractmethod
+    def from_host(self, ids: npt.NDArray[np.int64]) -> Ids:
+        """Ids of shape (batch, 1) brought to the device."""
+
+    @abstractmethod
+    def logits_to_host(self, logits: Logits) -> npt.NDArray[np.floating[Any]]:
+        """Logits as an array of at least 32-bit floats, shape (batch, vocabulary); waits for the device."""
 
     @abstractmethod
     def synchronize(self) -> None: ...
@@ -83,3 +100,27 @@ class GraphSession(ABC, Generic[Ids, Logits, State]):
             ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
             if all(ended) or produced == max_new_tokens:
                 return
+
+    def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """All rows as one batch, forced token by token; see `servewatt.engines.base.Session.log_probabilities`.
+
+        Each row's first token is the whole prompt, so nothing is padded and every number comes from a step of one
+        token. Rows that have ended are fed token 0 until the longest has.
+        """
+        found: list[list[float]] = [[] for _ in rows]
+        longest = max(map(len, rows), default=0)
+        if longest < 2:
+            return found
+        fed = np.zeros((len(rows), longest), dtype=np.int64)
+        for index, row in enumerate(rows):
+            fed[index, : len(row)] = row
+        ids, state = self.start(fed[:, :1], np.ones((len(rows), 1), dtype=np.int64), longest - 1)
+        for place in range(1, longest):
+            logits, state = self.step(ids, state)
+            values = chosen_log_probabilities(self.logits_to_host(logits), fed[:, place].tolist())
+            for index, row in enumerate(rows):
+                if place < len(row):
+                    found[index].append(values[index])
+            if place < longest - 1:
+                ids = self.from_host(fed[:, place : place + 1])
+        return found

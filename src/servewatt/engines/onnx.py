@@ -212,6 +212,13 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
         tokens: list[int] = ids.numpy().ravel().tolist()
         return tokens
 
+    def from_host(self, ids: npt.NDArray[np.int64]) -> Any:
+        return self._value(np.ascontiguousarray(ids))
+
+    def logits_to_host(self, logits: StepOutput) -> npt.NDArray[np.floating[Any]]:
+        array: npt.NDArray[np.floating[Any]] = logits.logits.numpy()
+        return array
+
     def synchronize(self) -> None:
         """Nothing to do: a run returns when its outputs are complete."""
 

@@ -22,8 +22,6 @@ from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 _TYPES = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
-
-
 _BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
 _WEIGHTS = "graph.bin"
 """File of the artefact that holds the weights."""
@@ -111,6 +109,12 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
     def to_host(self, ids: npt.NDArray[np.int64]) -> list[int]:
         tokens: list[int] = ids.ravel().tolist()
         return tokens
+
+    def from_host(self, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        return np.ascontiguousarray(ids)
+
+    def logits_to_host(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.floating[Any]]:
+        return logits
 
     def synchronize(self) -> None:
         """Nothing to do: inference returns when it is complete."""

@@ -74,7 +74,7 @@ class TorchEagerSession(TorchSession[EagerState]):
             positions = (columns - padding).clamp_min(0)
             whole_mask = (columns >= padding).long().to(self._device)
         cache = preallocated_cache(self._module.config, total)
-        return self._ids_on_device(ids), EagerState(cache, positions.to(self._device), whole_mask, 0)
+        return self.from_host(ids), EagerState(cache, positions.to(self._device), whole_mask, 0)
 
     def step(self, ids: torch.Tensor, state: EagerState) -> tuple[torch.Tensor, EagerState]:
         import torch

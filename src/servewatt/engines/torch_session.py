@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,7 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
         self._device = device
         self._proof: DecodeProof | None = None
 
-    def _ids_on_device(self, ids: npt.NDArray[np.int64]) -> torch.Tensor:
+    def from_host(self, ids: npt.NDArray[np.int64]) -> torch.Tensor:
         import torch
 
         return torch.from_numpy(ids).to(self._device)
@@ -44,6 +44,10 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
     def to_host(self, ids: torch.Tensor) -> list[int]:
         tokens: list[int] = ids.flatten().tolist()
         return tokens
+
+    def logits_to_host(self, logits: torch.Tensor) -> npt.NDArray[np.floating[Any]]:
+        array: npt.NDArray[np.floating[Any]] = logits.float().cpu().numpy()
+        return array
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":

@@ -91,7 +91,7 @@ class TorchScriptSession(TorchSession[TraceState]):
         cache = empty_cache(
             self._cache, len(ids), lambda shape: torch.empty(shape, dtype=self._dtype, device=self._device)
         )
-        return self._ids_on_device(ids), TraceState(padding, list(cache))
+        return self.from_host(ids), TraceState(padding, list(cache))
 
     def step(self, ids: torch.Tensor, state: TraceState) -> tuple[torch.Tensor, TraceState]:
         before = state.cache[0].shape[2]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from servewatt import errors, wire
 from servewatt.engines import Step
-from servewatt.errors import ServewattError
+from servewatt.errors import RefusedError, ServewattError
 from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills
 from servewatt.meters.cpu_times import peak_rss_bytes
 from servewatt.records import Configuration, Facts, Model
@@ -156,6 +156,9 @@ class HttpSession:
         received_s = time.monotonic()
         for tokens, time_s in zip(answer.tokens, (*answer.times_s[:-1], received_s), strict=True):
             yield Step(tokens, time_s)
+
+    def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        raise RefusedError("the server gives tokens, not their probabilities", "measure quality with via process")
 
     def synchronize(self) -> None:
         """Nothing is pending: the server answers after the device has finished."""
