@@ -1,0 +1,162 @@
+"""A decoder's tensors for a batch size, and its pieces put together: prefill, decode step, scoring step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from servewatt.engines import decoder_step
+from servewatt.engines.decoder_shape import DecoderShape
+from servewatt.engines.decoder_step import Place, Tables
+from servewatt.engines.decoder_weights import DecoderWeights
+
+if TYPE_CHECKING:
+    import torch
+
+Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
+"""Makes a function of tensors faster, or returns it as it is."""
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Everything that changes while a batch is generated, each tensor in a place of its own for good.
+
+    Column n of a row is its nth token, padding included.
+    """
+
+    record: torch.Tensor
+    """Ids, int64, (room + 1, batch)."""
+    position: torch.Tensor
+    """The last column of `record` that is filled, int64, (1,)."""
+    padding: torch.Tensor
+    """Columns of each row that are padding, int64, (batch,)."""
+    scores: torch.Tensor
+    """Logarithm of the probability of each id of `record`, fp32, (room + 1, batch)."""
+    keys: tuple[torch.Tensor, ...]
+    """(batch, kv heads, room, head size) for each layer."""
+    values: tuple[torch.Tensor, ...]
+
+    @property
+    def room(self) -> int:
+        """Columns of the cache."""
+        return int(self.keys[0].shape[2])
+
+
+def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype, device: torch.device) -> Buffers:
+    """Buffers of zeros: what a mask hides must still be finite."""
+    import torch
+
+    def cache() -> tuple[torch.Tensor, ...]:
+        size = (batch, shape.kv_heads, room, shape.head_size)
+        return tuple(torch.zeros(size, dtype=dtype, device=device) for _ in range(shape.layers))
+
+    return Buffers(
+        torch.zeros((room + 1, batch), dtype=torch.int64, device=device),
+        torch.zeros(1, dtype=torch.int64, device=device),
+        torch.zeros(batch, dtype=torch.int64, device=device),
+        torch.zeros((room + 1, batch), dtype=torch.float32, device=device),
+        cache(),
+        cache(),
+    )
+
+
+class DecoderProgram:
+    """The steps of one decoder, their pieces compiled layer by layer or a step at a time.
+
+    Compiling by layer is the quicker by the number of layers, and little is lost: a layer's additions are computed
+    with the next one's norm either way.
+    """
+
+    def __init__(
+        self,
+        shape: DecoderShape,
+        weights: DecoderWeights,
+        tables: Tables,
+        attention: str,
+        compile_: Compile,
+        *,
+        whole_step: bool,
+    ) -> None:
+        self._shape = shape
+        self._weights = weights
+        self._tables = tables
+        self._attention = attention
+        piece: Compile = (lambda function: function) if whole_step else compile_
+        self._begin = piece(decoder_step.begin_step)
+        self._layer = piece(decoder_step.layer)
+        self._pick = piece(decoder_step.pick)
+        self._score = piece(decoder_step.score)
+        whole: Compile = compile_ if whole_step else (lambda function: function)
+        self._whole_step = whole(self._step)
+        self._whole_scoring_step = whole(self._scoring_step)
+
+    def prefill(self, buffers: Buffers, columns: int) -> None:
+        """Run the first `columns` of `record` through an empty cache and pick the ids after them."""
+        ids = buffers.record[:columns].t()
+        buffers.position.zero_()
+        x, added, place = decoder_step.begin(
+            self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
+        )
+        x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns)
+        buffers.position.fill_(columns - 1)
+        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position)
+
+    def step(self, buffers: Buffers, looked_at: int) -> None:
+        """Feed the ids at `position`, attend to the first `looked_at` columns, pick the next ids."""
+        self._whole_step(buffers.record, buffers.position, buffers.padding, buffers.keys, buffers.values, looked_at)
+
+    def scoring_step(self, buffers: Buffers, looked_at: int) -> None:
+        """The same, but the next ids stay as they are in `record` and their probability is noted."""
+        self._whole_scoring_step(
+            buffers.record,
+            buffers.position,
+            buffers.padding,
+            buffers.keys,
+            buffers.values,
+            buffers.scores,
+            looked_at,
+        )
+
+    def _step(
+        self,
+        record: torch.Tensor,
+        position: torch.Tensor,
+        padding: torch.Tensor,
+        keys: tuple[torch.Tensor, ...],
+        values: tuple[torch.Tensor, ...],
+        looked_at: int,
+    ) -> None:
+        x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
+        x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
+        self._pick(self._shape, self._weights, x, added, record, position)
+
+    def _scoring_step(
+        self,
+        record: torch.Tensor,
+        position: torch.Tensor,
+        padding: torch.Tensor,
+        keys: tuple[torch.Tensor, ...],
+        values: tuple[torch.Tensor, ...],
+        scores: torch.Tensor,
+        looked_at: int,
+    ) -> None:
+        x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
+        x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
+        self._score(self._shape, self._weights, x, added, record, position, scores)
+
+    def _through(
+        self,
+        run_layer: Callable[..., Any],
+        x: torch.Tensor,
+        added: torch.Tensor,
+        keys: tuple[torch.Tensor, ...],
+        values: tuple[torch.Tensor, ...],
+        place: Place,
+        looked_at: int,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        for index, layer in enumerate(self._weights.layers):
+            # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
+            key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
+            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._attention)
+        return x, added

@@ -1,0 +1,54 @@
+"""The options of engine torch-graph, defaults filled in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from servewatt.errors import InputError
+from servewatt.records import Configuration, Precision, Provider
+
+_QUANTISED = frozenset({Precision.INT8, Precision.INT4})
+
+
+@dataclass(frozen=True)
+class Choices:
+    """The options of a configuration, defaults filled in."""
+
+    compile: str
+    steps: int
+    attention: str
+    bucket: int
+    merge: bool
+    whole_step: bool
+    captured_prefill: bool
+    compute: Precision
+    group: int
+    inductor: str
+
+    @classmethod
+    def of(cls, configuration: Configuration) -> Choices:
+        given = dict(configuration.options)
+        on_gpu = configuration.provider is Provider.CUDA
+        compute = configuration.precision
+        if compute in _QUANTISED:
+            compute = Precision(given.get("compute", "bf16" if on_gpu else "fp32"))
+        elif given.get("compute", compute.value) != compute.value:
+            raise InputError(
+                f"{configuration.key}: option compute is for int8 and int4", f"precision {given['compute']}"
+            )
+        if "group" in given and configuration.precision is not Precision.INT4:
+            raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
+        # Tuned matrix-vector products pay at batch 1; above, the tuned choice was not better than the library's.
+        tuned = "max-autotune" if configuration.batch == 1 else "default"
+        return cls(
+            compile=given.get("compile", tuned if on_gpu else "off"),
+            steps=int(given.get("steps", "8")),
+            attention=given.get("attention", "sdpa"),
+            bucket=int(given.get("bucket", "128")),
+            merge=given.get("merge", "on") == "on",
+            whole_step=given.get("region", "layer") == "step",
+            captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
+            compute=compute,
+            group=int(given.get("group", "64")),
+            inductor=given.get("inductor", ""),
+        )

@@ -1,0 +1,133 @@
+"""Work on a device recorded once and run again: as a CUDA graph, or, on the CPU, by calling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Work = Callable[[], None]
+
+
+class Recorder(Protocol):
+    """Makes work repeatable, and brings its results to the host."""
+
+    name: str
+    """`cuda graph` or `direct`."""
+    overlaps: bool
+    """Whether recorded work goes on while the host does something else."""
+    recorded: int
+    """How much work has been recorded so far."""
+
+    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+        """`work` as something to be called again and again.
+
+        Recording may run it; the tensors `changed` are then as they were before.
+        """
+        ...
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], list[list[int]]]:
+        """Ask for a copy of `tensor` as it is after everything asked so far; the call waits for it."""
+        ...
+
+
+def pieces(steps: int, most: int) -> list[int]:
+    """`steps` as a sum of `most` as often as it fits, then smaller powers of two: 31 is 8 + 8 + 8 + 4 + 2 + 1."""
+    whole, rest = divmod(steps, most)
+    return [most] * whole + [1 << bit for bit in reversed(range(rest.bit_length())) if rest >> bit & 1]
+
+
+def round_up(length: int, multiple: int) -> int:
+    """The least multiple that is no less than `length`."""
+    return -(-length // multiple) * multiple
+
+
+def _keep(changed: Sequence[torch.Tensor]) -> Work:
+    """What brings the tensors back to what they are now."""
+    before = [tensor.clone() for tensor in changed]
+
+    def restore() -> None:
+        for tensor, content in zip(changed, before, strict=True):
+            tensor.copy_(content)
+
+    return restore
+
+
+class DirectRecorder:
+    """Runs work as it is; `run_first` has it run when it is recorded, so that it is compiled by then."""
+
+    name = "direct"
+    overlaps = False
+
+    def __init__(self, *, run_first: bool = False) -> None:
+        self.recorded = 0
+        self._run_first = run_first
+
+    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+        self.recorded += 1
+        if self._run_first:
+            restore = _keep(changed)
+            work()
+            restore()
+        return work
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], list[list[int]]]:
+        rows: list[list[int]] = tensor.tolist()
+        return lambda: rows
+
+
+class CudaRecorder:
+    """Captures work in CUDA graphs that share one memory pool.
+
+    They may share it, in whatever order they run, because no result stays in the pool: work reads and writes tensors
+    made outside.
+    """
+
+    name = "cuda graph"
+    overlaps = True
+    _RUNS_BEFORE = 2
+    """Compilation, tuning and libraries' workspaces must be over when capture begins."""
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self.recorded = 0
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+        self._stream = torch.cuda.Stream(device)
+
+    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+        import torch
+
+        restore = _keep(changed)
+        torch.cuda.synchronize(self._device)
+        with torch.cuda.stream(self._stream):
+            for _ in range(self._RUNS_BEFORE):
+                work()
+                restore()
+        torch.cuda.synchronize(self._device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
+            work()
+        torch.cuda.synchronize(self._device)
+        self.recorded += 1
+        replay: Work = graph.replay
+        return replay
+
+    def fetch(self, tensor: torch.Tensor) -> Callable[[], list[list[int]]]:
+        import torch
+
+        copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        copy.copy_(tensor, non_blocking=True)
+        # A blocking event lets the waiting thread sleep instead of spinning on a CPU whose energy is counted too.
+        arrived = torch.cuda.Event(blocking=True)
+        arrived.record()
+
+        def wait() -> list[list[int]]:
+            arrived.synchronize()
+            rows: list[list[int]] = copy.tolist()
+            return rows
+
+        return wait
