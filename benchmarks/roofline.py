@@ -21,13 +21,12 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from servewatt import engines, wire
-from servewatt.engines.limits import least_bytes_per_step
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Model, Precision, Weights
+from servewatt.stats.limits import step_bytes
 
 MODEL = "pythia-410m"
 GENERATE = "generate"
@@ -164,8 +163,8 @@ def measure(names: list[str], model: Model, new_tokens: int, rounds: int) -> Ite
             taken.append(in_a_process(name, model, new_tokens))
             shown = f"{taken[-1].step_s * 1e3:.2f} ms/token at {taken[-1].bandwidth_bytes_s / 1e9:.1f} GB/s"
             print(f"round {number} of {rounds}: {name}: {shown}", file=sys.stderr)
-    config = json.loads((Path(model.folder) / "config.json").read_text(encoding="utf-8"))
-    needed = least_bytes_per_step(config, Precision.FP32, batch=1, context_tokens=PROMPT_TOKENS)
+    assert model.shape is not None
+    needed = sum(step_bytes(model.shape, Precision.FP32, rows=1, context_tokens=PROMPT_TOKENS))
     for name, taken in samples.items():
         share = statistics.median(needed / (s.bandwidth_bytes_s * s.step_s) for s in taken)
         yield Row(

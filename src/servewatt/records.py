@@ -134,6 +134,23 @@ class Configuration:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """The matrices and the KV cache of a decoder, counted from config.json: what a token has to read and compute."""
+
+    layers: int
+    hidden_size: int
+    query_heads: int
+    key_value_heads: int
+    head_size: int
+    feed_forward_size: int
+    feed_forward_matrices: int
+    """Of each layer: 2, or 3 where one of them gates."""
+    vocabulary_size: int
+    window: int | None = None
+    """Most tokens that attention looks back on; None for all."""
+
+
+@dataclass(frozen=True)
 class Model:
     """A resolved model: a local folder whose content is pinned by `revision`."""
 
@@ -154,6 +171,8 @@ class Model:
     eos_ids: tuple[int, ...] = ()
     seed: int | None = None
     """Seed of random weights; None for trained ones."""
+    shape: Shape | None = None
+    """None in runs of versions that did not record it."""
 
 
 @dataclass(frozen=True)
@@ -404,6 +423,8 @@ class Result:
     generations: tuple[Generation, ...] = ()
     outputs: tuple[tuple[int, ...], ...] = ()
     """New token ids of each prompt, in the workload's order, from the first measured pass."""
+    repeated_rows: int = 0
+    """Rows of each pass that repeat prompts, so that its last batch is as large as the others."""
     power: tuple[PowerSample, ...] = ()
     utilisation: tuple[UtilisationSample, ...] = ()
     peak_rss_bytes: int | None = None

@@ -1,36 +1,35 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from servewatt.harness.judge import judge
 from servewatt.harness.schedule import Progress
-from servewatt.records import Configuration, Generation, Result, Section, Status
+from servewatt.records import Configuration, Generation, Gpu, Provider, Result, Section, Shape, Status
 from tests.harness.builders import ENVIRONMENT, QUICK, run
 
-# A Llama of 2 layers, hidden 1024, vocabulary 8192: about 8192*1024 + 2*(4*1024^2 + 3*1024*4096) weights = 42 M.
-SHAPE = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 16,
-    "vocab_size": 8192,
-    "tie_word_embeddings": True,
-    "max_position_embeddings": 512,
-}
+# 8192*1024 + 2*(4*1024^2 + 3*1024*4096) numbers = 42 M, in fp32 168 MB.
+SHAPE = Shape(
+    layers=2,
+    hidden_size=1024,
+    query_heads=16,
+    key_value_heads=16,
+    head_size=64,
+    feed_forward_size=4096,
+    feed_forward_matrices=3,
+    vocabulary_size=8192,
+)
 
 
-def result_with(folder: Path, step_s: float, foreign_cpu_s: float = 0.0) -> Result:
-    (folder / "config.json").write_text(json.dumps(SHAPE))
-    plan = run(folder, [Configuration("torch")], replace(QUICK, foreign_limit=0.05))
+def result_with(
+    folder: Path, step_s: float, foreign_cpu_s: float = 0.0, provider: Provider = Provider.CPU, rows: int = 1
+) -> Result:
+    plan = run(folder, [Configuration("torch", provider)], replace(QUICK, foreign_limit=0.05))
+    plan = replace(plan, plan=replace(plan.plan, model=replace(plan.plan.model, shape=SHAPE)))
     (trial,) = Progress(plan, []).missing(0)
     section = Section("generate", 0.0, 10.0, foreign_cpu_s=foreign_cpu_s)
     return Result(
-        trial, Status.OK, sections=(section,), generations=(Generation(0, 1, 0.0, step_s, (step_s,) * 9, 10),)
+        trial, Status.OK, sections=(section,), generations=(Generation(0, rows, 0.0, step_s, (step_s,) * 9, 10),)
     )
 
 
@@ -60,3 +59,32 @@ def test_bandwidth_is_measured_again_before_a_result_is_called_impossible(tmp_pa
 def test_weights_that_fit_the_cache_have_no_memory_limit(tmp_path: Path) -> None:
     machine = replace(ENVIRONMENT, memory_bandwidth_bytes_s=20e9, cache_bytes=2**28)
     assert judge(result_with(tmp_path, 0.003), machine).status is Status.OK
+
+
+def test_several_tokens_handed_over_at_once_are_no_fault(tmp_path: Path) -> None:
+    machine = replace(ENVIRONMENT, memory_bandwidth_bytes_s=20e9)
+    slow = result_with(tmp_path, 0.0)
+    bursts = Generation(0, 1, 0.0, 0.1, (0.0, 0.0, 0.03) * 3, 10)  # 10 ms a token
+    assert judge(replace(slow, generations=(bursts,)), machine).status is Status.OK
+
+
+def test_a_gpu_of_known_bandwidth_has_a_limit_too(tmp_path: Path) -> None:
+    # 168 MB at 300 GB/s are 0.56 ms. Its cache of 48 MiB holds more than a quarter of these weights, so another
+    # board: at 320 GB/s with 4 MiB they take 0.52 ms.
+    small = replace(ENVIRONMENT, gpus=(Gpu(0, "Tesla T4", 2**34, "580"),))
+    assert judge(result_with(tmp_path, 0.0006, provider=Provider.CUDA), small).status is Status.OK
+    beyond = judge(result_with(tmp_path, 0.0003, provider=Provider.CUDA), small, lambda: 1e15)
+    assert beyond.status is Status.INVALID
+    assert "Tesla T4" in beyond.reason
+    cached = replace(ENVIRONMENT, gpus=(Gpu(0, "NVIDIA L4", 2**34, "580"),))
+    assert judge(result_with(tmp_path, 0.0003, provider=Provider.CUDA), cached).status is Status.OK
+    unknown = replace(ENVIRONMENT, gpus=(Gpu(0, "Example GPU", 2**34, "580"),))
+    assert judge(result_with(tmp_path, 0.0003, provider=Provider.CUDA), unknown).status is Status.OK
+
+
+def test_more_operations_than_the_board_can_do_are_a_fault(tmp_path: Path) -> None:
+    # 42 M numbers x 2 x 256 rows are 21.5 GFLOP; at 8.1 TFLOP/s they take 2.65 ms.
+    board = replace(ENVIRONMENT, gpus=(Gpu(0, "Tesla T4", 2**34, "580"),))
+    assert judge(result_with(tmp_path, 0.003, provider=Provider.CUDA, rows=256), board).status is Status.OK
+    beyond = judge(result_with(tmp_path, 0.002, provider=Provider.CUDA, rows=256), board)
+    assert (beyond.status, "TFLOP/s" in beyond.reason) == (Status.INVALID, True)

@@ -48,6 +48,21 @@ def test_the_fake_meter_s_constant_power_comes_out_of_every_section(tmp_path: Pa
         assert powers == {"cpu:package-0": pytest.approx(20, rel=0.02), "gpu:0": pytest.approx(100, rel=0.02)}
 
 
+def test_a_batch_larger_than_the_workload_is_full(tmp_path: Path) -> None:
+    plan = run(tmp_path, [replace(fake(step_ms=2), batch=8)], replace(QUICK, blocks=1))
+    (result,) = run_trials(plan, [])
+    assert result.status is Status.OK, result.reason + result.log
+    generate, prefill = result.section("generate"), result.section("prefill")
+    assert generate is not None and prefill is not None
+    # Prompts of 2, 1 and 3 tokens: twice all three, then the first two again.
+    assert generate.tokens_in == (2 * 6 + 3) * generate.passes
+    assert generate.tokens_out == 8 * 5 * generate.passes
+    assert prefill.tokens_out == 8 * prefill.passes
+    assert {g.rows for g in result.generations} == {8}
+    assert result.repeated_rows == 5
+    assert len(result.outputs) == 3
+
+
 def test_outputs_are_kept_in_the_order_of_the_prompts(tmp_path: Path) -> None:
     # The fake engine counts upwards from the sum of the prompt.
     assert one(tmp_path).outputs == ((3, 4, 5, 6, 7), (3, 4, 5, 6, 7), (15, 16, 17, 18, 19))

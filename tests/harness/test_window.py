@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from servewatt.harness.window import take_mark_at_step
+from servewatt.harness.window import batches, take_mark_at_step
 from servewatt.meters.fake import FakeMeter
+from servewatt.records import Workload
 
 
 def test_a_mark_at_a_step_is_fresh() -> None:
@@ -30,3 +31,10 @@ def test_a_counter_that_stands_still_is_given_up() -> None:
 def test_without_a_stepping_counter_a_mark_is_just_a_mark() -> None:
     meter = FakeMeter({"gpu:0": 100.0})
     assert [r.age_s for r in take_mark_at_step([meter], None).readings] == [None]
+
+
+def test_the_last_batch_is_filled_with_the_first_prompts() -> None:
+    work = Workload("three", ((1,), (2,), (3,)), new_tokens=4)
+    assert [(b.first_prompt, b.prompts) for b in batches(work, 2)] == [(0, ((1,), (2,))), (2, ((3,), (1,)))]
+    assert [b.prompts for b in batches(work, 3)] == [((1,), (2,), (3,))]
+    assert [b.prompts for b in batches(work, 7)] == [((1,), (2,), (3,), (1,), (2,), (3,), (1,))]

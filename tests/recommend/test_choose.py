@@ -129,6 +129,26 @@ def test_provider() -> None:
     )
 
 
+def test_one_request_at_a_time_fills_no_batch() -> None:
+    batched = replace(TORCH, batch=16)
+    results = trials(TORCH, 100.0) + trials(batched, 20.0)
+    free = recommend(results)
+    assert free.choice == batched
+    assert free.sentence.endswith(
+        "It takes 16 requests at a time: --concurrency N leaves out batches larger than yours."
+    )
+    one = recommend(results, Constraints(concurrency=1))
+    assert one.choice == TORCH
+    assert [(e.configuration, e.reason) for e in one.exclusions] == [
+        (batched, "a batch of 16 is never full with 1 request at a time")
+    ]
+    many = recommend(results, Constraints(concurrency=16))
+    assert many.choice == batched
+    assert "--concurrency" not in many.sentence
+    with pytest.raises(InputError):
+        recommend(results, Constraints(concurrency=0))
+
+
 def test_failures_are_excluded_with_their_most_frequent_end() -> None:
     broken = [failed(ONNX, b, Status.CRASHED, "killed by SIGSEGV") for b in range(2)]
     broken.append(failed(ONNX, 2, Status.TIMED_OUT, "too slow"))

@@ -44,6 +44,12 @@ def boundary_option(command: Command) -> Command:
 def limit_options(command: Command) -> Command:
     """The limits a recommendation must keep."""
     for option in (
+        click.option(
+            "--concurrency",
+            type=click.IntRange(min=1),
+            metavar="N",
+            help="Requests that wait at a time: larger batches are left out.  [default: any batch]",
+        ),
         click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Only this execution provider."),
         click.option("--max-memory", metavar="SIZE", help="Most memory, such as 2GB or 512MiB."),
         click.option("--max-ttft", metavar="TIME", help="Most time to first token (95th percentile), such as 80ms."),

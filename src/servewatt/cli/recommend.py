@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from servewatt.cli.options import boundary_option, json_option, limit_options, store_option
+
+if TYPE_CHECKING:
+    from servewatt.recommend.records import Constraints, Recommendation
+    from servewatt.stats.records import Analysis
 
 EXAMPLES = """\b
 Examples:
   servewatt recommend latest
   servewatt recommend latest --max-latency-p95 2s --max-memory 4GB
+  servewatt recommend latest --concurrency 1           one request at a time: no batches
+  servewatt recommend latest --quality quality.json --max-perplexity-ratio 1.02
   servewatt recommend examples/h200.json.gz --boundary gpu --json
 """
 
@@ -17,19 +26,19 @@ Examples:
 @click.command("recommend", epilog=EXAMPLES)
 @click.argument("run", default="latest")
 @limit_options
+@click.option("--min-agreement", type=float, metavar="SHARE", help="Least agreement with the reference, such as 0.9.")
+@click.option("--max-perplexity-ratio", type=float, metavar="RATIO", help="Most perplexity ratio, such as 1.02.")
+@click.option(
+    "--quality",
+    "quality_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="What servewatt quality --out wrote; its limits need it.",
+)
 @boundary_option
 @store_option
 @json_option
-def command(
-    run: str,
-    max_latency_p95: str | None,
-    max_ttft: str | None,
-    max_memory: str | None,
-    provider: str | None,
-    boundary: str | None,
-    store: str | None,
-    as_json: bool,
-) -> int:
+def command(run: str, boundary: str | None, store: str | None, as_json: bool, **asked: Any) -> int:
     """Choose from RUN (an id, the beginning of one, `latest`, or an exported file).
 
     Exits with 0 if one configuration is recommended, and with 1 if the answer is "undecided" or nothing is feasible.
@@ -40,15 +49,17 @@ def command(
     from servewatt.recommend.records import Constraints
     from servewatt.records import Boundary, Provider
 
+    latency, ttft, memory = asked["max_latency_p95"], asked["max_ttft"], asked["max_memory"]
     limits = Constraints(
-        max_latency_p95_s=parse_time_s(max_latency_p95, "--max-latency-p95") if max_latency_p95 else None,
-        max_ttft_s=parse_time_s(max_ttft, "--max-ttft") if max_ttft else None,
-        max_memory_bytes=parse_size_bytes(max_memory, "--max-memory") if max_memory else None,
-        provider=Provider(provider) if provider else None,
+        max_latency_p95_s=parse_time_s(latency, "--max-latency-p95") if latency else None,
+        max_ttft_s=parse_time_s(ttft, "--max-ttft") if ttft else None,
+        max_memory_bytes=parse_size_bytes(memory, "--max-memory") if memory else None,
+        provider=Provider(asked["provider"]) if asked["provider"] else None,
+        concurrency=asked["concurrency"],
     )
     found, results = showing.find_run(run, store, with_samples=False)
     shown = showing.compute(found, results, boundary=Boundary(boundary) if boundary else None, limits=limits)
-    answer = shown.recommendation
+    answer = _good_enough(shown.analysis, limits, asked) or shown.recommendation
     if as_json:
         click.echo(wire.dump(answer))
     else:
@@ -56,3 +67,18 @@ def command(
         for exclusion in answer.exclusions:
             click.echo(f"  excluded: {exclusion.configuration.key}: {exclusion.reason}")
     return 0 if answer.choice is not None else 1
+
+
+def _good_enough(analysis: Analysis, limits: Constraints, asked: dict[str, Any]) -> Recommendation | None:
+    """The choice among those whose quality suffices; None where no limit on quality was given."""
+    from servewatt.errors import InputError
+    from servewatt.recommend.quality import QualityLimits, choose_by_quality
+
+    wanted = QualityLimits(asked["min_agreement"], asked["max_perplexity_ratio"])
+    if wanted == QualityLimits():
+        return None
+    if asked["quality_file"] is None:
+        raise InputError("limits on quality need measured quality", "servewatt quality --out FILE, then --quality FILE")
+    from servewatt.cli import assessing
+
+    return choose_by_quality(analysis, limits, assessing.read(asked["quality_file"]), wanted)

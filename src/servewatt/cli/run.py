@@ -14,6 +14,7 @@ Examples:
   servewatt run                                        the bundled model in every engine
   servewatt run --model EleutherAI/pythia-410m --engine torch,onnx --blocks 7
   servewatt run --model pythia-410m --weights random --prompts bundled:4 --new-tokens 32
+  servewatt run --engine torch,onnx --batch 1,4,16     energy per token against batch
   servewatt run --engine torch --via process,http      what serving over HTTP adds
   servewatt run examples/demo.yaml --report demo-output
 """
@@ -40,7 +41,7 @@ def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, .
 @click.option("--engine", "configurations__engines", multiple=True, callback=_list, help="Runtime engines.")
 @click.option("--provider", "configurations__providers", multiple=True, callback=_list, help="cpu, cuda.")
 @click.option("--precision", "configurations__precisions", multiple=True, callback=_list, help="fp32, bf16 ...")
-@click.option("--batch", "configurations__batches", multiple=True, callback=_list, help="Prompts at a time.")
+@click.option("--batch", "configurations__batches", multiple=True, callback=_list, help="Prompts at a time: 1,4,16 ...")
 @click.option("--via", "configurations__via", multiple=True, callback=_list, help="process, http: engine or server.")
 @click.option("--threads", "configurations__threads", type=int, metavar="N", help="CPU threads.  [default: all]")
 @click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An engine's own option.")

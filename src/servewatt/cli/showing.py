@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from servewatt.errors import InputError, ServewattError
+from servewatt.models.shape import known_shape
 from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Boundary, ModelSource, Plan, Result, Run, Weights
@@ -38,6 +39,8 @@ def compute(
     run: Run, results: Sequence[Result], *, boundary: Boundary | None = None, limits: Constraints | None = None
 ) -> Shown:
     """Analyse a run and choose from it."""
+    model = run.plan.model
+    run = replace(run, plan=replace(run.plan, model=replace(model, shape=known_shape(model))))
     analysis = analyse(run, results, boundary=boundary)
     return Shown(run, results, analysis, choose(analysis, limits or Constraints()))
 

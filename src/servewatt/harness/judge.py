@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from servewatt.engines.limits import least_bytes_per_step
 from servewatt.records import Environment, Provider, Result, Status
+from servewatt.stats.limits import decode_flops, decode_work, fits_cache, group_of, weight_bytes
+from servewatt.stats.peaks import peak_of
 
-CACHE_FACTOR = 4
-"""Weights under this many times the last-level cache may be read partly from it, so memory sets no limit."""
 LIMIT_TOLERANCE = 1.15
 """The bandwidth measurement itself may be low by so much."""
 
@@ -36,7 +32,8 @@ def judge(result: Result, environment: Environment, measure_bandwidth: Callable[
     if result.status is not Status.OK:
         return result
     fault = _foreign_load(result, environment) or _beyond_the_limit(result, environment)
-    if fault is not None and fault.beyond_limit and measure_bandwidth is not None:
+    on_cpu = result.trial.configuration.provider is Provider.CPU
+    if fault is not None and fault.beyond_limit and on_cpu and measure_bandwidth is not None:
         known = environment.memory_bandwidth_bytes_s or 0.0
         machine = replace(environment, memory_bandwidth_bytes_s=max(known, measure_bandwidth()))
         fault = _beyond_the_limit(result, machine)
@@ -61,25 +58,35 @@ def _foreign_load(result: Result, environment: Environment) -> Fault | None:
 
 
 def _beyond_the_limit(result: Result, environment: Environment) -> Fault | None:
-    """A decode step faster than memory can deliver the bytes it must read."""
-    trial = result.trial
-    bandwidth, cache = environment.memory_bandwidth_bytes_s, environment.cache_bytes
-    steps_s = [s for g in result.generations for s in g.inter_token_s]
-    config = Path(trial.model.folder) / "config.json"
-    if trial.configuration.provider is not Provider.CPU or not bandwidth or not cache or not steps_s:
+    """A decode step faster than memory can deliver the weights, or than the device can multiply.
+
+    The KV cache is left out: an engine may hold equal prompts of a batch once.
+    """
+    configuration, shape = result.trial.configuration, result.trial.model.shape
+    work, peak = decode_work(result), peak_of(environment, configuration.provider)
+    if shape is None or configuration.engine == "fake" or work is None or work.step_s <= 0 or peak is None:
         return None
-    if trial.configuration.engine == "fake" or not config.is_file():
+    if peak.bandwidth_bytes_s is None or peak.cache_bytes is None:
         return None
-    shape = json.loads(config.read_text())
-    needed = least_bytes_per_step(shape, trial.configuration.precision, trial.configuration.batch, 0)
-    if needed < CACHE_FACTOR * cache:
+    needed = weight_bytes(shape, configuration.precision, group_of(configuration))
+    if fits_cache(needed, peak):
         return None
-    rate = needed / statistics.median(steps_s)
-    if rate <= LIMIT_TOLERANCE * bandwidth:
+    rate, flops_s = needed / work.step_s, work.rows * decode_flops(shape, 0) / work.step_s
+    most = peak.flops(configuration.precision)
+    if rate > LIMIT_TOLERANCE * peak.bandwidth_bytes_s:
+        what = (
+            f"decoding at {rate / 1e9:.1f} GB/s of weights where memory delivers"
+            f" {peak.bandwidth_bytes_s / 1e9:.1f} GB/s ({peak.source})"
+        )
+    elif most is not None and flops_s > LIMIT_TOLERANCE * most:
+        what = (
+            f"decoding at {flops_s / 1e12:.1f} TFLOP/s where {configuration.precision.value} allows"
+            f" {most / 1e12:.1f} ({peak.source})"
+        )
+    else:
         return None
     return Fault(
-        f"decoding at {rate / 1e9:.1f} GB/s of weights where memory delivers {bandwidth / 1e9:.1f} GB/s:"
-        " something is not computed, or bandwidth was measured under load",
+        f"{what}: something is not computed, or bandwidth was measured under load",
         "measure again on a quiet machine; if it stays, please report it",
         beyond_limit=True,
     )

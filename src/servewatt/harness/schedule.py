@@ -122,7 +122,9 @@ def section_lengths(procedure: Procedure, quantum_s: float) -> SectionLengths:
 def roughly(configuration: Configuration, plan: Plan, bandwidth_bytes_s: float) -> Estimate:
     """A first guess from the weights' size and the memory's bandwidth, before anything has been loaded."""
     batches = -(-len(plan.workload.prompts) // configuration.batch)
-    bytes_per_weight = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5}[configuration.precision.value]
+    bytes_per_weight = {"fp32": 4.0, "bf16": 2.0, "fp16": 2.0, "int8": 1.0, "int4": 0.5, "w8a8": 1.0}[
+        configuration.precision.value
+    ]
     if configuration.provider.value == "cuda":
         bandwidth_bytes_s = max(bandwidth_bytes_s, 500e9)
     step_s = 0.5e-3 + plan.model.parameters * bytes_per_weight / bandwidth_bytes_s

@@ -109,16 +109,22 @@ def to_section(
 
 @dataclass
 class Batch:
-    """Consecutive prompts that are generated together."""
+    """Consecutive prompts that are generated together, going on from the first after the last."""
 
     first_prompt: int
     prompts: tuple[tuple[int, ...], ...]
 
 
 def batches(workload: Workload, size: int) -> tuple[Batch, ...]:
-    """The workload's prompts in order, `size` at a time; the last batch may be smaller."""
+    """The workload's prompts in order, `size` at a time; the last batch is filled up with the first prompts again.
+
+    A smaller last batch would be cheaper per step and dearer per token, and not the batch that was asked for.
+    """
     prompts = workload.prompts
-    return tuple(Batch(i, prompts[i : i + size]) for i in range(0, len(prompts), size))
+    count = len(prompts)
+    return tuple(
+        Batch(first, tuple(prompts[(first + row) % count] for row in range(size))) for first in range(0, count, size)
+    )
 
 
 @dataclass
@@ -200,15 +206,25 @@ class Generator:
         )
 
     def outputs(self, work: Work) -> tuple[tuple[int, ...], ...]:
-        """New token ids of each prompt, from the first pass."""
+        """New token ids of each prompt, from the first pass; those of repeated prompts are left out."""
         rows: list[tuple[int, ...]] = []
         for batch, steps in zip(self._batches, work.tokens, strict=False):
             rows += [tuple(t for step in steps if (t := step[row]) is not None) for row in range(len(batch.prompts))]
-        return tuple(rows)
+        return tuple(rows[: len(self._workload.prompts)])
+
+    @property
+    def rows_per_pass(self) -> int:
+        """Rows of all batches, repeated prompts included."""
+        return sum(len(b.prompts) for b in self._batches)
+
+    @property
+    def repeated_rows(self) -> int:
+        """Rows of a pass that repeat a prompt to fill the last batch."""
+        return self.rows_per_pass - len(self._workload.prompts)
 
     @property
     def tokens_in_per_pass(self) -> int:
-        return sum(map(len, self._workload.prompts))
+        return sum(len(prompt) for b in self._batches for prompt in b.prompts)
 
     def _generation(self, index: int, start_s: float, steps_s: list[float], work: Work) -> Generation:
         batch = self._batches[index % len(self._batches)]

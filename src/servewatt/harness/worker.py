@@ -113,8 +113,8 @@ class Measurement:
 
         first = self._mark()
         passes = generator.prefill_for(lengths.prefill_s)
-        rows = len(self._trial.workload.prompts)
-        self._end("prefill", first, session, passes, passes * generator.tokens_in_per_pass, passes * rows)
+        tokens = passes * generator.tokens_in_per_pass, passes * generator.rows_per_pass
+        self._end("prefill", first, session, passes, *tokens)
 
         first = self._mark()
         work = generator.generate_for(lengths.generate_s)
@@ -213,6 +213,7 @@ def _to_result(
             result,
             generations=log.generator.generations(log.work),
             outputs=log.generator.outputs(log.work) if log.work.passes else (),
+            repeated_rows=log.generator.repeated_rows,
         )
     return replace(
         result,

@@ -13,6 +13,7 @@ from servewatt.models import architectures
 from servewatt.models.architectures import Architecture, Config
 from servewatt.models.checkpoint import Tensor, checkpoint_files, read_tensors
 from servewatt.models.digest import FileDigests, combined
+from servewatt.models.shape import shape_of
 from servewatt.records import Model, ModelSource, Weights
 
 CONFIG_FILE = "config.json"
@@ -85,6 +86,7 @@ def describe(
         context_length=context,
         eos_ids=eos_ids(folder, config, vocabulary),
         seed=seed,
+        shape=shape_of(config),
     )
 
 

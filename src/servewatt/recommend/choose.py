@@ -73,6 +73,8 @@ def _check(constraints: Constraints) -> None:
         "time to first token": constraints.max_ttft_s,
         "memory": constraints.max_memory_bytes,
     }
+    if constraints.concurrency is not None and constraints.concurrency < 1:
+        raise InputError(f"a concurrency of {constraints.concurrency} makes no sense", "give a whole number from 1")
     for name, value in values.items():
         if value is not None and not value > 0:
             raise InputError(f"a limit of {value:g} on {name} can never be met", "give a positive number, or no limit")
@@ -80,20 +82,34 @@ def _check(constraints: Constraints) -> None:
 
 def exclusion_reason(summary: ConfigurationSummary, constraints: Constraints) -> str | None:
     """Why a configuration is out of the question; None if it is not."""
-    provider = summary.configuration.provider
-    if constraints.provider is not None and provider is not constraints.provider:
-        return f"runs on {provider.value}, not {constraints.provider.value}"
+    unasked = _unasked(summary.configuration, constraints)
+    if unasked is not None:
+        return unasked
     if summary.blocks == 0:
-        worst = next((c for c in summary.statuses if c.status is not Status.OK), None)
-        if worst is None:
-            return "not measured yet"
-        return f"{worst.status.value.replace('_', ' ')}{': ' + worst.reason if worst.reason else ''}"
+        return _why_not_measured(summary)
     if summary.energy_j_per_token is None:
         return "its energy was not metered"
     if summary.energy_j_per_token.estimate <= 0:
         return "its energy reads as zero: the counter is too coarse for the window"
     broken = [limit for limit in limits(summary, constraints) if limit.excess > 0]
     return "; ".join(describe_limit(b.name, b.value, b.limit, b.unit) for b in broken) or None
+
+
+def _unasked(configuration: Configuration, constraints: Constraints) -> str | None:
+    """Why a configuration does not suit the user whatever it measures; None if it may."""
+    provider, batch, concurrency = configuration.provider, configuration.batch, constraints.concurrency
+    if constraints.provider is not None and provider is not constraints.provider:
+        return f"runs on {provider.value}, not {constraints.provider.value}"
+    if concurrency is not None and batch > concurrency:
+        return f"a batch of {batch} is never full with {concurrency} request{'s' if concurrency > 1 else ''} at a time"
+    return None
+
+
+def _why_not_measured(summary: ConfigurationSummary) -> str:
+    worst = next((c for c in summary.statuses if c.status is not Status.OK), None)
+    if worst is None:
+        return "not measured yet"
+    return f"{worst.status.value.replace('_', ' ')}{': ' + worst.reason if worst.reason else ''}"
 
 
 def _twin_reason(configuration: Configuration, measured: Collection[Configuration]) -> str | None:
@@ -141,7 +157,7 @@ def _decide(
     grades = {s.configuration: s.energy_grade for s in feasible}
     if not rivals:
         runner_up = comparisons[0]
-        sentence = serve_with(runner_up, _grade(runner_up, grades), analysis.boundary)
+        sentence = serve_with(runner_up, _grade(runner_up, grades), analysis.boundary, constraints)
         return Recommendation(
             constraints, leader.configuration, (leader.configuration,), runner_up, exclusions, sentence, 0
         )
@@ -168,8 +184,8 @@ def _nearest_miss(
     """Of the configurations that only limits exclude, the one nearest to meeting them, its worst limit, its excess."""
     best: tuple[float, Configuration, str] | None = None
     for summary in summaries:
-        wrong_provider = constraints.provider not in (None, summary.configuration.provider)
-        if wrong_provider or summary.energy_j_per_token is None or summary.energy_j_per_token.estimate <= 0:
+        energy = summary.energy_j_per_token
+        if _unasked(summary.configuration, constraints) is not None or energy is None or energy.estimate <= 0:
             continue
         worst = max(limits(summary, constraints), key=lambda limit: limit.excess, default=None)
         if worst is None or worst.value is None or (best is not None and worst.excess >= best[0]):

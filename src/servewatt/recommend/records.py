@@ -19,6 +19,8 @@ class Constraints:
     max_memory_bytes: int | None = None
     """On peak memory: resident memory plus, on a GPU, device memory, each against the limit."""
     provider: Provider | None = None
+    concurrency: int | None = None
+    """Requests that wait at a time: a larger batch would not be filled."""
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,18 @@ MOST_NAMES = 4
 """More candidates than this are counted, not named."""
 
 
-def serve_with(comparison: Comparison, grade: str, boundary: Boundary) -> str:
+def serve_with(comparison: Comparison, grade: str, boundary: Boundary, constraints: Constraints) -> str:
     """A choice, and by how much it beats the runner-up."""
     less = f"{saving(comparison.ratio)} less {energy(grade, boundary)} per token"
-    return f"Serve with {comparison.first.key}: it needs {less} than {comparison.second.key}, the runner-up."
+    answer = f"Serve with {comparison.first.key}: it needs {less} than {comparison.second.key}, the runner-up."
+    return answer + traffic(comparison.first, constraints)
+
+
+def traffic(choice: Configuration, constraints: Constraints) -> str:
+    """What a batch asks of the traffic, unless the user has told how many requests wait at a time."""
+    if choice.batch == 1 or constraints.concurrency is not None:
+        return ""
+    return f" It takes {choice.batch} requests at a time: --concurrency N leaves out batches larger than yours."
 
 
 def undecided(
@@ -54,7 +62,8 @@ def only_one(
     label = "" if grade in ("", "counter") else f"partly {grade.split(' + ')[-1]}" if "+" in grade else grade
     value = summary.energy_j_per_token
     amount = f" ({value.estimate:.3g} J of {energy(label, boundary)} per token)" if value else ""
-    return f"Serve with {summary.configuration.key}: {why}{amount}, so there is nothing to compare it with."
+    answer = f"Serve with {summary.configuration.key}: {why}{amount}, so there is nothing to compare it with."
+    return answer + traffic(summary.configuration, constraints)
 
 
 def nothing_feasible(nearest: Configuration | None, missed: str, excess: float, analysis: Analysis) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status, Weights
+from servewatt.report import batches, limits
 from servewatt.report.http_share import EXPLANATION, http_rows
 from servewatt.report.tables import environment_pairs
 from servewatt.report.units import DASH, Quantity
@@ -20,6 +21,8 @@ INTERVALS = (
     "energy_j_per_token",
     "energy_j_per_request",
     "active_j_per_token",
+    "prefill_j_per_token",
+    "decode_j_per_token",
     "load_energy_j",
     "load_s",
     "idle_power_w",
@@ -35,6 +38,17 @@ INTERVALS = (
 """The measures of a ConfigurationSummary that have an interval: three columns each."""
 
 _CONFIGURATION = ("configuration", "engine", "provider", "precision", "batch", "threads", "options", "via")
+_LIMIT = (
+    "weight_bytes_per_step",
+    "cache_bytes_per_step",
+    "bytes_per_token",
+    "decode_flops_per_token",
+    "prefill_flops_per_prompt",
+    "bandwidth_bytes_s",
+    "floor_s_per_token",
+    "bound_by",
+)
+_LIMIT_INTERVALS = ("decode_s_per_token", "times_floor", "bandwidth_share")
 _SECTIONS = ("load", "idle", "prefill", "generate")
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*[]#"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " "})
 
@@ -76,7 +90,9 @@ def configurations_csv(analysis: Analysis) -> str:
         heads += [name, f"{name}_low", f"{name}_high"]
     heads += ["energy_error_share", "peak_rss_bytes", "peak_gpu_bytes", "cpu_percent", "gpu_percent"]
     heads += ["output_agreement", "on_pareto_front", "best_over_this", "best_over_this_low", "best_over_this_high"]
-    heads += ["best_needs"]
+    heads += ["best_needs", *_LIMIT]
+    for name in _LIMIT_INTERVALS:
+        heads += [name, f"{name}_low", f"{name}_high"]
     rows: list[list[object]] = []
     rank = 0
     for summary in analysis.summaries:
@@ -96,6 +112,9 @@ def configurations_csv(analysis: Analysis) -> str:
         comparison = comparison_for(analysis, summary.configuration)
         row += _bounds(comparison.ratio if comparison else None)
         row += [comparison.verdict.value if comparison else None]
+        row += [getattr(summary.limit, name, None) for name in _LIMIT]
+        for name in _LIMIT_INTERVALS:
+            row += _bounds(getattr(summary.limit, name, None))
         rows.append(row)
     return _csv(heads, rows)
 
@@ -136,6 +155,7 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     if shown.rankings:
         lines += ["", "The order depends on the boundary:", ""]
         lines += [f"- {r.boundary.value}: {_text(', '.join(r.keys))}" for r in shown.rankings]
+    lines += [*_batch_lines(analysis), *_limit_lines(analysis)]
     if analysis.http_shares:
         lines += ["", "## Through HTTP", "", f"Share {_text(EXPLANATION)}.", ""]
         heads = ["configuration", "energy per token, %", "time per token, %", "blocks"]
@@ -159,6 +179,36 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
         f"Run {_text(analysis.run.id)}, {analysis.run.created_at}, servewatt {analysis.run.servewatt_version}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _batch_lines(analysis: Analysis) -> list[str]:
+    if not analysis.batch_curves:
+        return []
+    found = batches.batch_table(analysis)
+    unit = found.energy.unit
+    heads = ["configuration", "batch", f"{unit}/token", f"prefill, {unit}/token", f"decode, {unit}/token", "tokens/s"]
+    heads += [f"inter-token p50, {found.inter_token.unit}", f"request p95, {found.request.unit}"]
+    lines = ["", f"## {batches.TITLE}", "", f"{batches.EXPLANATION}.", ""]
+    lines += [_line(heads), "|" + " --- |" * len(heads)]
+    for row in found.rows:
+        cells = [_text(row.family), str(row.batch), *map(_quantity, (row.energy, row.prefill, row.decode))]
+        lines.append(_line([*cells, *(q.estimate for q in (row.tokens_per_s, row.inter_token, row.request_p95))]))
+    return [*lines, "", *(f"- {_text(sentence)}" for sentence in found.sentences)]
+
+
+def _limit_lines(analysis: Analysis) -> list[str]:
+    found = limits.limit_table(analysis)
+    if not found.rows:
+        return []
+    heads = ["configuration", f"floor, {found.time.unit}/token", "bound by", f"decode, {found.time.unit}/token"]
+    heads += ["times the floor", "bandwidth, %", f"reads, {found.bytes_.unit}/token"]
+    heads += [f"computes, {found.flops.unit}/token"]
+    lines = ["", f"## {limits.TITLE}", "", f"{limits.EXPLANATION}. {_text('; '.join(found.notes))}.", ""]
+    lines += [_line(heads), "|" + " --- |" * len(heads)]
+    for row in found.rows:
+        cells = [_text(row.key), row.floor, row.bound_by, *map(_quantity, (row.measured, row.times, row.bandwidth))]
+        lines.append(_line([*cells, row.bytes_per_token, row.flops_per_token]))
+    return lines
 
 
 def _outcome(result: Result) -> TrialOutcome:

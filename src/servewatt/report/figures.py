@@ -73,12 +73,13 @@ class Figure:
 
 def figures(analysis: Analysis, results: Sequence[Result] = ()) -> tuple[Figure, ...]:
     """Every figure that the data allow; those without data are left out."""
-    from servewatt.report import comparison_figures, time_figures
+    from servewatt.report import batch_figure, comparison_figures, time_figures
 
     drawn: list[Figure | None] = []
     with style():
         drawn.append(comparison_figures.energy_bars(analysis))
         drawn.append(comparison_figures.energy_latency(analysis))
+        drawn.append(batch_figure.batch_energy(analysis))
         drawn.append(comparison_figures.ratios(analysis))
         drawn.append(comparison_figures.blocks(analysis))
         drawn.append(time_figures.power(analysis, results))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
-from servewatt.report import http_share, tables, units
+from servewatt.report import batches, http_share, limits, tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
@@ -32,6 +32,7 @@ _EXPLANATIONS = {
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
     "adds to it. The tick is the total, the whisker its interval.",
     "latency": "Round: on the Pareto front. For each square one, some other configuration is better in both.",
+    "batch": "Lines are configurations that differ in batch alone; the ring marks the least energy of each.",
     "ratios": "Paired by block, so that drift cancels. An interval across 1 leaves the order open (hollow).",
     "blocks": "Lines that move together show drift of the machine, which comparing within blocks removes.",
     "power": "The earliest valid trial of each configuration. Shaded: load, prefill and generate.",
@@ -59,6 +60,12 @@ def render_html(
         ranking_rows=tables.ranking_rows(shown),
         figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in figures(analysis, results)],
         compared=tables.compared(analysis),
+        limits=limits.limit_table(analysis),
+        limits_title=limits.TITLE,
+        limits_explanation=limits.EXPLANATION,
+        batches=batches.batch_table(analysis),
+        batches_title=batches.TITLE,
+        batches_explanation=batches.EXPLANATION,
         http_rows=http_share.http_rows(analysis),
         http_explanation=http_share.EXPLANATION,
         details=tables.details(analysis),

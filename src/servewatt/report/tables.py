@@ -106,6 +106,8 @@ def constraint_texts(constraints: Constraints) -> tuple[str, ...]:
         limits.append(f"memory at most {units.memory(constraints.max_memory_bytes)}")
     if constraints.provider is not None:
         limits.append(f"provider {constraints.provider.value}")
+    if constraints.concurrency is not None:
+        limits.append(f"at most {constraints.concurrency} at a time")
     return tuple(limits)
 
 

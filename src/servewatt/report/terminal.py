@@ -12,7 +12,7 @@ from rich.text import Text
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Weights
-from servewatt.report import http_share, units
+from servewatt.report import batches, http_share, limits, units
 from servewatt.report.units import Quantity
 from servewatt.report.view import Mark, Note, Row, View, boundary_line, view
 from servewatt.stats.records import Analysis
@@ -40,6 +40,12 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
         parts += [Text(), _legend(shown)]
     if shown.rankings:
         parts += [Text(), ranking_table(shown)]
+    if analysis.batch_curves:
+        parts += [Text(), batch_rows_table(shown, analysis, width)]
+        parts += [_hanging("  ", Text(sentence)) for sentence in batches.batch_table(analysis).sentences]
+    if any(s.limit is not None for s in analysis.summaries):
+        parts += [Text(), limit_rows_table(analysis, width)]
+        parts += [_hanging("  ", Text("; ".join(limits.limit_table(analysis).notes), style="dim"))]
     if analysis.http_shares:
         parts += [Text(), http_table(analysis), _hanging("  ", Text(http_share.EXPLANATION, style="dim"))]
     parts += _notes("Excluded", shown.excluded)
@@ -132,6 +138,50 @@ def http_table(analysis: Analysis) -> Table:
     energies, times = _with_intervals([r.energy for r in rows]), _with_intervals([r.time for r in rows])
     for row, energy, time in zip(rows, energies, times, strict=True):
         table.add_row(Text(row.label), energy, time, str(row.blocks))
+    return table
+
+
+def batch_rows_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
+    """Energy per token against batch, prefill and decode apart."""
+    found = batches.batch_table(analysis)
+    rows, unit, wide = found.rows, found.energy.unit, width >= _WIDE
+    table = _table(_title(batches.TITLE, shown, analysis), pad=2 if wide else 1)
+    table.add_column("configuration", min_width=_LEAST_NAME)
+    columns: list[tuple[str, Sequence[str | Text]]] = [
+        ("batch", [f"▸{r.batch}" if r.best else str(r.batch) for r in rows]),
+        (f"{unit}/token", _with_intervals([r.energy for r in rows]) if wide else _column([r.energy for r in rows])),
+        (f"prefill\n{unit}", _column([r.prefill for r in rows])),
+        (f"decode\n{unit}", _column([r.decode for r in rows])),
+        ("tokens\n/s", _column([r.tokens_per_s for r in rows])),
+        (f"token p50\n{found.inter_token.unit}", _column([r.inter_token for r in rows])),
+        (f"req. p95\n{found.request.unit}", _column([r.request_p95 for r in rows])),
+    ]
+    for head, _ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for index, row in enumerate(rows):
+        table.add_row(Text(row.family if row.begins else ""), *(cells[index] for _, cells in columns))
+    return table
+
+
+def limit_rows_table(analysis: Analysis, width: int = 80) -> Table:
+    """How far each configuration is from what memory and arithmetic allow."""
+    found = limits.limit_table(analysis)
+    rows, wide = found.rows, width >= _WIDE
+    table = _table(Text(f"{limits.TITLE}  while decoding, per token", style="bold"), pad=2 if wide else 1)
+    table.add_column("configuration", min_width=_LEAST_NAME)
+    columns: list[tuple[str, Sequence[str | Text]]] = [
+        (f"floor\n{found.time.unit}", units.align_points([r.floor for r in rows])),
+        (f"decode\n{found.time.unit}", _column([r.measured for r in rows])),
+        ("times\nfloor", _with_intervals([r.times for r in rows]) if wide else _column([r.times for r in rows])),
+        ("bandw.\n%", _column([r.bandwidth for r in rows])),
+        ("bound\nby", [r.bound_by for r in rows]),
+        (f"reads\n{found.bytes_.unit}", units.align_points([r.bytes_per_token for r in rows])),
+        (f"computes\n{found.flops.unit}", units.align_points([r.flops_per_token for r in rows])),
+    ]
+    for head, _ in columns:
+        table.add_column(head, justify="right", no_wrap=True)
+    for index, row in enumerate(rows):
+        table.add_row(Text(row.label), *(cells[index] for _, cells in columns))
     return table
 
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 
 from servewatt.errors import InputError
 from servewatt.records import Boundary, Configuration, Precision, Provider, Result, Run
+from servewatt.stats.batches import batch_curves
 from servewatt.stats.cautions import cautions
 from servewatt.stats.compare import agreement, compare_with_first, pareto_front
 from servewatt.stats.describe import summarise, trial_figures, valid_trials
 from servewatt.stats.energy import counted_domains
 from servewatt.stats.http_share import http_shares
+from servewatt.stats.limits import limit_of
 from servewatt.stats.records import Analysis, BoundaryRanking, ConfigurationSummary
 
 
@@ -49,8 +51,17 @@ def analyse(
         for configuration, of_it in trials.items()
     ]
     front = pareto_front(summaries)
+    shape = run.plan.model.shape
     summaries = sorted(
-        (dataclasses.replace(s, on_pareto_front=s.configuration.key in front) for s in summaries), key=_rank
+        (
+            dataclasses.replace(
+                s,
+                on_pareto_front=s.configuration.key in front,
+                limit=limit_of(shape, s.configuration, valid[s.configuration], run.environment, confidence),
+            )
+            for s in summaries
+        ),
+        key=_rank,
     )
     rankings = tuple(BoundaryRanking(b, _ranked_keys(valid, domains[b], summaries)) for b in Boundary if domains[b])
     return Analysis(
@@ -63,6 +74,7 @@ def analyse(
         rankings=rankings,
         warnings=cautions(run, valid, summaries, rankings, domains[boundary]),
         http_shares=http_shares(summaries, valid, confidence),
+        batch_curves=batch_curves(summaries, confidence),
     )
 
 

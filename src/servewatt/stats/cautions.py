@@ -28,6 +28,7 @@ def cautions(
         *_weights(run),
         *_energy(run, valid, summaries, domains),
         *_outputs(summaries),
+        *_repeated(run, summaries),
         *_trials(run, summaries),
         *_machine(run, valid, summaries),
         *_rankings(rankings),
@@ -77,6 +78,14 @@ def _outputs(summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
                 f"{summary.configuration.key}: only {_percent(share)} of its output tokens equal the reference's, "
                 "though both compute in fp32"
             )
+
+
+def _repeated(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
+    prompts = len(run.plan.workload.prompts)
+    filled = sorted({(s.configuration.batch, s.repeated_rows) for s in summaries if s.repeated_rows})
+    if filled:
+        rows = "; ".join(f"batch {batch}: {repeated} of {prompts + repeated} rows" for batch, repeated in filled)
+        yield f"prompts are repeated to fill the last batch of a pass over {prompts} prompts ({rows})"
 
 
 def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:

@@ -42,6 +42,8 @@ class TrialFigures:
     load_s: float | None
     idle_power_w: float | None
     phases: tuple[PhasePart, ...]
+    prefill_j_per_token: float | None
+    decode_j_per_token: float | None
     tokens_per_s: float | None
     ttft_p50_s: float | None
     ttft_p95_s: float | None
@@ -63,7 +65,8 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
     idle_power = sum(idle_powers.values()) if idle_powers is not None else None
     duration = generate.duration_s if generate else 0.0
     tokens = generate.tokens_out if generate else 0
-    requests = generate.passes * len(result.trial.workload.prompts) if generate else 0
+    requests = generate.passes * requests_per_pass(result) if generate else 0
+    prefill = _prefill_j(result, domains)
     active = energy - idle_power * duration if energy is not None and idle_power is not None else None
     ttft = [g.ttft_s for g in result.generations]
     between = [gap for g in result.generations for gap in g.inter_token_s]
@@ -79,6 +82,8 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
         load_s=load.duration_s if load else None,
         idle_power_w=idle_power,
         phases=trial_phases(result, domains),
+        prefill_j_per_token=_ratio(prefill, tokens),
+        decode_j_per_token=_ratio(energy - prefill if energy is not None and prefill is not None else None, tokens),
         tokens_per_s=_ratio(tokens, duration),
         ttft_p50_s=_percentile(ttft, 50),
         ttft_p95_s=_percentile(ttft, 95),
@@ -131,6 +136,17 @@ def trial_phases(result: Result, domains: frozenset[str]) -> tuple[PhasePart, ..
     )
 
 
+def requests_per_pass(result: Result) -> int:
+    """Rows generated in one pass: every prompt, and those repeated to fill the last batch."""
+    return len(result.trial.workload.prompts) + result.repeated_rows
+
+
+def _prefill_j(result: Result, domains: frozenset[str]) -> float | None:
+    """All that `domains` drew until the first tokens: the power of prefill over the time marks of the generation."""
+    powers = section_powers(result.section("prefill"), domains)
+    return sum(powers.values()) * sum(g.ttft_s for g in result.generations) if powers is not None else None
+
+
 def summarise(
     configuration: Configuration,
     results: Sequence[Result],
@@ -164,6 +180,8 @@ def summarise(
         load_s=over_blocks(lambda f: f.load_s),
         idle_power_w=over_blocks(lambda f: f.idle_power_w),
         phases=_phases([f.phases for f in figures], confidence),
+        prefill_j_per_token=over_blocks(lambda f: f.prefill_j_per_token),
+        decode_j_per_token=over_blocks(lambda f: f.decode_j_per_token),
         tokens_per_s=over_blocks(lambda f: f.tokens_per_s),
         ttft_s=over_blocks(lambda f: f.ttft_p50_s),
         ttft_p95_s=over_blocks(lambda f: f.ttft_p95_s),
@@ -181,6 +199,7 @@ def summarise(
         block_energy_j_per_token=tuple(
             (f.block, f.energy_j_per_token) for f in figures if f.energy_j_per_token is not None
         ),
+        repeated_rows=valid[-1].repeated_rows,
     )
 
 

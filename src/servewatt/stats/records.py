@@ -31,6 +31,38 @@ class PhaseEnergy:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """What decoding cannot do without, and how near a configuration came to it (`servewatt.stats.limits`)."""
+
+    rows: int
+    """Rows of a decode step."""
+    context_tokens: float
+    """Mean tokens in the KV cache of a row."""
+    weight_bytes_per_step: int
+    cache_bytes_per_step: int
+    bytes_per_token: float
+    """Weights and KV cache of a step over its rows."""
+    decode_flops_per_token: float
+    prefill_flops_per_prompt: float
+    decode_s_per_token: Interval
+    """Measured: time from one token to the next over the rows."""
+    bandwidth_bytes_s: float | None
+    peak_flops_s: float | None
+    source: str
+    """Where bandwidth and peak are known from: `measured`, or the board whose data sheet it is; empty if unknown."""
+    floor_s_per_token: float | None
+    """The larger of bytes over bandwidth and operations over peak; None where no floor is known."""
+    bound_by: str
+    """`memory` or `compute`: which of the two it is; empty without a floor."""
+    times_floor: Interval | None
+    """`decode_s_per_token` over the floor."""
+    bandwidth_share: Interval | None
+    """Bytes that had to be read, over what memory could have delivered in the measured time."""
+    no_floor: str
+    """Why there is no floor; empty where there is one."""
+
+
+@dataclass(frozen=True)
 class StatusCount:
     """How many of a configuration's trials ended in one way."""
 
@@ -61,6 +93,10 @@ class ConfigurationSummary:
     load_s: Interval | None = None
     idle_power_w: Interval | None = None
     phases: tuple[PhaseEnergy, ...] = ()
+    prefill_j_per_token: Interval | None = None
+    """All that the boundary drew until the first tokens, idle power included, per generated token."""
+    decode_j_per_token: Interval | None = None
+    """All that it drew after them; the two add up to the total in every trial."""
     tokens_per_s: Interval | None = None
     ttft_s: Interval | None = None
     """Median TTFT of each trial, then over blocks."""
@@ -83,6 +119,10 @@ class ConfigurationSummary:
     """No other configuration has both lower energy per token and lower request p95."""
     block_energy_j_per_token: tuple[tuple[int, float], ...] = ()
     """(block, energy per token) of each valid trial: what comparisons pair."""
+    limit: Limit | None = None
+    """None for a model whose shape is not known, and for an engine without a model."""
+    repeated_rows: int = 0
+    """Rows of each pass that repeat prompts to fill the last batch."""
 
 
 class Verdict(StrEnum):
@@ -135,6 +175,20 @@ class HttpShare:
 
 
 @dataclass(frozen=True)
+class BatchCurve:
+    """Configurations that differ in batch alone, and the batch of least energy among them."""
+
+    points: tuple[ConfigurationSummary, ...]
+    """Those with energy, smallest batch first; at least two."""
+    best: Configuration
+    """Of least energy per token; not beaten by any other."""
+    candidates: tuple[Configuration, ...]
+    """The best, and those that cannot be told from it, smallest batch first."""
+    against_smallest: PairedRatio | None
+    """Energy per token of the best over that of the smallest batch; None where they are one, or share no block."""
+
+
+@dataclass(frozen=True)
 class BoundaryRanking:
     """Configurations by energy per token inside one boundary, least first."""
 
@@ -161,3 +215,5 @@ class Analysis:
     """What a careful reader must know: outputs that differ, scatter, stolen time, blocks missing."""
     http_shares: tuple[HttpShare, ...] = ()
     """One for each configuration that was measured both in process and through HTTP, in the order of the ranking."""
+    batch_curves: tuple[BatchCurve, ...] = ()
+    """One for each family of configurations that was measured at more than one batch."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from servewatt.records import Boundary, DomainEnergy, Result, Run, Section, Status
-from servewatt.stats.describe import trial_figures
+from servewatt.stats.describe import requests_per_pass, trial_figures
 from servewatt.stats.energy import counted_domains, section_energies, section_powers, worst
 from servewatt.study.names import label
 from servewatt.study.records import Observation
@@ -84,7 +84,7 @@ def _measured(ended: Observation, result: Result, generate: Section, counted: Co
         gpu_grade=worst(e.grade for e in gpu),
         tokens_in=generate.tokens_in,
         tokens_out=tokens,
-        requests=generate.passes * len(result.trial.workload.prompts),
+        requests=generate.passes * requests_per_pass(result),
         duration_s=generate.duration_s,
         energy_j=_sum_j(energies),
         cpu_energy_j=cpu_j,
