@@ -1,0 +1,138 @@
+"""One configuration's outputs and log probabilities, from a process of its own like a trial's; nothing is metered.
+
+`python -m servewatt.harness.assess ANSWER_FD PARENT_PID`: a Task as JSON on standard input, Said on the answer pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from servewatt import engines, wire
+from servewatt.engines import Session
+from servewatt.engines.proof import violations
+from servewatt.errors import InputError, RefusedError, ServewattError
+from servewatt.harness.failure import describe_end, describe_failure, oom_kills
+from servewatt.harness.process import die_with_parent, run_module
+from servewatt.harness.runner import worker_environment
+from servewatt.models.cache import ArtefactCache
+from servewatt.records import Configuration, Facts, Model, Status
+
+ASSESSOR = "servewatt.harness.assess"
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a configuration is asked for."""
+
+    model: Model
+    configuration: Configuration
+    prompts: tuple[tuple[int, ...], ...]
+    new_tokens: int
+    stop_ids: tuple[int, ...]
+    """Empty: all outputs have `new_tokens` tokens."""
+    documents: tuple[tuple[int, ...], ...]
+    """Token ids to be scored; none where probabilities are not wanted."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What it answered, or why it did not."""
+
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    facts: Facts | None = None
+    outputs: tuple[tuple[int, ...], ...] = ()
+    log_probabilities: tuple[tuple[float, ...], ...] = ()
+    """Of each document's tokens after the first."""
+    not_scored: str = ""
+    """Why there are none although documents were given."""
+
+
+def assess(task: Task, *, timeout_s: float) -> Said:
+    """Have the configuration answer in a process of its own; whatever happens there is in the answer."""
+    configuration = task.configuration
+    try:
+        python, variables = engines.interpreter(configuration.engine, worker_environment(configuration))
+    except ServewattError as error:
+        return Said(Status.REFUSED, error.message, error.hint)
+    kills_before = oom_kills()
+    question = wire.dump(task).encode()
+    ended = run_module(ASSESSOR, [], question, timeout_s=timeout_s, environment=variables, python=python)
+    if ended.timed_out:
+        reason = f"{configuration.key} had not finished after {timeout_s:g} s"
+        return Said(Status.TIMED_OUT, reason, "raise --timeout, or lower --documents and --limit")
+    if ended.returncode == 0 and ended.answer:
+        try:
+            return wire.load(Said, ended.answer)
+        except InputError:  # cut off in the middle
+            pass
+    last = ended.log.strip().rpartition("\n")[2]
+    oom_killed = oom_kills() > kills_before
+    return Said(*describe_end("the worker", ended.returncode, last, oom_killed=oom_killed))
+
+
+def answer(task: Task) -> Said:
+    """The same in this process."""
+    facts = None
+    try:
+        with ArtefactCache() as cache:
+            session = engines.create(task.configuration.engine).load(task.model, task.configuration, cache)
+        try:
+            outputs = in_batches(task.prompts, task.configuration.batch, lambda rows: _generate(session, task, rows))
+            facts = session.facts()
+            if broken := violations(task.configuration, facts):
+                raise RefusedError(f"what runs is not what is claimed: {'; '.join(broken)}")
+            scores, not_scored = _scores(session, task)
+            return Said(Status.OK, "", "", facts, outputs, scores, not_scored)
+        finally:
+            session.close()
+    except Exception as error:  # noqa: BLE001  (whatever an engine raises is this configuration's outcome)
+        status, reason, hint = describe_failure(error)
+        return Said(status, reason, hint, facts)
+
+
+def in_batches(
+    rows: Sequence[tuple[int, ...]], batch: int, work: Callable[[Sequence[tuple[int, ...]]], list[Item]]
+) -> tuple[Item, ...]:
+    """`work` over full batches in order; the last is filled with the first rows again, whose results are dropped."""
+    results: list[Item] = []
+    for first in range(0, len(rows), batch):
+        chosen = [rows[index % len(rows)] for index in range(first, first + batch)]
+        results += work(chosen)
+    return tuple(results[: len(rows)])
+
+
+def _generate(session: Session, task: Task, rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    steps = [step.tokens for step in session.generate(rows, task.new_tokens, frozenset(task.stop_ids))]
+    return [tuple(token for token in row if token is not None) for row in zip(*steps, strict=True)]
+
+
+def _scores(session: Session, task: Task) -> tuple[tuple[tuple[float, ...], ...], str]:
+    """Log probabilities of the documents, or why the engine does not tell them."""
+
+    def score(rows: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        return [tuple(row) for row in session.log_probabilities(rows)]
+
+    try:
+        return in_batches(task.documents, task.configuration.batch, score), ""
+    except ServewattError as error:
+        return (), error.message
+
+
+def _main(arguments: Sequence[str]) -> None:
+    answer_fd, parent_pid = map(int, arguments)
+    die_with_parent(parent_pid)
+    said = answer(wire.load(Task, sys.stdin.buffer.read()))
+    with os.fdopen(answer_fd, "wb") as pipe:
+        pipe.write(wire.dump(said).encode())
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,88 @@
+"""`servewatt quality` over the fake engine, and what recommend makes of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from servewatt.cli.assessing import answer_body, parse_configuration
+from servewatt.cli.main import run
+from servewatt.errors import InputError
+from servewatt.records import Precision, Provider
+
+FAKE = ["quality", "--engine", "fake", "--provider", "cpu", "--reference", "fake/cpu/fp32"]
+QUICK = [*FAKE, "--prompts", "bundled:3", "--new-tokens", "4", "--documents", "4", "--text-tokens", "16"]
+
+
+def test_equal_engines_agree_and_have_ratio_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "quality.json"
+    assert run([*QUICK, "--precision", "fp32,int8", "--json", "--out", str(file)]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == json.loads(file.read_text())
+    assert [a["configuration"]["precision"] for a in document["assessments"]] == ["fp32", "int8"]
+    for assessment in document["assessments"]:
+        assert assessment["agreement"] == {
+            "prompts": 3, "equal_share": 1.0, "leading_share": 1.0, "first_difference": None
+        }  # fmt: skip
+        assert assessment["perplexity"]["ratio"] == {"estimate": 1.0, "low": 1.0, "high": 1.0, "n": 4}
+        assert assessment["perplexity"]["bits_per_byte"] > 0
+    assert document["held_out"]["tokens"] == 16
+    assert len(document["held_out"]["documents"]) == 4
+
+
+def test_one_configuration_that_fails_leaves_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--option", "fail=segv", "--json"]) == 0
+    reference, failed = json.loads(capsys.readouterr().out)["assessments"]
+    assert reference["status"] == "ok"
+    assert failed["status"] == "crashed"
+    assert "SIGSEGV" in failed["reason"]
+
+
+def test_random_weights_have_agreement_but_no_perplexity(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--model", "bundled", "--weights", "random", "--json"]) == 0
+    (only,) = json.loads(capsys.readouterr().out)["assessments"]
+    assert (only["perplexity"], only["no_perplexity"]) == (None, "weights: random")
+    assert only["agreement"]["equal_share"] == 1.0
+    assert run([*QUICK, "--model", "bundled", "--weights", "random"]) == 0
+    assert "weights: random" in capsys.readouterr().out
+    assert run([*QUICK, "--weights", "random", "--run-tests"]) == 2
+
+
+def test_answers_are_run_with_the_problems_tests(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--run-tests"]) == 0
+    assert "0 of 3" in capsys.readouterr().out
+
+
+def test_an_answer_ends_at_the_margin() -> None:
+    assert answer_body("    x = 1\n\n    return x\n\ndef other():\n    pass") == "    x = 1\n\n    return x\n"
+    assert answer_body(" + 1\n# a comment") == " + 1"
+
+
+def test_a_reference_that_does_not_exist_is_refused() -> None:
+    found = parse_configuration("torch/cuda/bf16")
+    assert (found.engine, found.provider, found.precision) == ("torch", Provider.CUDA, Precision.BF16)
+    for text in ("torch", "torch/cpu/fp99", "none/cpu/fp32"):
+        with pytest.raises(InputError):
+            parse_configuration(text)
+
+
+def test_recommend_takes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {
+        "workload": {"prompts": "bundled:3", "new_tokens": 4},
+        "configurations": {"engines": ["fake"], "providers": ["cpu"], "precisions": ["fp32", "int8"]},
+        "procedure": {"blocks": 1, "idle_s": 0.1, "window_s": 0.2, "foreign_limit": 1.0, "meters": ["fake"]},
+    }
+    study = tmp_path / "study.yaml"
+    study.write_text(json.dumps(content))
+    assert run(["run", str(study)]) == 0
+    file = tmp_path / "quality.json"
+    assert run([*QUICK, "--precision", "fp32", "--out", str(file)]) == 0
+    capsys.readouterr()
+    assert run(["recommend", "latest", "--quality", str(file), "--max-perplexity-ratio", "1.01"]) == 0
+    assert "excluded: fake/cpu/int8/b1: its quality was not measured" in capsys.readouterr().out
+    assert run(["recommend", "latest", "--min-agreement", "0.9"]) == 2
+    assert "servewatt quality --out" in capsys.readouterr().err
+    file.write_text("{}")
+    assert run(["recommend", "latest", "--quality", str(file), "--min-agreement", "0.9"]) == 2
