@@ -14,7 +14,7 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from servewatt import engines
-from servewatt.engines import onnx_export, openvino_export, packed_linear
+from servewatt.engines import onnx_export, onnx_quantised, openvino_export, openvino_quantised, packed_linear
 from servewatt.records import Configuration, Precision
 from tests.engines.tiny import model_of
 model, out = model_of(Path(sys.argv[1])), Path(sys.argv[2])
@@ -24,6 +24,16 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 CALLS = [
     ("onnx_export.export(model, out, Precision.FP32)", 2.0),
     ("openvino_export.convert(model, out)", 2.0),
+    (
+        "onnx_export.export(model, out, Precision.FP32); (out / 'q').mkdir(); "
+        "onnx_quantised.quantise_graph(out, model, out / 'q', 4, 64)",
+        2.0,
+    ),
+    (
+        "openvino_export.convert(model, out); (out / 'q').mkdir(); "
+        "openvino_quantised.quantise_graph(out, out / 'q', 4, 64)",
+        2.0,
+    ),
     ("packed_linear.DROP_AFTER_BYTES = 0; engines.create('torch').load(model, Configuration('torch'), None)", 1.6),
 ]
 """What is called, and what it may peak at, in sizes of the weights."""

@@ -85,3 +85,32 @@ def test_quantised_weights_may_be_multiplied_as_floats() -> None:
 
 def test_several_lies_are_all_told() -> None:
     assert len(violations(CPU, Facts(engine_version="1"))) == 5
+
+
+def test_narrow_weights_are_counted_not_weighed() -> None:
+    """1000 bytes of int4 are 2000 weights, 4000 bytes of fp32 only 1000."""
+    int4 = replace(CPU, precision=Precision.INT4)
+    facts = replace(HONEST_CPU, weight_dtypes=(("fp32", 4000), ("int4", 1000)))
+    assert violations(int4, facts) == ()
+    (found,) = violations(int4, replace(facts, weight_dtypes=(("fp32", 12000), ("int4", 1000))))
+    assert found == "only 2000 of 5000 weights are int4"
+    w8a8 = replace(CPU, precision=Precision.W8A8)
+    assert violations(w8a8, replace(HONEST_CPU, weight_dtypes=(("int8", 9),), compute_dtype="int8")) == ()
+    assert "w8a8" in violations(w8a8, replace(HONEST_CPU, weight_dtypes=(("int8", 9),)))[0]
+
+
+def test_options_are_claims_too() -> None:
+    facts = replace(HONEST_CPU, weight_dtypes=(("int4", 9),))
+    rounding = Configuration("onnx", precision=Precision.INT4, threads=4, options=(("activations", "int8"),))
+    floating = replace(rounding, options=(("activations", "float"),))
+    assert violations(floating, facts) == ()
+    assert violations(rounding, replace(facts, compute_dtype="int8")) == ()
+    (found,) = violations(rounding, facts)
+    assert found == "matrix products are computed in fp32, the configuration says int4 in int8"
+    assert len(violations(floating, replace(facts, compute_dtype="int8"))) == 1
+    in_bf16 = replace(rounding, options=(("cache", "int8"), ("compute", "bf16")))
+    assert violations(in_bf16, replace(facts, compute_dtype="bf16", kv_cache_dtype="int8")) == ()
+    assert violations(in_bf16, facts) == (
+        "matrix products are computed in fp32, the configuration says int4 in bf16",
+        "the KV cache is fp32, the configuration says int8",
+    )

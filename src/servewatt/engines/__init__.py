@@ -123,7 +123,10 @@ ENGINES: dict[str, EngineEntry] = {
             ("onnxruntime-gpu|onnxruntime", "onnx", "onnxscript", "torch", "transformers", "safetensors"),
             "onnx",
             # ONNX Runtime multiplies no half-precision matrices on the CPU: it casts them to fp32 and back.
-            (_CPU32, _CUDA32, *_CUDA_HALF),
+            # Nor 8-bit weights with floats, which it would unpack at every step; w8a8 and int4 have kernels.
+            (_CPU32, *((Provider.CPU, t) for t in (Precision.INT4, Precision.W8A8)))
+            + (_CUDA32, *_CUDA_HALF, *((Provider.CUDA, t) for t in (Precision.INT8, Precision.INT4))),
+            {"group": ("32", "64", "128"), "activations": ("float", "int8"), "compute": ("fp32", "fp16")},
         ),
         EngineEntry(
             "openvino",
@@ -131,7 +134,13 @@ ENGINES: dict[str, EngineEntry] = {
             "servewatt.engines.openvino:OpenVinoEngine",
             ("openvino", "torch", "transformers", "safetensors"),
             "openvino",
-            (_CPU32, (Provider.CPU, Precision.BF16)),
+            tuple((Provider.CPU, t) for t in Precision if t is not Precision.FP16),
+            {
+                "group": ("32", "64", "128"),
+                "activations": ("float", "int8"),
+                "compute": ("fp32", "bf16"),
+                "cache": ("fp32", "bf16", "int8"),
+            },
         ),
         EngineEntry(
             "fake",

@@ -18,14 +18,16 @@ from servewatt.engines.decode import GraphSession
 from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.onnx_export import GraphDescription, export, export_key
 from servewatt.engines.onnx_graph import PRODUCTS
+from servewatt.engines.onnx_quantised import QUANTISED_FORMAT, graph_file, product_type, quantise_graph
 from servewatt.engines.proof import DecodeProof
+from servewatt.engines.quantisation import BITS, options_of, refuse_options
 from servewatt.engines.torch_model import cpu_threads, library_versions
 from servewatt.engines.weights import numpy_dtype
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 _DTYPES = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}
-_PRECISIONS = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
+_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
 _ELEMENT_TYPES = {"fp32": 1, "fp16": 10, "bf16": 16}
 """Numbers of onnx.TensorProto.DataType."""
 
@@ -43,18 +45,50 @@ class OnnxEngine:
 
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
-    """The exported graph."""
+    """The folder of the graph: exported or, for quantised weights, made from an export."""
+    _check(configuration)
+    floating = _floating(configuration)
+    key = export_key(model, floating)
+    exported = artefacts.get_or_build("onnx", key, lambda folder: export(model, folder, floating))
+    if configuration.precision in _FLOATING:
+        return exported
+    bits, group = BITS[configuration.precision], int(options_of(configuration)["group"])
+    key = (*key, "quantised", QUANTISED_FORMAT, f"int{bits}", f"group {group}")
+    return artefacts.get_or_build("onnx", key, lambda folder: quantise_graph(exported, model, folder, bits, group))
+
+
+def _check(configuration: Configuration) -> None:
+    """RefusedError for what ONNX Runtime has no kernels for."""
     check_options(configuration)
-    precision = configuration.precision
-    if precision not in _PRECISIONS:
-        raise RefusedError(f"{configuration.key}: engine onnx computes in fp32, bf16 and fp16", "use one of them")
-    if precision is not Precision.FP32 and configuration.provider is Provider.CPU:
+    precision, provider, key = configuration.precision, configuration.provider, configuration.key
+    if precision in _FLOATING:
+        refuse_options(configuration, ("group", "activations", "compute"))
+        if precision is not Precision.FP32 and provider is Provider.CPU:
+            raise RefusedError(
+                f"{key}: on the CPU, ONNX Runtime casts half precision to fp32 and computes in that",
+                "use precision fp32, or provider cuda",
+            )
+        return
+    if precision is Precision.INT8 and provider is Provider.CPU:
         raise RefusedError(
-            f"{configuration.key}: on the CPU, ONNX Runtime casts half precision to fp32 and computes in that",
-            "use precision fp32, or provider cuda",
+            f"{key}: ONNX Runtime has no CPU kernel for floats times 8-bit weights; it would unpack them at every step",
+            "use precision w8a8 or int4",
         )
-    key = export_key(model, precision)
-    return artefacts.get_or_build("onnx", key, lambda folder: export(model, folder, precision))
+    options = options_of(configuration)
+    if provider is Provider.CUDA and (precision is Precision.W8A8 or options["activations"] == "int8"):
+        raise RefusedError(
+            f"{key}: on CUDA, ONNX Runtime multiplies quantised weights with floats only", "use int8 or int4"
+        )
+    if provider is Provider.CPU and options.get("compute", "fp32") != "fp32":
+        raise RefusedError(f"{key}: on the CPU, ONNX Runtime computes in fp32", "leave out compute, or use cuda")
+
+
+def _floating(configuration: Configuration) -> Precision:
+    """The type of everything that is not quantised, and of the products with what is."""
+    if configuration.precision in _FLOATING:
+        return configuration.precision
+    default = "fp32" if configuration.provider is Provider.CPU else "fp16"
+    return Precision(dict(configuration.options).get("compute", default))
 
 
 def _providers(configuration: Configuration) -> list[tuple[str, dict[str, str]]]:
@@ -86,6 +120,8 @@ class LoadedGraph:
     """The value bound to each initialiser, which must outlive the session."""
     weight_bytes: tuple[tuple[str, int], ...]
     """Bytes of the weights by type."""
+    quantised_type: str
+    """As what activations meet quantised weights, `fp32` or `int8`; empty where nothing is quantised."""
     threads_started: int
     """Threads of this process that came into being with the session."""
 
@@ -102,7 +138,8 @@ def create_graph(
     for initialiser, name in names.items():
         array = mapped.array_as(name, description.dtype_of(initialiser))
         weights[initialiser] = _bound(array)
-        weight_bytes[_type_name(weights[initialiser])] += array.nbytes
+        dtype = description.quantised.get(initialiser) or _type_name(weights[initialiser])
+        weight_bytes[dtype] += array.nbytes
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(configuration)
     options.inter_op_num_threads = 1
@@ -111,7 +148,8 @@ def create_graph(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     options.add_external_initializers(list(weights), list(weights.values()))
-    path = str(artefact / "graph.onnx")
+    activations = options_of(configuration)["activations"] if description.group else ""
+    path = str(artefact / (graph_file(activations) if activations else "graph.onnx"))
     threads_before = _thread_count()
     # Weights are packed or copied to the device; what is still needed comes back from the page cache.
     with dropping_file_pages(".safetensors"):
@@ -123,7 +161,13 @@ def create_graph(
             f"{configuration.key}: ONNX Runtime could not start {providers[0][0]}, it offers {', '.join(got)}",
             "check that the CUDA and cuDNN libraries it was built for are installed",
         )
-    return LoadedGraph(session, options, description, weights, tuple(sorted(weight_bytes.items())), threads_started)
+    quantised_type = ""
+    if activations:
+        on_cpu = configuration.provider is Provider.CPU
+        bits = BITS[configuration.precision]
+        quantised_type = product_type(bits, description.group, activations) if on_cpu else description.dtype
+    held = tuple(sorted(weight_bytes.items()))
+    return LoadedGraph(session, options, description, weights, held, quantised_type, threads_started)
 
 
 def _bound(array: npt.NDArray[Any]) -> Any:
@@ -254,6 +298,7 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
                 ("graph_optimization", str(options.graph_optimization_level).rpartition(".")[2]),
                 ("spinning", options.get_session_config_entry("session.intra_op.allow_spinning")),
                 ("threads_started", str(self._graph.threads_started)),
+                *self._quantised_detail(),
                 *self._cuda_detail(),
             ),
         )
@@ -261,6 +306,8 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
     def _products(self) -> Counter[str]:
         """Matrix products by the type they are computed in; on the CPU, ONNX Runtime casts halves to fp32 for them."""
         products = Counter(self._graph.description.matrix_products)
+        if quantised := self._graph.description.quantised_products:
+            products[self._graph.quantised_type or "unknown"] += quantised
         if (dtype := self._graph.description.dtype) != "fp32":
             on_cpu = sum(device == "cpu" and node.op_type in PRODUCTS for device, node in self._assigned())
             products += Counter({"fp32": on_cpu})
@@ -284,6 +331,17 @@ class OnnxSession(GraphSession[Any, StepOutput, BoundState]):
             shapes = self._on_cuda and device == "cpu" and node.name in self._graph.description.shape_nodes
             devices["cpu-shapes" if shapes else device] += 1
         return tuple(sorted(devices.items()))
+
+    def _quantised_detail(self) -> tuple[tuple[str, str], ...]:
+        description = self._graph.description
+        if not description.group:
+            return ()
+        left = ", ".join(description.floating_matrices)
+        return (
+            ("group", str(description.group)),
+            ("quantised_products", str(description.quantised_products)),
+            ("floating_matrices", left or "none"),
+        )
 
     def _cuda_detail(self) -> tuple[tuple[str, str], ...]:
         options = self._session.get_provider_options().get("CUDAExecutionProvider")

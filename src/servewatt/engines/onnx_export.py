@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ class GraphDescription:
     """Type -> number of matrix products computed in it."""
     widened: int
     """Operators computed in fp32 between casts, for want of a kernel."""
+    quantised: Mapping[str, str] = field(default_factory=dict)
+    """Initialiser -> type (`int8` or `int4`) of the numbers packed into its bytes."""
+    quantised_products: int = 0
+    """Products with such weights."""
+    floating_matrices: Sequence[str] = ()
+    """Weights of products that a quantised graph leaves floating."""
+    group: int = 0
+    """Weights that share a scale; 0 where nothing is quantised."""
 
     def write(self, folder: Path) -> None:
         (folder / "graph.json").write_text(json.dumps(asdict(self), indent=1, default=sorted), encoding="utf-8")

@@ -15,13 +15,16 @@ from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.decode import GraphSession
 from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.openvino_export import convert, convert_key
+from servewatt.engines.openvino_quantised import QUANTISED_FORMAT, product_type, quantise_graph
 from servewatt.engines.proof import DecodeProof
+from servewatt.engines.quantisation import BITS, options_of, refuse_options
 from servewatt.engines.torch_model import cpu_threads, library_versions
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 _TYPES = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
+_CACHE_TYPES = {"fp32": "f32", "bf16": "bf16", "int8": "u8"}
 _BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
 _WEIGHTS = "graph.bin"
 """File of the artefact that holds the weights."""
@@ -36,40 +39,74 @@ class OpenVinoEngine:
         _artefact(model, configuration, artefacts)
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        return OpenVinoSession(_compile(_artefact(model, configuration, artefacts), configuration))
+        import openvino
+
+        artefact = _artefact(model, configuration, artefacts)
+        settings = _settings(configuration)
+        # The runtime maps the weights and packs what it reads.
+        with dropping_file_pages(_WEIGHTS):
+            compiled = openvino.Core().compile_model(artefact / "graph.xml", "CPU", settings)
+        bits = BITS.get(configuration.precision)
+        if bits is None:
+            return OpenVinoSession(compiled)
+        group = int(options_of(configuration)["group"])
+        floating = _NAMES[settings["INFERENCE_PRECISION_HINT"]]
+        return OpenVinoSession(compiled, group, product_type(bits, group, settings, floating))
 
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
-    """The converted graph."""
+    """The folder of the graph: converted or, for quantised weights, made from a converted one."""
+    _check(configuration)
+    key = convert_key(model)
+    converted = artefacts.get_or_build("openvino", key, lambda folder: convert(model, folder))
+    bits = BITS.get(configuration.precision)
+    if bits is None:
+        return converted
+    group = int(options_of(configuration)["group"])
+    key = (*key, "quantised", QUANTISED_FORMAT, f"int{bits}", f"group {group}")
+    return artefacts.get_or_build("openvino", key, lambda folder: quantise_graph(converted, folder, bits, group))
+
+
+def _check(configuration: Configuration) -> None:
+    """RefusedError for what OpenVINO does not run."""
     check_options(configuration)
-    if configuration.provider is not Provider.CPU or configuration.precision not in _TYPES:
-        raise RefusedError(f"{configuration.key}: engine openvino runs cpu/fp32 and cpu/bf16", "use one of them")
-    return artefacts.get_or_build("openvino", convert_key(model), lambda folder: convert(model, folder))
+    if configuration.provider is not Provider.CPU or configuration.precision is Precision.FP16:
+        raise RefusedError(
+            f"{configuration.key}: engine openvino runs fp32, bf16, int8, int4 and w8a8 on the CPU", "use one of them"
+        )
+    if configuration.precision in _TYPES:
+        refuse_options(configuration, ("group", "activations", "compute"))
+        return
+    options = options_of(configuration)
+    if options["activations"] == "int8" and "compute" in options:
+        raise RefusedError(f"{configuration.key}: activations are int8, so is what is computed", "leave out compute")
 
 
-def _compile(artefact: Path, configuration: Configuration) -> Any:
-    import openvino
-
-    wanted = _TYPES[configuration.precision]
-    settings = {
+def _settings(configuration: Configuration) -> dict[str, str]:
+    """How the plugin is to compute."""
+    options = dict(configuration.options)
+    quantised = options_of(configuration) if configuration.precision in BITS else None
+    floating = _TYPES.get(configuration.precision) or _CACHE_TYPES[options.get("compute", "fp32")]
+    rounding = quantised is not None and quantised["activations"] == "int8"
+    return {
         # The CPU computes fp32 models in bf16 and keeps the KV cache in 8 bits unless told otherwise.
-        "INFERENCE_PRECISION_HINT": wanted,
-        "KV_CACHE_PRECISION": wanted,
+        "INFERENCE_PRECISION_HINT": floating,
+        "KV_CACHE_PRECISION": _CACHE_TYPES[options["cache"]] if "cache" in options else floating,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(cpu_threads(configuration)),
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+        # Weights that share a scale share inputs that do.
+        "DYNAMIC_QUANTIZATION_GROUP_SIZE": quantised["group"] if quantised and rounding else "0",
     }
-    # The runtime maps the weights and packs what it reads.
-    with dropping_file_pages(_WEIGHTS):
-        return openvino.Core().compile_model(artefact / "graph.xml", "CPU", settings)
 
 
 class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], dict[str, Any]]):
     """A compiled stateful model. The state passed along is the inputs that stay the same from step to step."""
 
-    def __init__(self, compiled: Any) -> None:
+    def __init__(self, compiled: Any, group: int = 0, quantised_type: str = "") -> None:
+        """`quantised_type`: as what activations meet quantised weights, which share scales in groups of `group`."""
         self._compiled = compiled
+        self._group, self._quantised_type = group, quantised_type
         self._request = compiled.create_infer_request()
         self._input_names = {name for port in compiled.inputs for name in port.get_names()}
         self._logits = compiled.output("logits")
@@ -98,8 +135,11 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         return int(self._request.query_state()[0].state.shape[2])
 
     def _cache_dtype(self) -> str:
-        """Type of the cache inside the runtime."""
-        plain = str(self._compiled.get_property("KV_CACHE_PRECISION").to_string())
+        """Type of the cache inside the runtime, which packs it only where attention is one operator."""
+        operators = self._compiled.get_runtime_model().get_ordered_ops()
+        packed = any(_info(operator, "layerType") == "ScaledDotProductAttention" for operator in operators)
+        setting = "KV_CACHE_PRECISION" if packed else "INFERENCE_PRECISION_HINT"
+        plain = str(self._compiled.get_property(setting).to_string())
         return _NAMES.get(plain, plain)
 
     def argmax(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -132,7 +172,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         kinds = [_info(op, "layerType") for op in operators]
         running = [kind for kind in kinds if kind not in {"Const", "Input", "Output"}]
         products = Counter(
-            _name(_info(op, "runtimePrecision"))
+            self._product_type(op)
             for op, kind in zip(operators, kinds, strict=True)
             if kind in {"FullyConnected", "MatMul"}
         )
@@ -151,7 +191,25 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
                 ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
                 ("inference_precision", _name(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())),
                 ("streams", str(self._compiled.get_property("NUM_STREAMS"))),
+                *self._quantised_detail(operators),
             ),
+        )
+
+    def _product_type(self, operator: Any) -> str:
+        """Type in which a product is computed; for quantised weights the runtime notes only how they are held."""
+        noted = _name(_info(operator, "runtimePrecision"))
+        return (self._quantised_type or "unknown") if noted in {"int8", "int4"} else noted
+
+    def _quantised_detail(self, operators: list[Any]) -> tuple[tuple[str, str], ...]:
+        if not self._group:
+            return ()
+        noted = [_name(_info(op, "runtimePrecision")) for op in operators if _info(op, "layerType") == "FullyConnected"]
+        rounding = self._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
+        return (
+            ("group", str(self._group)),
+            ("quantised_products", str(sum(name in {"int8", "int4"} for name in noted))),
+            ("floating_matrices", str(sum(name not in {"int8", "int4"} for name in noted))),
+            ("dynamic_quantization_group_size", str(rounding)),
         )
 
 
@@ -175,7 +233,9 @@ def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
     for operator in operators:
         if _info(operator, "layerType") == "FullyConnected":
             source = operator.input_value(1).get_node().get_friendly_name()
-            packed_as[source] = _info(operator, "primitiveType").rpartition("_")[2]
+            stored = operator.input_value(1).get_element_type().to_string()
+            if _name(stored) not in {"int8", "int4"}:
+                packed_as[source] = _info(operator, "primitiveType").rpartition("_")[2]
     sizes: Counter[str] = Counter()
     for operator in operators:
         if _info(operator, "layerType") != "Const" or operator.get_output_partial_shape(0).is_dynamic:

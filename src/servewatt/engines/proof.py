@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from servewatt.records import Configuration, Facts, Precision, Provider
 
 _LEAST_SHARE = 0.5
-"""Least share of the weights' bytes that must be of a low-precision claim's type."""
+"""Least share of the weights that must be of a low-precision claim's type."""
+_BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 4}
+_WEIGHT_TYPES = {Precision.INT8: "int8", Precision.INT4: "int4", Precision.W8A8: "int8"}
 _COMPUTE: dict[Precision, frozenset[str]] = {
     Precision.FP32: frozenset({"fp32"}),
     Precision.BF16: frozenset({"bf16"}),
@@ -48,13 +50,31 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
     ]
     if not facts.kv_cache:
         found.append("decoding does not reuse a KV cache")
-    elif configuration.precision in _FLOATING and facts.kv_cache_dtype != configuration.precision.value:
-        held, claimed = facts.kv_cache_dtype or "of unknown type", configuration.precision.value
-        found.append(f"the KV cache is {held}, the configuration says {claimed}")
+    elif (claimed := _claimed_cache(configuration)) and facts.kv_cache_dtype != claimed:
+        found.append(f"the KV cache is {facts.kv_cache_dtype or 'of unknown type'}, the configuration says {claimed}")
     if configuration.threads is not None and facts.threads != configuration.threads:
         actual = "an unknown number of" if facts.threads is None else facts.threads
         found.append(f"{actual} CPU threads compute, the configuration says {configuration.threads}")
     return tuple(found)
+
+
+def _claimed_cache(configuration: Configuration) -> str | None:
+    """Type of the KV cache that is claimed, if any."""
+    floating = configuration.precision.value if configuration.precision in _FLOATING else None
+    return dict(configuration.options).get("cache", floating)
+
+
+def _claimed_arithmetic(configuration: Configuration) -> frozenset[str]:
+    """Types in which products may be computed, options considered."""
+    options = dict(configuration.options)
+    allowed = _COMPUTE[configuration.precision]
+    if configuration.precision not in _WEIGHT_TYPES:
+        return allowed
+    if options.get("activations") == "int8":
+        return frozenset({"int8"})
+    if "activations" in options:
+        allowed -= {"int8", "int4"}
+    return frozenset({options["compute"]}) if "compute" in options else allowed
 
 
 def _device_violations(configuration: Configuration, facts: Facts) -> list[str]:
@@ -80,18 +100,29 @@ def _weight_violations(configuration: Configuration, facts: Facts) -> list[str]:
     if configuration.precision is Precision.FP32:
         others = [f"{size} bytes are {dtype}" for dtype, size in facts.weight_dtypes if dtype != "fp32" and size]
         return [f"not all weights are fp32: {', '.join(others)}"] if others else []
+    if configuration.precision in _WEIGHT_TYPES:
+        return _narrow_weight_violations(_WEIGHT_TYPES[configuration.precision], facts)
     held = sum(size for dtype, size in facts.weight_dtypes if dtype == claimed)
     if held < _LEAST_SHARE * total:
         return [f"only {held} of {total} bytes of weights are {claimed}"]
     return []
 
 
+def _narrow_weight_violations(claimed: str, facts: Facts) -> list[str]:
+    """Reckoned in weights, not bytes: a floating embedding, only looked up in, weighs 8 times a 4-bit matrix."""
+    counts = [(dtype, size * 8 // _BITS.get(dtype, 8)) for dtype, size in facts.weight_dtypes]
+    held, total = sum(count for dtype, count in counts if dtype == claimed), sum(count for _, count in counts)
+    return [] if held >= _LEAST_SHARE * total else [f"only {held} of {total} weights are {claimed}"]
+
+
 def _arithmetic_violations(configuration: Configuration, facts: Facts) -> list[str]:
     claimed = configuration.precision
     found = []
-    if facts.compute_dtype not in _COMPUTE[claimed]:
+    allowed = _claimed_arithmetic(configuration)
+    if facts.compute_dtype not in allowed:
         actual = facts.compute_dtype or "an unknown type"
-        found.append(f"matrix products are computed in {actual}, the configuration says {claimed.value}")
+        says = claimed.value if allowed == _COMPUTE[claimed] else f"{claimed.value} in {' or '.join(sorted(allowed))}"
+        found.append(f"matrix products are computed in {actual}, the configuration says {says}")
     if claimed is Precision.FP32 and configuration.provider is Provider.CUDA:
         on = [name for name, value in facts.detail if "tf32" in name and value.lower() not in {"false", "0"}]
         if on:

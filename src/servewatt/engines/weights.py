@@ -106,17 +106,17 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy type of `fp32`, `fp16` or `bf16`; bf16 is that of ml_dtypes, which comes with onnx."""
+    """The numpy type of `fp32`, `fp16`, `bf16` or `uint8`; bf16 is that of ml_dtypes, which comes with onnx."""
     if name == "bf16":
         import ml_dtypes
 
         bf16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bf16
-    return np.dtype({"fp32": np.float32, "fp16": np.float16}[name])
+    return np.dtype({"fp32": np.float32, "fp16": np.float16, "uint8": np.uint8}[name])
 
 
 class MappedWeights:
-    """Floating tensors of safetensors files, memory-mapped: nothing is read before it is used, nothing is copied."""
+    """Tensors of safetensors files, memory-mapped: nothing is read before it is used, nothing is copied."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         self._tensors = dict(tensors)
@@ -127,7 +127,7 @@ class MappedWeights:
         return self._tensors[name].dtype
 
     def array(self, name: str) -> npt.NDArray[Any]:
-        """The tensor as a read-only array over the file's pages, in its stored type (fp32, fp16 or bf16)."""
+        """The tensor as a read-only array over the file's pages, in its stored type (one that numpy_dtype knows)."""
         tensor = self._tensors[name]
         if tensor.path not in self._maps:
             with tensor.path.open("rb") as file:
