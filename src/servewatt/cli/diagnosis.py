@@ -58,7 +58,9 @@ def diagnose() -> Diagnosis:
     domains = tuple(domain for meter in meters for domain in meter.domains)
     environment = describe(domains, fitness.memory_bandwidth_bytes_s(1.0))
     findings = fitness.assess(environment, fitness.machine_state(), load)
-    engines = tuple(EngineDiagnosis(e.name, e.version(), e.install_line) for e in ENGINES.values())
+    engines = tuple(
+        EngineDiagnosis(e.name, None if e.problem() else e.version(), e.install_line) for e in ENGINES.values()
+    )
     return Diagnosis(environment, load.busy_share, meters, engines, findings, fitness.is_fit(findings))
 
 

@@ -19,7 +19,7 @@ COMMANDS = {
     "study": "The published study of twelve code models, stage by stage.",
     "doctor": "Tell whether this machine can measure, and what would mend it.",
     "models": "List the models at hand; prune what is cached.",
-    "engines": "List the runtime engines, their versions and install lines.",
+    "engines": "List the runtime engines; add, remove and check environments of their own.",
     "completion": "Print the shell completion script.",
 }
 

@@ -56,7 +56,9 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
     Raises InputError for names that do not exist, and the first reason if nothing is left.
     """
-    names = part.engines or [n for n, e in engines.ENGINES.items() if n != "fake" and e.version() is not None]
+    # One whose environment is broken stays in, to be left out with the reason.
+    usable = (n for n, e in engines.ENGINES.items() if n != "fake" and (e.version() is not None or e.problem()))
+    names = part.engines or list(usable)
     if not names:
         hint = "pip install 'servewatt[all]', or try the machinery with --engine fake"
         raise InputError("no runtime engine is installed", hint)

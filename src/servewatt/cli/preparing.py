@@ -9,6 +9,7 @@ from servewatt import engines
 from servewatt.cli.options import split_names
 from servewatt.cli.planning import expand
 from servewatt.cli.run_file import validate
+from servewatt.harness.derive import derive
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Weights
@@ -34,5 +35,8 @@ def prepare(
         yield f"{name}: weights at {model.folder} ({time.monotonic() - begin_s:.0f} s)"
         for configuration in configurations:
             begin_s = time.monotonic()
-            engines.create(configuration.engine).prepare(model, configuration, cache)
+            if engines.entry(configuration.engine).environment() is not None:
+                derive(model, configuration)
+            else:
+                engines.create(configuration.engine).prepare(model, configuration, cache)
             yield f"{name}: {configuration.key} ({time.monotonic() - begin_s:.0f} s)"

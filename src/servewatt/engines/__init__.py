@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 
 from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
+from servewatt.engines.environments.state import EngineEnvironment, add_line, find
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
 
@@ -23,6 +25,7 @@ __all__ = [
     "check_options",
     "create",
     "entry",
+    "interpreter",
 ]
 
 
@@ -46,25 +49,41 @@ class EngineEntry:
     build_variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Environment variables with which those requirements are built, where pip compiles them."""
 
+    def environment(self) -> EngineEnvironment | None:
+        """The environment that was built for it; None if there is none, or it needs none."""
+        return find(self.name, self.requirements, self.build_variables) if self.requirements else None
+
+    def problem(self) -> str:
+        """Why the environment that was built for it cannot be used; empty if it can, or there is none."""
+        environment = self.environment()
+        return environment.problem if environment else ""
+
     def version(self) -> str | None:
-        """Version of the engine's own package; None if any package it needs is missing."""
-        versions = [_version_of_any(package.split("|")) for package in self.packages]
+        """Version of the engine's own package; None if any package it needs is missing.
+
+        It is that of the environment built for it, or of servewatt's own where none was built.
+        """
+        environment = self.environment()
+        look = environment.version if environment else _version_here
+        versions = [_version_of_any(package.split("|"), look) for package in self.packages]
         if None in versions:
             return None
         return versions[0] if versions else __version__
 
     @property
     def install_line(self) -> str:
-        return f"pip install 'servewatt[{self.extra}]'"
+        return add_line(self.name) if self.requirements else f"pip install 'servewatt[{self.extra}]'"
 
 
-def _version_of_any(packages: Sequence[str]) -> str | None:
-    for package in packages:
-        try:
-            return metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return None
+def _version_of_any(packages: Sequence[str], look: Callable[[str], str | None]) -> str | None:
+    return next((version for version in map(look, packages) if version is not None), None)
+
+
+def _version_here(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 _CPU32 = (Provider.CPU, Precision.FP32)
@@ -166,6 +185,8 @@ def check(configuration: Configuration) -> None:
     """Raise if the table alone shows that this configuration cannot run."""
     known = entry(configuration.engine)
     check_options(configuration)
+    if environment := known.environment():
+        environment.check()
     if known.version() is None:
         raise UnavailableError(f"engine {known.name!r} is not installed", known.install_line)
     if (configuration.provider, configuration.precision) not in known.supports:
@@ -190,3 +211,15 @@ def create(name: str) -> Engine:
     module, _, attribute = entry(name).target.partition(":")
     engine: Engine = getattr(importlib.import_module(module), attribute)()
     return engine
+
+
+def interpreter(name: str, variables: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """The Python that runs this engine's processes, and `variables` made those of its environment.
+
+    UnavailableError, with the command that mends it, if the environment built for it is broken.
+    """
+    environment = entry(name).environment()
+    if environment is None:
+        return sys.executable, dict(variables)
+    environment.check()
+    return str(environment.python), environment.variables(variables)

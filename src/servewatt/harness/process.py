@@ -42,7 +42,13 @@ def die_with_parent(parent_pid: int) -> None:
 
 
 def run_module(
-    module: str, arguments: Sequence[str], question: bytes, *, timeout_s: float, environment: dict[str, str]
+    module: str,
+    arguments: Sequence[str],
+    question: bytes,
+    *,
+    timeout_s: float,
+    environment: dict[str, str],
+    python: str = sys.executable,
 ) -> Ended:
     """Run `python -m module ANSWER_FD PARENT_PID *arguments` with `question` on its standard input.
 
@@ -54,7 +60,7 @@ def run_module(
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, read_fd)
         log = stack.enter_context(tempfile.TemporaryFile())
-        command = [sys.executable, "-m", module, str(write_fd), str(os.getpid()), *arguments]
+        command = [python, "-m", module, str(write_fd), str(os.getpid()), *arguments]
         try:
             child = subprocess.Popen(
                 command,

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from servewatt import wire
-from servewatt.errors import InputError
+from servewatt import engines, wire
+from servewatt.errors import InputError, ServewattError
 from servewatt.harness.failure import Outcome, describe_end, oom_kills
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
@@ -54,13 +54,19 @@ def measure(trial: Trial, environment: Environment) -> Result:
 
 def _run_worker(trial: Trial, mode: str) -> Result:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
+    configuration = trial.configuration
+    try:
+        python, environment = engines.interpreter(configuration.engine, _worker_environment(configuration))
+    except ServewattError as error:  # broken since it was checked
+        return Result(trial, Status.REFUSED, error.message, error.hint, started_at)
     kills_before = oom_kills()
     ended = run_module(
         WORKER,
         [mode],
         wire.dump(trial).encode(),
         timeout_s=trial.procedure.timeout_s,
-        environment=_worker_environment(trial.configuration),
+        environment=environment,
+        python=python,
     )
     result = _answer(ended)
     if result is None:

@@ -1,0 +1,92 @@
+"""`servewatt engines` and its subcommands, over an engine that needs a tiny package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from servewatt import engines
+from servewatt.cli.main import run
+from servewatt.engines.environments import state
+from tests.engines.tiny_packages import tiny_entry, tiny_wheel
+
+
+@pytest.fixture(autouse=True)
+def tiny_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "worker_requirements", lambda _pinned=(): ())
+    monkeypatch.setitem(engines.ENGINES, "fake", tiny_entry("tiny-engine==1.0"))
+
+
+def add(wheels: Path, *more: str) -> int:
+    return run(["engines", "add", "fake", "--pip-argument=--no-index", f"--pip-argument=--find-links={wheels}", *more])
+
+
+def row(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, object]:
+    capsys.readouterr()
+    assert run(["engines", *words, "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    found: dict[str, object] = rows["fake"]
+    return found
+
+
+def test_an_environment_from_adding_to_removing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert row(capsys)["version"] is None
+    assert run(["engines", "doctor", "fake"]) == 1
+    assert "servewatt engines add fake" in " ".join(capsys.readouterr().out.split())
+
+    tiny_wheel(tmp_path)
+    assert add(tmp_path) == 0
+    assert "fake: version 1.0 built in" in capsys.readouterr().out
+    assert row(capsys, "list")["version"] == "1.0"
+    first = row(capsys)["environment"]
+    assert add(tmp_path) == 0
+    assert "is in order" in capsys.readouterr().out
+    assert row(capsys)["environment"] == first
+
+    assert run(["engines", "doctor", "fake", "--json"]) == 0
+    (finding,) = json.loads(capsys.readouterr().out)["engines"]
+    assert (finding["condition"], finding["version"]) == ("ok", "1.0")
+
+    assert isinstance(first, str)
+    (Path(first) / "bin" / "python").unlink()
+    assert "interpreter is gone" in str(row(capsys)["problem"])
+    assert run(["engines"]) == 0
+    assert "broken" in capsys.readouterr().out
+    assert run(["engines", "doctor", "fake"]) == 1
+    assert add(tmp_path) == 0
+    assert row(capsys)["problem"] == ""
+    assert row(capsys)["environment"] != first
+
+    assert run(["engines", "remove", "fake"]) == 0
+    assert row(capsys)["environment"] is None
+    assert run(["engines", "remove", "fake"]) == 2
+    assert "has no environment" in capsys.readouterr().err
+
+
+def test_a_failed_build_names_the_log_and_exits_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert add(tmp_path) == 2
+    told = capsys.readouterr().err
+    assert "No matching distribution found for tiny-engine==1.0" in told
+    log = state.root() / "fake.log"
+    assert str(log) in told
+    assert log.is_file()
+
+
+def test_names_are_checked_before_anything_is_built(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["engines", "add", "fake", "torch"]) == 2
+    assert "servewatt's own environment" in capsys.readouterr().err
+    assert run(["engines", "add", "fake", "opnvino"]) == 2
+    assert "openvino" in capsys.readouterr().err
+    assert run(["engines", "remove", "../fake"]) == 2
+    assert "unknown engine" in capsys.readouterr().err
+    assert not state.root().exists()
+
+
+def test_measuring_installs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", "--engine", "fake", "--blocks", "1", "--meter", "fake"]) == 2
+    told = capsys.readouterr().err
+    assert "engine 'fake' is not installed" in told
+    assert "servewatt engines add fake" in told
+    assert not state.root().exists()
