@@ -162,6 +162,17 @@ ENGINES: dict[str, EngineEntry] = {
             },
         ),
         EngineEntry(
+            "ctranslate2",
+            "CTranslate2, its own C++ decoder over a model written from the safetensors",
+            "servewatt.engines.ctranslate2:CTranslate2Engine",
+            ("ctranslate2", "numpy", "ml-dtypes"),
+            "ctranslate2",
+            # Its products of 8-bit weights quantise the activations too; on the CPU it has no half-precision kernels.
+            (_CPU32, (Provider.CPU, Precision.W8A8), _CUDA32, *_CUDA_HALF, (Provider.CUDA, Precision.W8A8)),
+            {"floating": ("fp32", "bf16", "fp16")},
+            requirements=("ctranslate2==4.8.5", "numpy==2.4.6", "ml-dtypes==0.6.0"),
+        ),
+        EngineEntry(
             "fake",
             "No model at all: a clock that counts, to try servewatt out",
             "servewatt.engines.fake:FakeEngine",

@@ -1,0 +1,279 @@
+"""The engine ctranslate2: what it says, what it shows, what it refuses. Skipped where ctranslate2 is not installed."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from servewatt.engines import Session
+from servewatt.engines.ctranslate2 import CTranslate2Engine
+from servewatt.engines.proof import violations
+from servewatt.errors import InputError, RefusedError, UnavailableError
+from servewatt.records import Configuration, Model, Precision, Provider
+from tests.engines.conftest import NEW_TOKENS
+from tests.engines.tiny import (
+    SIZES,
+    FolderArtefacts,
+    model_of,
+    random_prompts,
+    session_generate,
+    transformers_generate,
+    write_model,
+)
+
+ctranslate2 = pytest.importorskip("ctranslate2")
+pytestmark = pytest.mark.engine
+
+FP32 = Configuration("ctranslate2", threads=1)
+W8A8 = Configuration("ctranslate2", precision=Precision.W8A8, threads=1)
+Load = Callable[[Model, Configuration], Session]
+
+
+@pytest.mark.parametrize("kind", [*SIZES, "bundled"])
+def test_same_tokens_as_transformers(
+    kind: str,
+    folder_of: Callable[[str], Path],
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    session = load(model_of(folder_of(kind)), FP32)
+    for batch in (1, 4):
+        assert session_generate(session, prompts_of(kind), NEW_TOKENS, batch) == expected(kind, batch), f"batch {batch}"
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True, "n_inner": 96}),
+        ("gpt_neox", {"use_parallel_residual": False, "attention_bias": False}),
+        ("llama", {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5000.0}}),
+        ("llama", {"head_dim": 32, "attention_bias": True, "tie_word_embeddings": True}),
+    ],
+)
+def test_same_tokens_for_variants(kind: str, changes: dict[str, Any], tmp_path: Path, load: Load) -> None:
+    folder = write_model(tmp_path / kind, kind, **changes)
+    session = load(model_of(folder), FP32)
+    prompts = random_prompts(4)
+    assert session_generate(session, prompts, 32, 4) == transformers_generate(folder, prompts, 32, 4)
+    session.close()
+
+
+def test_prompts_of_one_token_and_of_many_in_one_batch(
+    model: Model, folder_of: Callable[[str], Path], load: Load
+) -> None:
+    prompts = [[5], [7, 8, 9, 10, 11], [6, 5]]
+    session = load(model, FP32)
+    assert session_generate(session, prompts, 12, 3) == transformers_generate(folder_of("llama"), prompts, 12, 3)
+    assert session_generate(session, [[5]], 12, 1) == transformers_generate(folder_of("llama"), [[5]], 12, 1)
+    session.close()
+
+
+def test_generation_ends_when_every_row_has_stopped(
+    model: Model,
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    rows = expected("llama", 4)[:2]
+    stops = frozenset({rows[0][3], rows[1][5]})
+    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
+    session = load(model, FP32)
+    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
+    assert len(steps) == max(first) + 1
+    for row, last in enumerate(first):
+        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
+        assert all(step.tokens[row] is None for step in steps[last + 1 :])
+    times_s = [step.time_s for step in steps]
+    assert times_s == sorted(times_s)
+    session.close()
+
+
+def test_fp32_shows_what_runs(model: Model, load: Load) -> None:
+    session = load(model, FP32)
+    assert not session.facts().kv_cache, "no decode step has been seen yet"
+    list(session.generate(random_prompts(2), 4))
+    facts = session.facts()
+    # 4 bytes for each number in the file, whose header is about 3 kB.
+    ((dtype, held),) = facts.weight_dtypes
+    assert dtype == "fp32"
+    assert 0.98 * model.weight_bytes < held <= model.weight_bytes
+    assert (facts.compute_dtype, facts.kv_cache, facts.kv_cache_dtype, facts.threads) == ("fp32", True, "fp32", 1)
+    assert facts.devices[0][0] == "cpu"
+    assert dict(facts.detail)["compute_type"] == "float32"
+    assert violations(FP32, facts) == ()
+    assert violations(W8A8, facts) != ()
+    session.close()
+
+
+def test_threads_are_those_of_the_thread_that_decodes(model: Model, load: Load) -> None:
+    session = load(model, replace(FP32, threads=2))
+    list(session.generate([[5, 6]], 2))
+    assert session.facts().threads == 2
+    session.close()
+
+
+def test_eight_bit_products_are_w8a8(folder_of: Callable[[str], Path], load: Load) -> None:
+    model = model_of(folder_of("bundled"))
+    prompt = [1, 2, 3, 4]
+    exact = load(model, FP32)
+    session = load(model, W8A8)
+    assert len(list(session.generate([prompt], 4))) == 4
+    facts = session.facts()
+    assert (facts.compute_dtype, facts.kv_cache_dtype) == ("int8", "fp32")
+    assert violations(W8A8, facts) == ()
+    # 320 wide, 768 in the middle, 8 layers, 4096 tokens tied: a byte a number of the matrices.
+    matrices = 4096 * 320 + 8 * (4 * 320 * 320 + 3 * 320 * 768)
+    # A factor for each row, and 17 norms.
+    factors = 4096 + 8 * (960 + 320 + 2 * 768 + 320)
+    assert dict(facts.weight_dtypes) == {"int8": matrices, "fp32": 4 * (factors + 17 * 320)}
+    rows = [random_prompts(1, seed=4)[0]]
+    wide, narrow = exact.log_probabilities(rows)[0], session.log_probabilities(rows)[0]
+    assert 0 < np.abs(np.array(wide) - np.array(narrow)).max() < 2
+    exact.close()
+    session.close()
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
+def test_log_probabilities_are_those_of_transformers(kind: str, folder_of: Callable[[str], Path], load: Load) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    rows = [[5], *random_prompts(3, seed=3)]
+    module = AutoModelForCausalLM.from_pretrained(folder_of(kind), dtype=torch.float32)
+    session = load(model_of(folder_of(kind)), FP32)
+    for row, got in zip(rows, session.log_probabilities(rows), strict=True):
+        with torch.no_grad():
+            logits = module(input_ids=torch.tensor([row])).logits[0, :-1].double()
+        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(row[1:], dtype=torch.long)[:, None])[:, 0]
+        np.testing.assert_allclose(got, exact.numpy(), atol=2e-4)
+    session.close()
+
+
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4])
+def test_precisions_without_kernels_are_refused(precision: Precision, model: Model, load: Load) -> None:
+    with pytest.raises(RefusedError) as error:
+        load(model, replace(FP32, precision=precision))
+    assert "w8a8" in error.value.hint
+
+
+def test_a_type_that_this_processor_lacks_is_refused(model: Model, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float32"})
+    with pytest.raises(RefusedError, match="no kernels for int8_float32 on this cpu") as error:
+        load(model, W8A8)
+    assert error.value.hint == "ctranslate2 computes here in float32"
+
+
+def test_a_type_that_was_converted_is_refused(model: Model, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = ctranslate2.Generator
+
+    def converting(folder: str, **arguments: Any) -> Any:
+        return plain(folder, **(arguments | {"compute_type": "float32"}))
+
+    monkeypatch.setattr(ctranslate2, "Generator", converting)
+    with pytest.raises(RefusedError, match="computes in float32, not in int8_float32"):
+        load(model, W8A8)
+
+
+def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
+    if ctranslate2.get_cuda_device_count():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(UnavailableError, match="no CUDA device"):
+        load(model, Configuration("ctranslate2", Provider.CUDA))
+
+
+def test_option_floating_belongs_to_w8a8_on_cuda(model: Model, load: Load) -> None:
+    for configuration in (FP32, W8A8):
+        with pytest.raises(RefusedError):
+            load(model, replace(configuration, options=(("floating", "bf16"),)))
+
+
+@pytest.fixture
+def changed(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., Model]:
+    """A tiny Llama whose config.json says something else."""
+
+    def make(**changes: object) -> Model:
+        folder = Path(shutil.copytree(folder_of("llama"), tmp_path / "changed"))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | changes))
+        return model_of(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"architectures": ["AbacusForCausalLM"]}, "does not run AbacusForCausalLM"),
+        ({"hidden_act": "mish"}, "no activation 'mish'"),
+        ({"rope_parameters": {"rope_type": "yarn"}}, "no rotary embeddings of type 'yarn'"),
+    ],
+)
+def test_what_it_cannot_write_is_refused(
+    changes: dict[str, object], sentence: str, changed: Callable[..., Model], load: Load
+) -> None:
+    with pytest.raises(RefusedError, match=sentence):
+        load(changed(**changes), FP32)
+
+
+def test_weights_of_another_model(changed: Callable[..., Model], load: Load) -> None:
+    with pytest.raises(InputError, match=r"weights are missing .*model\.layers\.2"):
+        load(changed(num_hidden_layers=5), FP32)
+
+
+def test_a_model_is_written_once_a_type(model: Model, tmp_path: Path) -> None:
+    artefacts = FolderArtefacts(tmp_path)
+    for configuration in (FP32, FP32, W8A8):
+        CTranslate2Engine().prepare(model, configuration, artefacts)
+    assert artefacts.built == ["ctranslate2", "ctranslate2"]
+    assert {p.name for p in tmp_path.rglob("*") if p.is_file()} == {"model.bin", "config.json", "vocabulary.json"}
+
+
+def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """A generator that outlives the interpreter aborts it."""
+    code = (
+        "import sys; from pathlib import Path; from servewatt import engines; from tests.engines.tiny import *;"
+        "from servewatt.records import Configuration;"
+        "model = model_of(Path(sys.argv[1])); artefacts = FolderArtefacts(Path(sys.argv[2]));"
+        "session = engines.create('ctranslate2').load(model, Configuration('ctranslate2', threads=2), artefacts);"
+        "print(len(list(session.generate([[5, 6]], 3))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder_of("llama")), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from servewatt import engines; engines.create('ctranslate2');"
+        "print([m for m in ('torch', 'transformers', 'ctranslate2') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_bf16_is_rounded_to_nearest_when_it_is_written(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """What a GPU would load, read back by hand."""
+    from servewatt.engines.ctranslate2_export import ModelType, export
+    from servewatt.engines.ctranslate2_model import held_weights
+
+    model = model_of(folder_of("llama"))
+    export(model, ModelType("bf16"), tmp_path)
+    ((dtype, held),) = held_weights(tmp_path / "model.bin").dtypes
+    assert dtype == "bf16"
+    assert math.isclose(held, model.weight_bytes / 2, rel_tol=0.02)
