@@ -15,6 +15,7 @@ from servewatt.errors import ServewattError
 COMMANDS = {
     "run": "Measure a model in serving configurations, and recommend one.",
     "report": "Show a run: table, HTML, CSV, JSON, Markdown, figures.",
+    "quality": "Compare what configurations say with what a reference says.",
     "recommend": "Choose the configuration of least energy within your limits.",
     "study": "The published study of twelve code models, stage by stage.",
     "doctor": "Tell whether this machine can measure, and what would mend it.",

@@ -56,7 +56,7 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     configuration = trial.configuration
     try:
-        python, environment = engines.interpreter(configuration.engine, _worker_environment(configuration))
+        python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
     except ServewattError as error:  # broken since it was checked
         return Result(trial, Status.REFUSED, error.message, error.hint, started_at)
     kills_before = oom_kills()
@@ -75,7 +75,7 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     return replace(result, parent_cpu_s=ended.waiter_cpu_s, log=ended.log)
 
 
-def _worker_environment(configuration: Configuration) -> dict[str, str]:
+def worker_environment(configuration: Configuration) -> dict[str, str]:
     """The worker's environment variables: thread counts fixed, nothing fetched from the network."""
     threads = str(configuration.threads or len(os.sched_getaffinity(0)))
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
