@@ -38,7 +38,7 @@ class Choices:
             )
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
-        # Tuned matrix-vector products pay at batch 1; above, the tuned choice was not better than the library's.
+        # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
         tuned = "max-autotune" if configuration.batch == 1 else "default"
         return cls(
             compile=given.get("compile", tuned if on_gpu else "off"),
