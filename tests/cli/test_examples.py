@@ -53,3 +53,22 @@ def test_a_limit_excludes_with_its_reason(capsys: pytest.CaptureFixture[str]) ->
     shown = capsys.readouterr().out
     assert shown.startswith("Serve with torchscript/cuda/fp32/b1")
     assert "excluded: torch/cuda/fp32/b1" in shown
+
+
+def test_a_run_that_did_not_record_its_shape_still_shows_how_far_it_is_from_the_limit(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    document = json.loads(report("h200-pythia-410m.json.gz", capsys, "--json"))
+    limits = {s["configuration"]["engine"]: s["limit"] for s in document["analysis"]["summaries"]}
+    # 353 501 184 numbers of 4 bytes; with some cache, over 4.8 TB/s, 0.30 ms a token.
+    assert limits["torchscript"]["weight_bytes_per_step"] == 1_414_004_736
+    assert limits["torchscript"]["floor_s_per_token"] == pytest.approx(0.000300, rel=0.01)
+    assert limits["torchscript"]["times_floor"]["estimate"] == pytest.approx(14.0, rel=0.01)
+    assert "may be read from the last-level cache" in " ".join(report("h200-bundled.json.gz", capsys).split())
+
+
+def test_one_request_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--concurrency", "0"]) == 2
+    capsys.readouterr()
+    name = str(EXAMPLES / "h200-pythia-410m.json.gz")
+    assert run(["recommend", name, "--concurrency", "1", "--max-latency-p95", "300ms"]) == 0

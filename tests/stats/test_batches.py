@@ -50,6 +50,13 @@ def test_prefill_and_decode_add_up_to_the_total() -> None:
     assert summary.decode_j_per_token.estimate == pytest.approx(114 / 40)
 
 
+def test_the_pace_of_tokens_handed_over_in_groups() -> None:
+    # Gaps of 10, 20, 30 and 20, 20, 100 ms.
+    (summary,) = analyse(run((TORCH,), blocks=1), [result(TORCH, 0)]).summaries
+    assert summary.inter_token_mean_s is not None
+    assert summary.inter_token_mean_s.estimate == pytest.approx(0.2 / 6)
+
+
 def test_repeated_prompts_are_pointed_out_and_counted() -> None:
     three = replace(TORCH, batch=3)
     # Two prompts fill a batch of three with one repeated: 5 passes are 15 requests for 120 J.

@@ -58,7 +58,7 @@ def batch_table(analysis: Analysis) -> BatchTable:
     """Every family that was measured at more than one batch; no rows where there is none."""
     points = [p for curve in analysis.batch_curves for p in curve.points]
     energy = units.si([p.energy_j_per_token.estimate for p in points if p.energy_j_per_token is not None], "J")
-    inter_token = units.seconds([p.inter_token_p50_s.estimate for p in points if p.inter_token_p50_s is not None])
+    inter_token = units.seconds([p.inter_token_mean_s.estimate for p in points if p.inter_token_mean_s is not None])
     request = units.seconds([p.request_p95_s.estimate for p in points if p.request_p95_s is not None])
     rows, sentences = [], []
     for curve, family in zip(analysis.batch_curves, family_labels(analysis), strict=True):
@@ -78,7 +78,7 @@ def batch_table(analysis: Analysis) -> BatchTable:
                     prefill=prefill,
                     decode=decode,
                     tokens_per_s=units.quantity(point.tokens_per_s, most=3),
-                    inter_token=units.quantity(point.inter_token_p50_s, inter_token, most=3),
+                    inter_token=units.quantity(point.inter_token_mean_s, inter_token, most=3),
                     request_p95=units.quantity(point.request_p95_s, request, most=3),
                 )
             )
@@ -104,7 +104,7 @@ def _sentence(curve: BatchCurve, family: str) -> str:
 
 
 def _waits(point: ConfigurationSummary) -> str:
-    step = point.inter_token_p50_s
+    step = point.inter_token_mean_s
     return units.duration(step.estimate if step is not None else None)
 
 

@@ -153,7 +153,7 @@ def batch_rows_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
         (f"prefill\n{unit}", _column([r.prefill for r in rows])),
         (f"decode\n{unit}", _column([r.decode for r in rows])),
         ("tokens\n/s", _column([r.tokens_per_s for r in rows])),
-        (f"token p50\n{found.inter_token.unit}", _column([r.inter_token for r in rows])),
+        (f"token\n{found.inter_token.unit}", _column([r.inter_token for r in rows])),
         (f"req. p95\n{found.request.unit}", _column([r.request_p95 for r in rows])),
     ]
     for head, _ in columns:

@@ -47,6 +47,7 @@ class TrialFigures:
     tokens_per_s: float | None
     ttft_p50_s: float | None
     ttft_p95_s: float | None
+    inter_token_mean_s: float | None
     inter_token_p50_s: float | None
     inter_token_p95_s: float | None
     inter_token_p99_s: float | None
@@ -87,6 +88,7 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
         tokens_per_s=_ratio(tokens, duration),
         ttft_p50_s=_percentile(ttft, 50),
         ttft_p95_s=_percentile(ttft, 95),
+        inter_token_mean_s=_ratio(sum(between), len(between)),
         inter_token_p50_s=_percentile(between, 50),
         inter_token_p95_s=_percentile(between, 95),
         inter_token_p99_s=_percentile(between, 99),
@@ -185,6 +187,7 @@ def summarise(
         tokens_per_s=over_blocks(lambda f: f.tokens_per_s),
         ttft_s=over_blocks(lambda f: f.ttft_p50_s),
         ttft_p95_s=over_blocks(lambda f: f.ttft_p95_s),
+        inter_token_mean_s=over_blocks(lambda f: f.inter_token_mean_s),
         inter_token_p50_s=over_blocks(lambda f: f.inter_token_p50_s),
         inter_token_p95_s=over_blocks(lambda f: f.inter_token_p95_s),
         inter_token_p99_s=over_blocks(lambda f: f.inter_token_p99_s),

@@ -101,6 +101,8 @@ class ConfigurationSummary:
     ttft_s: Interval | None = None
     """Median TTFT of each trial, then over blocks."""
     ttft_p95_s: Interval | None = None
+    inter_token_mean_s: Interval | None = None
+    """The mean tells the pace also of an engine that hands over the tokens of several steps at once."""
     inter_token_p50_s: Interval | None = None
     inter_token_p95_s: Interval | None = None
     inter_token_p99_s: Interval | None = None
