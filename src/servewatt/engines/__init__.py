@@ -11,6 +11,7 @@ from importlib import metadata
 from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
+from servewatt.engines.llama_cpp_build import BuildVariables
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
 
@@ -90,6 +91,8 @@ _CPU32 = (Provider.CPU, Precision.FP32)
 _CUDA32 = (Provider.CUDA, Precision.FP32)
 _CPU_HALF = tuple((Provider.CPU, t) for t in (Precision.BF16, Precision.FP16))
 _CUDA_HALF = tuple((Provider.CUDA, t) for t in (Precision.BF16, Precision.FP16))
+_CPU_WEIGHT_ONLY = tuple((Provider.CPU, t) for t in (Precision.INT8, Precision.INT4))
+_CUDA_WEIGHT_ONLY = tuple((Provider.CUDA, t) for t in (Precision.INT8, Precision.INT4))
 _LINEAR = {"linear": ("packed", "plain")}
 """packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: as transformers has
 them, through the BLAS that PyTorch was built with."""
@@ -171,6 +174,18 @@ ENGINES: dict[str, EngineEntry] = {
             (_CPU32, (Provider.CPU, Precision.W8A8), _CUDA32, *_CUDA_HALF, (Provider.CUDA, Precision.W8A8)),
             {"floating": ("fp32", "bf16", "fp16")},
             requirements=("ctranslate2==4.8.5", "numpy==2.4.6", "ml-dtypes==0.6.0"),
+        ),
+        EngineEntry(
+            "llama-cpp",
+            "llama.cpp, a GGUF file written from the safetensors",
+            "servewatt.engines.llama_cpp:LlamaCppEngine",
+            ("llama-cpp-python", "gguf", "numpy", "ml-dtypes"),
+            "llama-cpp",
+            # On CUDA it multiplies fp32 matrices in TF32.
+            (_CPU32, *_CPU_HALF, *_CPU_WEIGHT_ONLY, *_CUDA_HALF, *_CUDA_WEIGHT_ONLY),
+            {"format": ("q4_0", "q4_k"), "cache": ("fp32", "bf16", "fp16"), "attention": ("plain", "flash")},
+            requirements=("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6", "ml-dtypes==0.6.0"),
+            build_variables=BuildVariables(),
         ),
         EngineEntry(
             "fake",

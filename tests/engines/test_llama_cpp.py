@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from servewatt import engines
+from servewatt.engines import Session
+from servewatt.engines.proof import violations
+from servewatt.errors import InputError, RefusedError, UnavailableError
+from servewatt.records import Configuration, Model, Precision, Provider
+from tests.engines.conftest import NEW_TOKENS
+from tests.engines.tiny import (
+    SIZES,
+    FolderArtefacts,
+    model_of,
+    random_prompts,
+    session_generate,
+    transformers_generate,
+    write_model,
+)
+
+pytest.importorskip("llama_cpp")
+pytest.importorskip("gguf")
+pytestmark = pytest.mark.engine
+
+Load = Callable[[Model, Configuration], Session]
+
+
+def configured(precision: Precision = Precision.FP32, **options: str) -> Configuration:
+    return Configuration("llama-cpp", precision=precision, threads=1, options=tuple(options.items()))
+
+
+def closest_calls(
+    folder: Path, prompts: list[list[int]], expected: list[list[int]], got: list[list[int]]
+) -> list[float]:
+    """For each row that differs: how much less likely than its own choice transformers finds the other (nats)."""
+    from transformers import AutoModelForCausalLM
+
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    gaps = []
+    for prompt, theirs, ours in zip(prompts, expected, got, strict=True):
+        at = next((i for i, (t, o) in enumerate(zip(theirs, ours, strict=True)) if t != o), None)
+        if at is not None:
+            with torch.no_grad():
+                logits = module(torch.tensor([prompt + theirs[:at]])).logits[0, -1]
+            gaps.append(float(logits[theirs[at]] - logits[ours[at]]))
+    return gaps
+
+
+@pytest.mark.parametrize("kind", [*SIZES, "bundled"])
+def test_same_tokens_as_transformers(
+    kind: str,
+    folder_of: Callable[[str], Path],
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    """Token for token where all is fp32; where the GELU is rounded to fp16, up to choices that are all but ties."""
+    session = load(model_of(folder_of(kind)), configured())
+    for batch in (1, 4):
+        got = session_generate(session, prompts_of(kind), NEW_TOKENS, batch)
+        if kind in ("llama", "bundled"):
+            assert got == expected(kind, batch), f"batch {batch}"
+        gaps = closest_calls(folder_of(kind), prompts_of(kind), expected(kind, batch), got)
+        assert len(gaps) <= 4
+        assert all(gap < 0.02 for gap in gaps), gaps
+    gelu = dict(session.facts().detail)["gelu"]
+    assert gelu == ("none" if kind in ("llama", "bundled") else "tanh, from a table of fp16")
+    session.close()
+
+
+def test_attention_scaled_by_layer(tmp_path: Path) -> None:
+    """codeparrot-small divides the scores of layer i by i + 1."""
+    folder = write_model(tmp_path / "scaled", "gpt2", scale_attn_by_inverse_layer_idx=True)
+    session = engines.create("llama-cpp").load(model_of(folder), configured(), FolderArtefacts(tmp_path))
+    expected = transformers_generate(folder, random_prompts(4), 32, 1)
+    got = session_generate(session, random_prompts(4), 32, 1)
+    assert all(gap < 0.02 for gap in closest_calls(folder, random_prompts(4), expected, got))
+    session.close()
+
+
+def test_generation_ends_when_every_row_has_stopped(
+    model: Model,
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    rows = expected("llama", 4)[:2]
+    stops = frozenset({rows[0][3], rows[1][5]})
+    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
+    session = load(model, configured())
+    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
+    assert len(steps) == max(first) + 1
+    for row, last in enumerate(first):
+        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
+        assert all(step.tokens[row] is None for step in steps[last + 1 :])
+    session.close()
+
+
+@pytest.mark.parametrize(("kind", "most"), [(kind, 1e-4 if kind == "llama" else 0.01) for kind in SIZES])
+def test_log_probabilities_are_those_of_transformers(
+    kind: str, most: float, folder_of: Callable[[str], Path], load: Load
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    rows = [*random_prompts(3, seed=5), [7, *range(3, 150)], [5]]
+    session = load(model_of(folder_of(kind)), configured())
+    got = session.log_probabilities(rows)
+    module = AutoModelForCausalLM.from_pretrained(folder_of(kind), dtype=torch.float32)
+    for row, ours in zip(rows, got, strict=True):
+        with torch.no_grad():
+            logits = module(torch.tensor([row])).logits[0, :-1].double().log_softmax(-1)
+        theirs = logits[torch.arange(len(row) - 1), torch.tensor(row[1:], dtype=torch.long)]
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=most)
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "compute", "cache"),
+    [
+        (configured(), "fp32", "fp32"),
+        (configured(Precision.BF16), "bf16", "bf16"),
+        (configured(Precision.FP16), "fp16", "fp16"),
+        (configured(Precision.INT8), "int8", "fp16"),
+        (configured(Precision.INT4), "int8", "fp16"),
+        (configured(Precision.INT4, cache="fp32", attention="plain"), "int8", "fp32"),
+    ],
+    ids=lambda value: value.key if isinstance(value, Configuration) else value,
+)
+def test_a_loaded_engine_shows_what_runs(
+    configuration: Configuration, compute: str, cache: str, model: Model, load: Load
+) -> None:
+    session = load(model, configuration)
+    assert not session.facts().kv_cache, "no decode step has been seen yet"
+    list(session.generate(random_prompts(2), 4))
+    session.synchronize()
+    facts = session.facts()
+    assert facts.devices == (("cpu", 3),), "two layers and the output projection"
+    assert (facts.compute_dtype, facts.kv_cache, facts.kv_cache_dtype, facts.threads) == (compute, True, cache, 1)
+    assert violations(configuration, facts) == ()
+    detail = dict(facts.detail)
+    assert detail["attention"] == (
+        "flash" if configuration.precision is not Precision.FP32 and cache != "fp32" else "plain"
+    )
+    # What llama.cpp says of the model it loaded is what the file holds.
+    assert int(detail["model_bytes"]) == sum(size for _, size in facts.weight_dtypes)
+    assert session.peak_device_bytes() is None
+    session.close()
+
+
+def test_bytes_of_each_type(model: Model, load: Load) -> None:
+    """A tiny Llama: 311 tokens, 64 wide, two layers of 4 query and 2 key-value heads, 128 inner, its own head."""
+    matrices = 2 * 311 * 64 + 2 * (64 * 64 * 2 + 2 * 32 * 64 + 3 * 64 * 128)
+    vectors = 5 * 64
+    expected = {
+        Precision.FP32: {"fp32": 4 * (matrices + vectors)},
+        Precision.BF16: {"bf16": 2 * matrices, "fp32": 4 * vectors},
+        Precision.INT8: {"int8": matrices, "fp16": 2 * matrices // 32, "fp32": 4 * vectors},
+        Precision.INT4: {"int4": matrices // 2, "fp16": 2 * matrices // 32, "fp32": 4 * vectors},
+    }
+    for precision, sizes in expected.items():
+        session = load(model, configured(precision))
+        assert dict(session.facts().weight_dtypes) == sizes
+        session.close()
+
+
+def test_narrow_weights_stay_close(
+    folder_of: Callable[[str], Path], prompts_of: Callable[[str], list[list[int]]], load: Load
+) -> None:
+    """On the bundled model, by the loss on its own problems."""
+    model, rows = model_of(folder_of("bundled")), prompts_of("bundled")[:6]
+    loss = {}
+    for precision in (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4):
+        session = load(model, configured(precision))
+        loss[precision] = -np.mean([value for row in session.log_probabilities(rows) for value in row])
+        assert len(session_generate(session, rows, 8, 3)) == 6
+        session.close()
+    tolerances = {Precision.BF16: 0.02, Precision.FP16: 0.005, Precision.INT8: 0.02, Precision.INT4: 0.1}
+    for precision, most in tolerances.items():
+        assert math.isclose(loss[precision], loss[Precision.FP32], rel_tol=most), precision
+
+
+def test_q4_k_wants_rows_of_256(model: Model, tmp_path: Path, load: Load) -> None:
+    with pytest.raises(RefusedError, match="multiples of 256") as refused:
+        load(model, configured(Precision.INT4, format="q4_k"))
+    assert "q4_0" in refused.value.hint
+    wide = model_of(write_model(tmp_path / "wide", "llama", hidden_size=256, intermediate_size=256))
+    session = load(wide, configured(Precision.INT4, format="q4_k"))
+    list(session.generate(random_prompts(2), 4))
+    facts = session.facts()
+    sizes = dict(facts.weight_dtypes)
+    # 256 weights: 128 bytes of int4, 12 of 6-bit scales and minima, 2 fp16.
+    assert sizes["int4"] // 128 == sizes["int6"] // 12 == sizes["fp16"] // 4
+    assert violations(configured(Precision.INT4, format="q4_k"), facts) == ()
+    session.close()
+
+
+def test_the_file_is_written_once(model: Model, tmp_path: Path) -> None:
+    artefacts = FolderArtefacts(tmp_path)
+    for configuration in (configured(), configured(), configured(Precision.INT8)):
+        engines.create("llama-cpp").load(model, configuration, artefacts).close()
+    assert artefacts.built == ["gguf", "gguf"]
+
+
+def test_what_it_cannot_do_is_refused(folder_of: Callable[[str], Path], tmp_path: Path, load: Load) -> None:
+    model = model_of(folder_of("llama"))
+    for configuration, reason in (
+        (configured(Precision.W8A8), "w8a8"),
+        (configured(attention="flash"), "fp16"),
+        (configured(Precision.INT8, format="q4_0"), "int4"),
+    ):
+        with pytest.raises(RefusedError, match=reason):
+            load(model, configuration)
+    for change, reason in (
+        ({"architectures": ["CodeGenForCausalLM"]}, "no CodeGenForCausalLM"),
+        ({"hidden_act": "relu"}, "activation 'relu'"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "'yarn'"),
+    ):
+        folder = Path(shutil.copytree(folder_of("llama"), tmp_path / reason.replace(" ", "-")))
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | change))
+        with pytest.raises(RefusedError, match=reason):
+            load(model_of(folder), configured())
+
+
+def test_broken_files(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    model, artefacts = model_of(folder_of("llama")), FolderArtefacts(tmp_path / "artefacts")
+    engine = engines.create("llama-cpp")
+    engine.prepare(model, configured(), artefacts)
+    (path,) = tmp_path.rglob("*.gguf")
+    whole = path.read_bytes()
+    for content in (whole[:-5000], b"GGUF" + bytes(100), b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"model\.gguf: llama\.cpp cannot load it: .+"):
+            engine.load(model, configured(), artefacts)
+
+    folder = Path(shutil.copytree(folder_of("llama"), tmp_path / "other"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    with pytest.raises(InputError, match=r"weights are missing .*model\.layers\.2"):
+        engine.load(model_of(folder), configured(), FolderArtefacts(tmp_path / "more"))
+
+
+def test_more_positions_or_rows_than_there_are(folder_of: Callable[[str], Path], load: Load) -> None:
+    session = load(model_of(folder_of("gpt2")), configured())
+    with pytest.raises(InputError, match="256 positions"):
+        next(session.generate([[3] * 200], 100))
+    with pytest.raises(RefusedError, match="at most 256 sequences"):
+        next(session.generate([[3]] * 257, 2))
+    with pytest.raises(InputError, match="could not decode"):
+        next(session.generate([[99999]], 2))
+    session.close()
+
+
+def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
+    from llama_cpp import llama_cpp
+
+    if llama_cpp.llama_supports_gpu_offload():
+        pytest.skip("there is CUDA here")
+    with pytest.raises(UnavailableError, match="without CUDA") as error:
+        load(model, Configuration("llama-cpp", Provider.CUDA, Precision.BF16))
+    assert "GGML_CUDA=ON" in error.value.hint
