@@ -183,11 +183,15 @@ def make_reference(asked: Asked) -> Reference:
     return Reference(prompts, tokens, logarithms)
 
 
-def check(session: Session, reference: Reference) -> tuple[float, float | None]:
-    """Share of equal tokens, and mean difference of logarithms."""
-    steps = list(session.generate(reference.prompts, CHECKED_TOKENS))
-    rows = list(zip(*(step.tokens for step in steps), strict=True))
-    pairs = [pair for row, wanted in zip(rows, reference.tokens, strict=True) for pair in zip(row, wanted, strict=True)]
+def check(session: Session, reference: Reference, batch: int) -> tuple[float, float | None]:
+    """Share of equal tokens, and mean difference of logarithms; in batches of the size that is measured."""
+    repeats = max(1, batch // CHECKED_ROWS)
+    prompts, wanted = reference.prompts * repeats, reference.tokens * repeats
+    rows: list[tuple[int | None, ...]] = []
+    for first in range(0, len(prompts), batch):
+        steps = list(session.generate(prompts[first : first + batch], CHECKED_TOKENS))
+        rows += zip(*(step.tokens for step in steps), strict=True)
+    pairs = [pair for row, right in zip(rows, wanted, strict=True) for pair in zip(row, right, strict=True)]
     equal = sum(a == b for a, b in pairs) / len(pairs)
     tell: Callable[[Sequence[Sequence[int]]], list[list[float]]] | None = getattr(session, "log_probabilities", None)
     if tell is None:
@@ -280,8 +284,8 @@ def try_variant(variant: str, asked: Asked, reference: Reference) -> Outcome:
             with suppress(RuntimeError, AttributeError):
                 count, longest = kernels_of(whole, asked.new_tokens - 1)
                 outcome = replace(outcome, kernels_per_step=count, kernels=longest)
-        # Last, because other batch sizes and steps are compiled for it.
-        equal, difference = check(session, reference)
+        # Last, because steps that only score are compiled for it.
+        equal, difference = check(session, reference, configuration.batch)
         return replace(outcome, equal=equal, difference=difference)
 
 
