@@ -86,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="pythia-410m")
     parser.add_argument("--precision", default="fp32", choices=[p.value for p in Precision])
+    parser.add_argument("--threads", type=int)
     parser.add_argument("--batches", default="1,4")
     parser.add_argument("--new-tokens", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=11)
@@ -94,7 +95,7 @@ def main() -> None:
     cache = ArtefactCache()
     weights = Weights.TRAINED if asked.model == "bundled" else Weights.RANDOM
     model = resolve(asked.model, weights=weights, cache=cache)
-    configuration = Configuration("ctranslate2", precision=Precision(asked.precision))
+    configuration = Configuration("ctranslate2", precision=Precision(asked.precision), threads=asked.threads)
     session = engines.create("ctranslate2").load(model, configuration, cache)
     assert isinstance(session, CTranslate2Session)
     rows = [

@@ -207,7 +207,8 @@ def changed(folder_of: Callable[[str], Path], tmp_path: Path) -> Callable[..., M
         folder = Path(shutil.copytree(folder_of("llama"), tmp_path / "changed"))
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps(config | changes))
-        return model_of(folder)
+        # A revision covers the configuration too; the artefact of the unchanged model is another's.
+        return replace(model_of(folder), revision=str(changes))
 
     return make
 

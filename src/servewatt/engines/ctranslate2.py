@@ -175,18 +175,17 @@ class CTranslate2Session:
         The loop notes each token as it comes and the Steps are handed out when it has ended: a consumer that woke at
         every token would take CPU time from it. Of prompts of unequal length the loop takes in as many tokens at
         once as the shortest has and the rest one a step, so the rows produce their first tokens one after another.
-        A Step is complete when the last row has its token.
+        A Step is complete when the last row has its token and the Step before it is complete.
         """
         tokens, times_s = self._run(prompts, max_new_tokens, stop_ids)
         self._last_prompt = list(prompts[0])
-        for index in range(max(map(len, tokens))):
-            row_tokens = tuple(row[index] if index < len(row) else None for row in tokens)
-            yield Step(row_tokens, times_s[index])
+        for index, time_s in enumerate(times_s):
+            yield Step(tuple(row[index] if index < len(row) else None for row in tokens), time_s)
 
     def _run(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]
     ) -> tuple[list[list[int]], list[float]]:
-        """Tokens of each row, and the time at which the last row had its first, second ... token."""
+        """Tokens of each row, and the times at which every row had its first, second ... token, or had stopped."""
         lengths = [len(prompt) for prompt in prompts]
         # All but the last token of the shortest prompt are taken in at once; the loop's step 0 follows.
         taken_in = min(lengths) - 1
@@ -215,7 +214,9 @@ class CTranslate2Session:
             include_prompt_in_result=False,
             callback=note,
         )
-        return tokens, times_s
+        # A row that stopped early may have had its last token after others had theirs of later steps.
+        steps = max(map(len, tokens))
+        return tokens, list(itertools.accumulate(times_s[:steps], max))
 
     def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         """Natural logarithm of the probability of each token of each row after its first, given those before it.
