@@ -146,8 +146,10 @@ ENGINES: dict[str, EngineEntry] = {
             "onnx",
             # ONNX Runtime multiplies no half-precision matrices on the CPU: it casts them to fp32 and back.
             # Nor 8-bit weights with floats, which it would unpack at every step; w8a8 and int4 have kernels.
-            (_CPU32, *((Provider.CPU, t) for t in (Precision.INT4, Precision.W8A8)))
-            + (_CUDA32, *_CUDA_HALF, *((Provider.CUDA, t) for t in (Precision.INT8, Precision.INT4))),
+            (
+                *(_CPU32, (Provider.CPU, Precision.INT4), (Provider.CPU, Precision.W8A8)),
+                *(_CUDA32, *_CUDA_HALF, (Provider.CUDA, Precision.INT8), (Provider.CUDA, Precision.INT4)),
+            ),
             {"group": ("32", "64", "128"), "activations": ("float", "int8"), "compute": ("fp32", "fp16")},
         ),
         EngineEntry(
