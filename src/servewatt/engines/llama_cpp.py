@@ -171,6 +171,8 @@ class LlamaCppSession:
         self._context: Context | None = None
         self._batch = Batch(1)
         self._memory: Any = None
+        self._logits_place = (0, 0)
+        self._logits = np.empty((0, 0), np.float32)
         self._proof: DecodeProof | None = None
 
     @property
@@ -249,7 +251,12 @@ class LlamaCppSession:
         if status != 0:
             raise InputError(f"llama.cpp could not decode (status {status})", "check that every token id is known")
         logits = self._llama.llama_get_logits(self._context.handle)
-        return np.ctypeslib.as_array(logits, (outputs, self._model.vocabulary))
+        # Making an array of a pointer costs a small model some per cent of a step, and the place seldom changes.
+        place = (ctypes.addressof(logits.contents), outputs)
+        if place != self._logits_place:
+            self._logits_place = place
+            self._logits = np.ctypeslib.as_array(logits, (outputs, self._model.vocabulary))
+        return self._logits
 
     def _proven_decode(self, outputs: int) -> npt.NDArray[np.float32]:
         """The same, seeing what it does to the cache of the first row."""
