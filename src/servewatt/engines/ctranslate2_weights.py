@@ -114,11 +114,13 @@ class _Quantised:
         largest[largest == 0] = _INT8_MOST
         # A factor must be a number in fp32 for rows of tiny weights too.
         least = np.float32(_INT8_MOST) / np.finfo(np.float32).max
-        return np.float32(_INT8_MOST) / np.maximum(largest, least)
+        factors: npt.NDArray[np.float32] = np.float32(_INT8_MOST) / np.maximum(largest, least)
+        return factors
 
     def integers(self) -> npt.NDArray[np.int8]:
         scaled = self._source.read().astype(np.float32) * self.factors[:, None]
-        return np.rint(scaled).astype(np.int8)
+        integers: npt.NDArray[np.int8] = np.rint(scaled).astype(np.int8)
+        return integers
 
 
 class Writer:
