@@ -63,7 +63,7 @@ def test_an_unknown_architecture_is_refused(broken: Path, load: Load) -> None:
 
 @pytest.mark.engine
 @pytest.mark.parametrize(
-    ("engine", "precision"), [("onnx", Precision.BF16), ("openvino", Precision.INT4), ("torch", Precision.INT8)]
+    ("engine", "precision"), [("onnx", Precision.BF16), ("openvino", Precision.FP16), ("torch", Precision.INT8)]
 )
 def test_a_precision_it_cannot_run_is_refused(engine: str, precision: Precision, model: Model, load: Load) -> None:
     with pytest.raises(RefusedError):
