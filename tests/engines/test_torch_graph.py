@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sysconfig
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +276,10 @@ def test_narrow_weights_are_held_and_shown(
     session.close()
 
 
+@pytest.mark.skipif(
+    not (shutil.which("g++") and (Path(sysconfig.get_path("include")) / "Python.h").exists()),
+    reason="inductor needs g++ and Python's headers",
+)
 def test_a_compiled_step_says_the_same_and_its_kernels_are_kept(
     folder_of: Callable[[str], Path], prompts_of: Callable[[str], list[list[int]]], tmp_path: Path
 ) -> None:
