@@ -2,9 +2,9 @@
 
     python benchmarks/low_precision.py
     python benchmarks/low_precision.py --model pythia-410m --weights random --rounds 5
-    python benchmarks/low_precision.py --configuration onnx:int4:activations=int8,group=32 --configuration openvino:bf16
+    python benchmarks/low_precision.py --configuration onnx/fp32 --configuration onnx/int4/activations=int8/group=32
 
-Every configuration, `engine:precision[:option=value,...]`, decodes once a round in a process of its own, in random
+Every configuration, `engine/precision[/option=value...]`, decodes once a round in a process of its own, in random
 order. A ratio is the median over rounds of the configuration's rate over that of the first one in the same round, so
 that a slow spell of the machine hits both. Steps are timed from token to token; the median step of a round counts.
 """
@@ -22,23 +22,25 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 from servewatt import engines, wire
+from servewatt.cli.naming import configuration as configuration_of
 from servewatt.engines.proof import violations
 from servewatt.errors import ServewattError
+from servewatt.harness.derive import derive
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
-from servewatt.records import Configuration, Model, Precision, Weights
+from servewatt.records import Configuration, Model, Weights
 
 DEFAULT = (
-    "onnx:fp32",
-    "onnx:w8a8",
-    "onnx:int4",
-    "onnx:int4:activations=int8",
-    "openvino:fp32",
-    "openvino:bf16",
-    "openvino:int8",
-    "openvino:w8a8",
-    "openvino:int4",
-    "openvino:int4:activations=int8",
+    "onnx/fp32",
+    "onnx/w8a8",
+    "onnx/int4",
+    "onnx/int4/activations=int8",
+    "openvino/fp32",
+    "openvino/bf16",
+    "openvino/int8",
+    "openvino/w8a8",
+    "openvino/int4",
+    "openvino/int4/activations=int8",
 )
 
 
@@ -50,14 +52,6 @@ class Order:
     configuration: Configuration
     prompt_tokens: int
     new_tokens: int
-
-
-def parse(text: str) -> Configuration:
-    """`engine:precision[:option=value,...]` as a configuration."""
-    engine, precision, *rest = text.split(":", 2)
-    pairs = [pair.partition("=") for pair in rest[0].split(",")] if rest else []
-    options = tuple(sorted((name, value) for name, _, value in pairs))
-    return Configuration(engine, precision=Precision(precision), options=options)
 
 
 def decode(order: Order) -> float:
@@ -100,14 +94,14 @@ class Row:
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
-    configurations = [parse(text) for text in arguments.configuration or DEFAULT]
+    configurations = [configuration_of(text) for text in arguments.configuration or DEFAULT]
     cache = ArtefactCache()
     model = resolve(arguments.model, weights=Weights(arguments.weights), cache=cache)
     runnable = []
     for configuration in configurations:
         try:
             engines.check(configuration)
-            engines.create(configuration.engine).prepare(model, configuration, cache)
+            derive(model, configuration)
         except ServewattError as error:
             print(f"{configuration.key}: {error.message} ({error.hint})", file=sys.stderr)
         else:
@@ -135,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--model", default="bundled")
     parser.add_argument("--weights", choices=["trained", "random"], default="trained")
-    parser.add_argument("--configuration", action="append", help="engine:precision[:option=value,...]; the first is 1")
+    parser.add_argument("--configuration", action="append", help="engine/precision[/option=value...]; the first is 1")
     parser.add_argument("--prompt-tokens", type=int, default=16)
     parser.add_argument("--new-tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=5)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servewatt import engines, serve
+from servewatt.cli.naming import fields
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
 from servewatt.errors import InputError, ServewattError, nearest
 from servewatt.models.cache import ArtefactCache
@@ -52,10 +53,30 @@ def make_workload(part: WorkloadPart, model: Model) -> Workload:
 
 
 def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
-    """The product of engines, providers, precisions, batches and ways, less what cannot run here.
+    """The named configurations, or the product of the lists, less what cannot run here.
 
     Raises InputError for names that do not exist, and the first reason if nothing is left.
     """
+    wanted = _named(part, has_gpu=has_gpu) if part.named else _product(part, has_gpu=has_gpu)
+    kept: list[Configuration] = []
+    left_out: list[LeftOut] = []
+    first_error: ServewattError | None = None
+    for configuration in wanted:
+        try:
+            engines.check(configuration)
+            if configuration.via is Via.HTTP:
+                serve.check()
+        except ServewattError as error:
+            first_error = first_error or error
+            left_out.append(LeftOut(configuration.key, error.message, error.hint))
+        else:
+            kept.append(configuration)
+    if not kept and first_error is not None:
+        raise first_error
+    return tuple(dict.fromkeys(kept)), tuple(left_out)
+
+
+def _product(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:
     # One whose environment is broken stays in, to be left out with the reason.
     usable = (n for n, e in engines.ENGINES.items() if n != "fake" and (e.version() is not None or e.problem()))
     names = part.engines or list(usable)
@@ -67,25 +88,28 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
     providers = part.providers or ([Provider.CPU, Provider.CUDA] if has_gpu else [Provider.CPU])
     precisions = [_precision(name) for name in part.precisions]
     options = tuple(sorted((key, str(value)) for key, value in part.options.items()))
-    kept: list[Configuration] = []
-    left_out: list[LeftOut] = []
-    first_error: ServewattError | None = None
-    for name, provider, precision, batch, via in itertools.product(
-        names, providers, precisions, part.batches, part.via
-    ):
-        configuration = Configuration(name, provider, precision, batch, part.threads, options, via)
-        try:
-            engines.check(configuration)
-            if via is Via.HTTP:
-                serve.check()
-        except ServewattError as error:
-            first_error = first_error or error
-            left_out.append(LeftOut(configuration.key, error.message, error.hint))
-        else:
-            kept.append(configuration)
-    if not kept and first_error is not None:
-        raise first_error
-    return tuple(dict.fromkeys(kept)), tuple(left_out)
+    return [
+        Configuration(name, provider, precision, batch, part.threads, options, via)
+        for name, provider, precision, batch, via in itertools.product(
+            names, providers, precisions, part.batches, part.via
+        )
+    ]
+
+
+def _named(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:
+    """The named configurations in their order; what a name gives, it gives in place of the lists."""
+    assert part.named
+    if part.engines or part.options:
+        raise InputError(
+            "configurations are named, so engines and options cannot be listed beside them",
+            "write the option into the name, such as onnx/int4/activations=int8",
+        )
+    found = []
+    for name in part.named:
+        given = fields(name)
+        lists = part.model_copy(update={"engines": [given.pop("engine")]})
+        found += [replace(configuration, **given) for configuration in _product(lists, has_gpu=has_gpu)]
+    return list(dict.fromkeys(found))
 
 
 def weights_note(model: Model) -> str:

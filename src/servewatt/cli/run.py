@@ -15,6 +15,7 @@ Examples:
   servewatt run --model EleutherAI/pythia-410m --engine torch,onnx --blocks 7
   servewatt run --model pythia-410m --weights random --prompts bundled:4 --new-tokens 32
   servewatt run --engine torch,onnx --batch 1,4,16     energy per token against batch
+  servewatt run --configuration onnx/fp32,openvino/int4/activations=int8,torch/bf16
   servewatt run --engine torch --via process,http      what serving over HTTP adds
   servewatt run examples/demo.yaml --report demo-output
 """
@@ -39,6 +40,8 @@ def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, .
 @click.option("--new-tokens", "workload__new_tokens", type=int, metavar="N", help="Tokens out per prompt.")
 @click.option("--stop", "workload__stop", type=click.Choice(["length", "eos"]), help="Fixed length, or end of text.")
 @click.option("--engine", "configurations__engines", multiple=True, callback=_list, help="Runtime engines.")
+@click.option("--configuration", "configurations__named", multiple=True, callback=_list, metavar="NAMES",
+              help="Exactly these, as reports name them: onnx/int4/activations=int8 ...")  # fmt: skip
 @click.option("--provider", "configurations__providers", multiple=True, callback=_list, help="cpu, cuda.")
 @click.option("--precision", "configurations__precisions", multiple=True, callback=_list, help="fp32, bf16 ...")
 @click.option("--batch", "configurations__batches", multiple=True, callback=_list, help="Prompts at a time: 1,4,16 ...")

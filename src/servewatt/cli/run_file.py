@@ -42,8 +42,10 @@ class WorkloadPart(_Strict):
 
 
 class ConfigurationPart(_Strict):
-    """Configurations: the product of these lists, less what an engine cannot do."""
+    """Configurations: the named ones, or else the product of these lists, less what an engine cannot do."""
 
+    named: Names | None = None
+    """By name, as reports write it. What a name leaves out comes from the lists."""
     engines: Names | None = None
     """None means every installed engine."""
     providers: Annotated[list[Provider], BeforeValidator(_as_list)] | None = None

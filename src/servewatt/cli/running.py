@@ -51,6 +51,11 @@ def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile
         part, _, key = name.partition("__")
         if key and value is not None:
             content.setdefault(part, {})[key] = value
+    if options.get("configurations__named"):
+        # Named on the command line, they stand in place of what a file lists.
+        for listed in ("engines", "options"):
+            if options.get("configurations__" + listed) is None:
+                content["configurations"].pop(listed, None)
     if options.get("options"):
         pairs = [_pair(text) for text in options["options"]]
         content.setdefault("configurations", {})["options"] = dict(pairs)

@@ -83,13 +83,12 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
 
 def _configurations(preset: Protocol, options: dict[str, Any]) -> RunFile:
     content = {
-        "engines": options["engines"] or list(ENGINE_LABELS),
+        "engines": options["engines"] or ([] if options["named"] else list(ENGINE_LABELS)),
         "precisions": options["precisions"] or [preset.precision.value],
-        "batches": [preset.batch],
+        "batches": options["batches"] or [preset.batch],
         "via": options["via"] or [preset.via.value],
     }
-    if options["providers"]:
-        content["providers"] = options["providers"]
+    content |= {name: options[name] for name in ("providers", "named") if options[name]}
     return validate({"configurations": content}, "options")
 
 
@@ -161,7 +160,7 @@ def _workload(asked: Request, model: Model) -> Workload:
 
 def _with_options(configuration: Configuration, preset: Protocol) -> Configuration:
     """The preset's engine options where they mean something: linear layers are only packed on the CPU."""
-    if configuration.engine != "torch" or configuration.provider is not Provider.CPU:
+    if configuration.options or configuration.engine != "torch" or configuration.provider is not Provider.CPU:
         return configuration
     return replace(configuration, options=tuple(sorted(preset.engine_options.items())))
 
