@@ -1,7 +1,7 @@
 """Decoding speed of engine llama-cpp beside a bare loop over llama.cpp's C functions, as llama-bench has it.
 
     python benchmarks/native_llama_cpp.py
-    python benchmarks/native_llama_cpp.py --models bundled --precisions fp32,int8 --rounds 9 --json
+    python benchmarks/native_llama_cpp.py --models bundled --precisions fp32,w8a8 --rounds 9 --json
 
 To be run by the Python of the engine's environment, with servewatt importable. Both use the same file, the same
 settings and one process, and take turns: a round is one generation by each. The bare loop feeds
@@ -91,7 +91,7 @@ def compare(name: str, precision: Precision, tokens: int, rounds: int, artefacts
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="bundled,pythia-410m")
-    parser.add_argument("--precisions", default="fp32,int8,int4")
+    parser.add_argument("--precisions", default="fp32,w8a8,int4")
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true")

@@ -12,7 +12,7 @@ wide enough for varied output.
 Every engine and precision runs in a process of its own, several at once; a crash costs its own case only. A case is
 `ok` if it loaded, generated, and what ran is what the configuration claims. The share of tokens equal to torch in the
 same precision should be 100 % in fp32 and close to it in half precision, where rounding differs by kernel and one
-token that differs changes those after it; in int8 and int4 only that in fp32 is known, and random weights make it
+token that differs changes those after it; in int8, w8a8 and int4 only that in fp32 is known, and random weights make it
 small. What an engine does not offer on the provider is left out. Exits with 1 if a case failed.
 """
 
@@ -44,7 +44,7 @@ from servewatt.models.catalogue import CATALOGUE
 from servewatt.records import Configuration, Model, ModelSource, Precision, Provider, Weights
 
 ENGINES = "torch,torchscript,onnx"
-PRECISIONS = "fp32,bf16,fp16,int8,int4"
+PRECISIONS = "fp32,bf16,fp16,int8,w8a8,int4"
 ARCHITECTURES = ",".join(dict.fromkeys(entry.architecture for entry in CATALOGUE.values()))
 BATCHES = (1, 2)
 NEW_TOKENS = 32

@@ -30,9 +30,9 @@ class Precision(StrEnum):
     INT8 = "int8"
     """Weights only; products are computed in a floating type."""
     INT4 = "int4"
-    """Weights only, scaled in groups; products are computed in a floating type."""
+    """Weights in 4-bit integers, scaled in groups; the option `activations` says what they are multiplied with."""
     W8A8 = "w8a8"
-    """Weights and activations in 8-bit integers."""
+    """Weights in 8-bit integers, and activations rounded to such for the products."""
 
 
 class Stop(StrEnum):
@@ -387,6 +387,8 @@ class Generation:
     """Time from each token to the next, for the whole batch at once."""
     tokens_out: int
     """Tokens of all rows."""
+    engine_s: float | None = None
+    """Through HTTP: seconds that the engine worked on it, by the server; None in process, and in older results."""
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,9 @@ def test_log_probabilities_are_those_of_transformers(
         (configured(), "fp32", "fp32"),
         (configured(Precision.BF16), "bf16", "bf16"),
         (configured(Precision.FP16), "fp16", "fp16"),
-        (configured(Precision.INT8), "int8", "fp16"),
+        (configured(Precision.W8A8), "int8", "fp16"),
         (configured(Precision.INT4), "int8", "fp16"),
+        (configured(Precision.INT4, activations="int8"), "int8", "fp16"),
         (configured(Precision.INT4, cache="fp32", attention="plain"), "int8", "fp32"),
     ],
     ids=lambda value: value.key if isinstance(value, Configuration) else value,
@@ -162,7 +163,7 @@ def test_bytes_of_each_type(model: Model, load: Load) -> None:
     expected = {
         Precision.FP32: {"fp32": 4 * (matrices + vectors)},
         Precision.BF16: {"bf16": 2 * matrices, "fp32": 4 * vectors},
-        Precision.INT8: {"int8": matrices, "fp16": 2 * matrices // 32, "fp32": 4 * vectors},
+        Precision.W8A8: {"int8": matrices, "fp16": 2 * matrices // 32, "fp32": 4 * vectors},
         Precision.INT4: {"int4": matrices // 2, "fp16": 2 * matrices // 32, "fp32": 4 * vectors},
     }
     for precision, sizes in expected.items():
@@ -177,12 +178,12 @@ def test_narrow_weights_stay_close(
     """On the bundled model, by the loss on its own problems."""
     model, rows = model_of(folder_of("bundled")), prompts_of("bundled")[:6]
     loss = {}
-    for precision in (Precision.FP32, Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4):
+    for precision in (Precision.FP32, Precision.BF16, Precision.FP16, Precision.W8A8, Precision.INT4):
         session = load(model, configured(precision))
         loss[precision] = -np.mean([value for row in session.log_probabilities(rows) for value in row])
         assert len(session_generate(session, rows, 8, 3)) == 6
         session.close()
-    tolerances = {Precision.BF16: 0.02, Precision.FP16: 0.005, Precision.INT8: 0.02, Precision.INT4: 0.1}
+    tolerances = {Precision.BF16: 0.02, Precision.FP16: 0.005, Precision.W8A8: 0.02, Precision.INT4: 0.1}
     for precision, most in tolerances.items():
         assert math.isclose(loss[precision], loss[Precision.FP32], rel_tol=most), precision
 
@@ -204,7 +205,7 @@ def test_q4_k_wants_rows_of_256(model: Model, tmp_path: Path, load: Load) -> Non
 
 def test_the_file_is_written_once(model: Model, tmp_path: Path) -> None:
     artefacts = FolderArtefacts(tmp_path)
-    for configuration in (configured(), configured(), configured(Precision.INT8)):
+    for configuration in (configured(), configured(), configured(Precision.W8A8)):
         engines.create("llama-cpp").load(model, configuration, artefacts).close()
     assert artefacts.built == ["gguf", "gguf"]
 
@@ -212,9 +213,10 @@ def test_the_file_is_written_once(model: Model, tmp_path: Path) -> None:
 def test_what_it_cannot_do_is_refused(folder_of: Callable[[str], Path], tmp_path: Path, load: Load) -> None:
     model = model_of(folder_of("llama"))
     for configuration, reason in (
-        (configured(Precision.W8A8), "w8a8"),
+        (configured(Precision.INT8), "rounds activations"),
+        (configured(activations="int8"), "w8a8 and int4"),
         (configured(attention="flash"), "fp16"),
-        (configured(Precision.INT8, format="q4_0"), "int4"),
+        (configured(Precision.W8A8, format="q4_0"), "int4"),
     ):
         with pytest.raises(RefusedError, match=reason):
             load(model, configuration)

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from servewatt.engines.fake import FakeEngine
 from servewatt.engines.proof import violations
 from servewatt.records import Configuration, Facts, Precision, Provider
+from tests.engines.tiny import FolderArtefacts
+from tests.harness.builders import model
 
 CPU = Configuration("torch", threads=4)
 CUDA = Configuration("onnx", Provider.CUDA)
@@ -66,6 +70,13 @@ def test_each_lie_on_cuda_is_one_violation(lie: dict[str, object], sentence: str
     assert sentence in found
 
 
+@pytest.mark.parametrize("precision", Precision)
+def test_the_fake_engine_does_what_it_claims(precision: Precision, tmp_path: Path) -> None:
+    configuration = Configuration("fake", precision=precision, threads=1)
+    session = FakeEngine().load(model(tmp_path), configuration, FolderArtefacts(tmp_path))
+    assert violations(configuration, session.facts()) == ()
+
+
 def test_low_precision_allows_some_wider_weights_but_not_most() -> None:
     bf16 = replace(CPU, precision=Precision.BF16)
     facts = replace(HONEST_CPU, compute_dtype="bf16", kv_cache_dtype="bf16")
@@ -80,7 +91,8 @@ def test_quantised_weights_may_be_multiplied_as_floats() -> None:
     int8 = replace(CPU, precision=Precision.INT8)
     facts = replace(HONEST_CPU, weight_dtypes=(("int8", 900), ("fp32", 100)))
     assert violations(int8, facts) == ()
-    assert violations(int8, replace(facts, compute_dtype="fp64")) != ()
+    for rounded in ("fp64", "int8"):
+        assert violations(int8, replace(facts, compute_dtype=rounded)) != ()
 
 
 def test_several_lies_are_all_told() -> None:
@@ -108,6 +120,12 @@ def test_options_are_claims_too() -> None:
     (found,) = violations(rounding, facts)
     assert found == "matrix products are computed in fp32, the configuration says int4 in int8"
     assert len(violations(floating, replace(facts, compute_dtype="int8"))) == 1
+    unsaid = replace(rounding, options=())
+    assert violations(unsaid, facts) == (), "float unless asked"
+    assert len(violations(unsaid, replace(facts, compute_dtype="int8"))) == 1
+    always = replace(unsaid, engine="llama-cpp")
+    assert violations(always, replace(facts, compute_dtype="int8")) == (), "it has no other"
+    assert len(violations(always, facts)) == 1
     in_bf16 = replace(rounding, options=(("cache", "int8"), ("compute", "bf16")))
     assert violations(in_bf16, replace(facts, compute_dtype="bf16", kv_cache_dtype="int8")) == ()
     assert violations(in_bf16, facts) == (

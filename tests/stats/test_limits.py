@@ -9,7 +9,17 @@ import pytest
 
 from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.shape import shape_of
-from servewatt.records import Configuration, Environment, Generation, Gpu, Precision, Provider, Result, Shape
+from servewatt.records import (
+    Configuration,
+    Environment,
+    Facts,
+    Generation,
+    Gpu,
+    Precision,
+    Provider,
+    Result,
+    Shape,
+)
 from servewatt.stats import analyse
 from servewatt.stats.limits import (
     cache_bytes_per_token,
@@ -189,6 +199,20 @@ def test_a_known_gpu_has_the_bandwidth_of_its_data_sheet() -> None:
     assert many is not None and many.floor_s_per_token is not None
     assert many.bound_by == "compute"
     assert many.floor_s_per_token == pytest.approx((707_002_368 + 98_304 * 4) / 67e12, rel=1e-3)
+
+
+def test_four_bit_weights_may_be_multiplied_in_8_bits() -> None:
+    """Batch 512 is bound by products: 990 TFLOP/s in half precision, 1979 TOP/s in integers."""
+    int4 = replace(TORCH_CUDA, precision=Precision.INT4)
+    floors = []
+    for dtype in ("bf16", "int8"):
+        done = replace(trial(int4, 0.01, rows=512), facts=Facts(engine_version="1", compute_dtype=dtype))
+        found = limit_of(PYTHIA_410M, int4, [done], gpu("NVIDIA H200"), 0.95)
+        assert found is not None and found.floor_s_per_token is not None
+        assert found.bound_by == "compute"
+        floors.append(found.floor_s_per_token)
+    assert floors[0] == pytest.approx((707_002_368 + 98_304 * 4) / 990e12, rel=1e-3)
+    assert floors[1] == pytest.approx(floors[0] * 990 / 1979)
 
 
 def test_an_unknown_gpu_has_bytes_and_operations_but_no_floor() -> None:

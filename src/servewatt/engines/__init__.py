@@ -22,6 +22,7 @@ __all__ = [
     "EngineEntry",
     "Session",
     "Step",
+    "activations_of",
     "check",
     "check_options",
     "create",
@@ -91,8 +92,8 @@ _CPU32 = (Provider.CPU, Precision.FP32)
 _CUDA32 = (Provider.CUDA, Precision.FP32)
 _CPU_HALF = tuple((Provider.CPU, t) for t in (Precision.BF16, Precision.FP16))
 _CUDA_HALF = tuple((Provider.CUDA, t) for t in (Precision.BF16, Precision.FP16))
-_CPU_WEIGHT_ONLY = tuple((Provider.CPU, t) for t in (Precision.INT8, Precision.INT4))
-_CUDA_WEIGHT_ONLY = tuple((Provider.CUDA, t) for t in (Precision.INT8, Precision.INT4))
+_CPU_ROUNDING = tuple((Provider.CPU, t) for t in (Precision.W8A8, Precision.INT4))
+_CUDA_ROUNDING = tuple((Provider.CUDA, t) for t in (Precision.W8A8, Precision.INT4))
 _LINEAR = {"linear": ("packed", "plain")}
 """packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: as transformers has
 them, through the BLAS that PyTorch was built with."""
@@ -183,9 +184,14 @@ ENGINES: dict[str, EngineEntry] = {
             "servewatt.engines.llama_cpp:LlamaCppEngine",
             ("llama-cpp-python", "gguf", "numpy", "ml-dtypes"),
             "llama-cpp",
-            # On CUDA it multiplies fp32 matrices in TF32.
-            (_CPU32, *_CPU_HALF, *_CPU_WEIGHT_ONLY, *_CUDA_HALF, *_CUDA_WEIGHT_ONLY),
-            {"format": ("q4_0", "q4_k"), "cache": ("fp32", "bf16", "fp16"), "attention": ("plain", "flash")},
+            # On CUDA it multiplies fp32 matrices in TF32. It rounds what meets quantised matrices to 8 bits.
+            (_CPU32, *_CPU_HALF, *_CPU_ROUNDING, *_CUDA_HALF, *_CUDA_ROUNDING),
+            {
+                "format": ("q4_0", "q4_k"),
+                "activations": ("int8",),
+                "cache": ("fp32", "bf16", "fp16"),
+                "attention": ("plain", "flash"),
+            },
             requirements=("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6", "ml-dtypes==0.6.0"),
             build_variables=BuildVariables(),
         ),
@@ -232,6 +238,12 @@ def check_options(configuration: Configuration) -> None:
         values = known.options[name]
         if values and value not in values:
             raise InputError(f"engine {known.name}: option {name} cannot be {value!r}", nearest(value, values))
+
+
+def activations_of(configuration: Configuration) -> str:
+    """As what inputs meet 4-bit weights, `float` or `int8`: as asked, else the first that the engine offers."""
+    offered = entry(configuration.engine).options.get("activations", ("float",))
+    return dict(configuration.options).get("activations", offered[0])
 
 
 def create(name: str) -> Engine:

@@ -13,9 +13,11 @@ from servewatt import __version__
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Step
 from servewatt.errors import InputError, RefusedError, nearest
-from servewatt.records import Configuration, Facts, Model
+from servewatt.records import Configuration, Facts, Model, Precision
 
 _FAILURES = {"load", "generate", "segv", "kill", "hang", "memory", "claim", "exit"}
+_NARROW = {Precision.INT8: ("int8", "fp32"), Precision.INT4: ("int4", "fp32"), Precision.W8A8: ("int8", "int8")}
+"""Precision of integer weights -> (their type, type of products)."""
 
 
 class FakeEngine:
@@ -91,15 +93,18 @@ class FakeSession:
         """Nothing is ever pending."""
 
     def facts(self) -> Facts:
-        precision = "int2" if self._failure == "claim" else self._configuration.precision.value
+        precision, narrow = self._configuration.precision, _NARROW.get(self._configuration.precision)
+        held, computed = narrow or (precision.value, precision.value)
+        if self._failure == "claim":
+            held = computed = "int2"
         threads = self._configuration.threads or len(os.sched_getaffinity(0))
         return Facts(
             engine_version=__version__,
             devices=((self._configuration.provider.value, 1),),
-            weight_dtypes=((precision, self._model.weight_bytes),),
-            compute_dtype=precision,
+            weight_dtypes=((held, self._model.weight_bytes),),
+            compute_dtype=computed,
             kv_cache=True,
-            kv_cache_dtype=precision,
+            kv_cache_dtype=computed,
             threads=threads,
         )
 

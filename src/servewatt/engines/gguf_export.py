@@ -61,22 +61,25 @@ STORAGE_TYPES: dict[str, StorageType] = {
         StorageType("q4_K", 12, 256, (("int4", 128), ("int6", 12), ("fp16", 4))),
     )
 }
-_BY_PRECISION = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.INT8: "q8_0"}
+_BY_PRECISION = {Precision.FP32: "f32", Precision.FP16: "f16", Precision.BF16: "bf16", Precision.W8A8: "q8_0"}
 INT4_FORMATS = {"q4_0": "q4_0", "q4_k": "q4_K"}
 """Value of the option `format` -> ggml's name."""
 
 
 def storage_of(configuration: Configuration) -> StorageType:
-    """The type of the matrices of a configuration; RefusedError for precisions that llama.cpp lacks."""
+    """The type of the matrices of a configuration; RefusedError for int8, which llama.cpp lacks, and stray options."""
     precision, options = configuration.precision, dict(configuration.options)
     if precision is Precision.INT4:
         return STORAGE_TYPES[INT4_FORMATS[options.get("format", "q4_0")]]
     if "format" in options:
         raise RefusedError(f"{configuration.key}: option format is for precision int4", "leave out the option")
-    if precision not in _BY_PRECISION:
+    if precision is Precision.INT8:
         raise RefusedError(
-            f"{configuration.key}: engine llama-cpp has no {precision.value}", "use fp32, bf16, fp16, int8 or int4"
+            f"{configuration.key}: llama.cpp rounds activations to 8 bits where they meet 8-bit weights",
+            "that is precision w8a8",
         )
+    if precision is not Precision.W8A8 and "activations" in options:
+        raise RefusedError(f"{configuration.key}: option activations is for w8a8 and int4", "leave out the option")
     return STORAGE_TYPES[_BY_PRECISION[precision]]
 
 

@@ -34,6 +34,7 @@ from servewatt.engines.llama_cpp_library import (
     library,
     load_model,
     new_context,
+    product_type,
 )
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_model import cpu_threads, library_versions
@@ -72,7 +73,7 @@ def _check_provider(configuration: Configuration) -> None:
         )
     if configuration.precision is Precision.FP32:
         raise RefusedError(
-            f"{configuration.key}: llama.cpp computes fp32 products on CUDA in TF32", "use bf16, fp16, int8 or int4"
+            f"{configuration.key}: llama.cpp computes fp32 products on CUDA in TF32", "use bf16, fp16, w8a8 or int4"
         )
 
 
@@ -315,6 +316,9 @@ class LlamaCppSession:
         return "tanh, from a table of fp16" if dict(self._model.layers).keys() == {"cpu"} else "tanh"
 
     def _compute_dtype(self) -> str:
-        """llama.cpp brings the activations to the weights' type; those for quantised weights to 8-bit integers."""
+        """llama.cpp brings activations to the weights' type; those for quantised weights to 8-bit integers."""
+        if dict(self._model.layers).keys() == {"cpu"}:
+            return product_type(self._storage.number)
+        # The CUDA part does not tell. It has kernels for quantised weights times q8_1 only.
         dtype = self._storage.parts[0][0]
         return "int8" if dtype.startswith("int") else dtype

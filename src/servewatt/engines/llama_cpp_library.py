@@ -27,6 +27,8 @@ CACHE_TYPES = {"fp32": 0, "fp16": 1, "bf16": 30}
 """Our dtype -> number in ggml's enum ggml_type."""
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}
 
+_PRODUCT_TYPES = _NAMES | {"q8_0": "int8", "q8_1": "int8", "q8_K": "int8"}
+
 _BUFFER = re.compile(r"(\S+)\s+(?:model|KV|compute|output)\s+buffer size\s*=\s*([\d.]+) MiB")
 _ASSIGNED = re.compile(r"layer\s+\d+ assigned to device (\w+)")
 _FLASH = re.compile(r"flash_attn\s*=\s*enabled")
@@ -87,6 +89,32 @@ def library() -> Any:
         llama_cpp.llama_log_set(write, None)
         llama_cpp.llama_backend_init()
     return llama_cpp
+
+
+class _TypeTraits(ctypes.Structure):
+    """The struct ggml_type_traits_cpu of ggml-cpu.h."""
+
+    _fields_ = (
+        ("from_float", ctypes.c_void_p),
+        ("vec_dot", ctypes.c_void_p),
+        ("vec_dot_type", ctypes.c_int),
+        ("nrows", ctypes.c_int64),
+    )
+
+
+def product_type(weights: int) -> str:
+    """Our dtype of the products that the CPU computes with matrices of type `weights`, by ggml's own table.
+
+    `weights` is a number of ggml's enum ggml_type. The table has the type that activations are brought to.
+    """
+    import llama_cpp
+
+    folder = Path(llama_cpp.__file__).parent / "lib"
+    cpu, base = ctypes.CDLL(str(folder / "libggml-cpu.so")), ctypes.CDLL(str(folder / "libggml-base.so"))
+    cpu.ggml_get_type_traits_cpu.restype = ctypes.POINTER(_TypeTraits)
+    base.ggml_type_name.restype = ctypes.c_char_p
+    name: str = base.ggml_type_name(cpu.ggml_get_type_traits_cpu(weights).contents.vec_dot_type).decode()
+    return _PRODUCT_TYPES.get(name, name)
 
 
 @dataclass(frozen=True)

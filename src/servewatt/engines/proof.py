@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from servewatt.engines import activations_of
 from servewatt.records import Configuration, Facts, Precision, Provider
 
 _LEAST_SHARE = 0.5
@@ -14,11 +15,11 @@ _COMPUTE: dict[Precision, frozenset[str]] = {
     Precision.FP32: frozenset({"fp32"}),
     Precision.BF16: frozenset({"bf16"}),
     Precision.FP16: frozenset({"fp16"}),
-    Precision.INT8: frozenset({"int8", "fp32", "bf16", "fp16"}),
-    Precision.INT4: frozenset({"int4", "int8", "fp32", "bf16", "fp16"}),
+    Precision.INT8: frozenset({"fp32", "bf16", "fp16"}),
+    Precision.INT4: frozenset({"fp32", "bf16", "fp16"}),
     Precision.W8A8: frozenset({"int8"}),
 }
-"""Types in which matrix products of a precision may be computed; quantised weights may be multiplied as floats."""
+"""Types in which matrix products of a precision may be computed, options apart."""
 
 _FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
 """Precisions whose type is also that of the KV cache."""
@@ -67,14 +68,11 @@ def _claimed_cache(configuration: Configuration) -> str | None:
 def _claimed_arithmetic(configuration: Configuration) -> frozenset[str]:
     """Types in which products may be computed, options considered."""
     options = dict(configuration.options)
-    allowed = _COMPUTE[configuration.precision]
-    if configuration.precision not in _WEIGHT_TYPES:
-        return allowed
-    if options.get("activations") == "int8":
+    if configuration.precision is Precision.INT4 and activations_of(configuration) == "int8":
         return frozenset({"int8"})
-    if "activations" in options:
-        allowed -= {"int8", "int4"}
-    return frozenset({options["compute"]}) if "compute" in options else allowed
+    if configuration.precision in _WEIGHT_TYPES and "compute" in options:
+        return frozenset({options["compute"]})
+    return _COMPUTE[configuration.precision]
 
 
 def _device_violations(configuration: Configuration, facts: Facts) -> list[str]:

@@ -72,7 +72,7 @@ def _beyond_the_limit(result: Result, environment: Environment) -> Fault | None:
     if fits_cache(needed, peak):
         return None
     rate, flops_s = needed / work.step_s, work.rows * decode_flops(shape, 0) / work.step_s
-    most = peak.flops(configuration.precision)
+    most = peak.flops(configuration.precision, result.facts.compute_dtype if result.facts is not None else "")
     if rate > LIMIT_TOLERANCE * peak.bandwidth_bytes_s:
         what = (
             f"decoding at {rate / 1e9:.1f} GB/s of weights where memory delivers"

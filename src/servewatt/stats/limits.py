@@ -147,7 +147,9 @@ def limit_of(
     weights, cache = step_bytes(shape, precision, work.rows, work.context_tokens, group_of(configuration))
     flops = decode_flops(shape, work.context_tokens)
     peak = peak_of(environment, configuration.provider)
-    memory_s, compute_s, why = _floors(weights, cache, flops * work.rows, peak, precision)
+    facts = valid[-1].facts
+    rate = peak.flops(precision, facts.compute_dtype if facts is not None else "") if peak is not None else None
+    memory_s, compute_s, why = _floors(weights, cache, flops * work.rows, peak, rate)
     floor_s = max((s for s in (memory_s, compute_s) if s is not None), default=None)
 
     def over_blocks(pick: Callable[[DecodeWork], float]) -> Interval:
@@ -165,7 +167,7 @@ def limit_of(
         prefill_flops_per_prompt=prefill_flops(shape, work.prompt_tokens),
         decode_s_per_token=over_blocks(lambda w: w.step_s / w.rows),
         bandwidth_bytes_s=bandwidth,
-        peak_flops_s=peak.flops(precision) if peak is not None else None,
+        peak_flops_s=rate,
         source=peak.source if peak is not None else "",
         floor_s_per_token=floor_s / work.rows if floor_s is not None else None,
         bound_by=bound_by,
@@ -178,14 +180,13 @@ def limit_of(
 
 
 def _floors(
-    weights: int, cache: int, flops: float, peak: Peak | None, precision: Precision
+    weights: int, cache: int, flops: float, peak: Peak | None, rate: float | None
 ) -> tuple[float | None, float | None, str]:
     """Least seconds of a step by memory and by arithmetic, and why memory sets none."""
     if peak is None or peak.bandwidth_bytes_s is None:
         return None, None, "the device's memory bandwidth is not known"
     if peak.cache_bytes is None and peak.source == "measured":
         return None, None, "the size of the last-level cache is not known"
-    rate = peak.flops(precision)
     compute_s = flops / rate if rate else None
     if fits_cache(weights, peak):
         # Without the memory's floor that of arithmetic would flatter by orders of magnitude.

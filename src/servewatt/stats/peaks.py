@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from servewatt.records import Environment, Precision, Provider
 
 _HALF = frozenset({Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4})
-"""Precisions whose products are half precision at the fastest: weight-only integers are widened first."""
+"""Precisions whose products are half precision at the fastest: integers that meet floats are widened first."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,12 @@ class Peak:
     half_flops: float | None = None
     int8_flops: float | None = None
 
-    def flops(self, precision: Precision) -> float | None:
-        """Operations a second in the fastest type that products of this precision may be computed in."""
-        if precision is Precision.W8A8:
+    def flops(self, precision: Precision, compute_dtype: str = "") -> float | None:
+        """Operations a second in the fastest type that products of this precision may be computed in.
+
+        `compute_dtype` is what the engine shows; 4-bit weights may meet activations that are rounded to 8 bits.
+        """
+        if precision is Precision.W8A8 or compute_dtype == "int8":
             return self.int8_flops
         return self.half_flops if precision in _HALF else self.fp32_flops
 
