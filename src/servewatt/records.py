@@ -449,6 +449,20 @@ class Result:
         return next((s for s in self.sections if s.name == name), None)
 
 
+# --- what is told of several observations --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point estimate with a confidence interval; the bounds are None where data are too few for one."""
+
+    estimate: float
+    low: float | None
+    high: float | None
+    n: int
+    """Number of independent observations (blocks)."""
+
+
 # --- where it ran ------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,14 @@ def test_the_latencies_of_a_pass_fill_it(tmp_path: Path) -> None:
         assert 0 <= between_s < 0.5 * latency_s
 
 
+def test_the_engine_s_seconds_are_within_the_client_s(tmp_path: Path) -> None:
+    result = one(tmp_path, step_ms=2)
+    for generation in result.generations:
+        assert generation.engine_s is not None
+        # Five steps of 2 ms each.
+        assert 0.01 <= generation.engine_s < generation.ttft_s + sum(generation.inter_token_s)
+
+
 def test_what_the_server_uses_is_the_trial_s_own(tmp_path: Path) -> None:
     result = one(tmp_path)
     load = result.section("load")

@@ -10,27 +10,48 @@ from servewatt import wire
 from servewatt.records import Via
 from servewatt.report.export import Document, configurations_csv, to_json, to_markdown
 from servewatt.report.html import render_html
-from servewatt.report.http_share import http_rows
+from servewatt.report.http_share import http_table
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.records import Analysis, HttpShare, Interval
 from tests.report import synthetic
 
 CASE = synthetic.CASES[1]
 SERVED = replace(CASE[0], via=Via.HTTP)
-SHARE = HttpShare(CASE[0], SERVED, Interval(0.041, 0.032, 0.05, 5), Interval(-0.0123, None, None, 2))
+SHARE = HttpShare(
+    CASE[0],
+    SERVED,
+    Interval(0.041, 0.032, 0.05, 5),
+    Interval(-0.0123, None, None, 2),
+    Interval(0.0061, 0.0058, 0.0064, 5),
+)
 
 
-def analysis() -> Analysis:
-    """Torch in fp32 in process and through HTTP, which takes 4.1 % of the energy and no time."""
+def analysis(share: HttpShare = SHARE) -> Analysis:
+    """Torch in fp32 in process and through HTTP; 0.61 % of a request's time the engine does not work."""
     summaries = (synthetic.summary(CASE), synthetic.summary((SERVED, *CASE[1:])))
-    return synthetic.analysis(summaries=summaries, comparisons=(), rankings=(), http_shares=(SHARE,))
+    return synthetic.analysis(summaries=summaries, comparisons=(), rankings=(), http_shares=(share,))
 
 
 def test_the_shares_are_per_cent_with_their_intervals_and_grade() -> None:
-    (row,) = http_rows(analysis())
-    assert (row.energy.estimate, row.energy.interval) == ("~4.1", "[3.2, 5.0]")  # the CPU's joules are estimated
-    assert (row.time.estimate, row.time.interval) == ("-1.23", "(2 blocks)")
+    table = http_table(analysis())
+    assert table.heads == ("outside engine", "energy/token", "time/token")
+    (row,) = table.rows
+    assert [(s.estimate, s.interval) for s in row.shares] == [
+        ("0.61", "[0.58, 0.64]"),
+        ("~4.1", "[3.2, 5.0]"),  # the CPU's joules are estimated
+        ("-1.23", "(2 blocks)"),
+    ]
     assert (row.key, row.label, row.blocks) == ("torch/cuda/fp32/b1", "torch", 5)
+    within, between = table.notes
+    assert "time, not energy" in within and "two trials" in between
+
+
+def test_columns_without_anything_in_them_are_left_out() -> None:
+    older = http_table(analysis(replace(SHARE, outside_engine=None)))
+    assert (older.heads, len(older.notes)) == (("energy/token", "time/token"), 1)
+    alone = http_table(analysis(replace(SHARE, process=None, energy=None, time=None)))
+    assert (alone.heads, len(alone.notes)) == (("outside engine",), 1)
+    assert alone.rows[0].key == "torch/cuda/fp32/b1"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -42,8 +63,8 @@ def test_every_form_of_the_report_states_them(width: int) -> None:
     assert "HTTP's share" in shown and "~4.1 [3.2, 5.0]" in shown
     assert all(len(line) <= width for line in shown.splitlines())
     page = render_html(analysis(), synthetic.recommendation())
-    assert "What HTTP adds" in page and "[3.2, 5.0]" in page
-    assert "| torch/cuda/fp32/b1 | ~4.1 [3.2, 5.0] | -1.23 (2 blocks) | 5 |" in to_markdown(
+    assert "What HTTP adds" in page and "[3.2, 5.0]" in page and "Outside engine, %" in page
+    assert "| torch/cuda/fp32/b1 | 0.61 [0.58, 0.64] | ~4.1 [3.2, 5.0] | -1.23 (2 blocks) | 5 |" in to_markdown(
         analysis(), synthetic.recommendation()
     )
     document = wire.load(Document, to_json(analysis(), synthetic.recommendation()))

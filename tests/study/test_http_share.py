@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from servewatt.errors import InputError
 from servewatt.records import Via
 from servewatt.report.study_outputs import make_table, possible
 from servewatt.report.study_view import observed
+from servewatt.study import results_file
 from servewatt.study.http_share import http_shares
+from servewatt.study.observations import observe
 from servewatt.study.records import Observation
+from tests.stats.builders import run
+from tests.stats.test_http_share import TORCH_HTTP, timed
 from tests.study.builders import observation
 
 
@@ -59,3 +66,46 @@ def test_the_table_states_it() -> None:
     assert "http" not in possible(alone)[0]
     with pytest.raises(InputError, match="through HTTP"):
         make_table(alone, "http")
+
+
+def with_engine_seconds(*shares: float) -> list[Observation]:
+    """Through HTTP, block by block; the engine works for these shares of the client's time."""
+    http = [o for o in both_ways() if o.via is Via.HTTP]
+    return [replace(o, engine_share=s) for o, s in zip(http, shares, strict=True)]
+
+
+def test_a_trial_s_engine_share_is_an_observation_and_survives_the_file(tmp_path: Path) -> None:
+    (seen,) = observe(run((TORCH_HTTP,)), [timed(TORCH_HTTP, 0, 0.19, 0.15)], "here")
+    assert seen.engine_share == pytest.approx(0.85)
+    results_file.write(tmp_path / "r.parquet", results_file.Results((seen,), ()))
+    assert results_file.read(tmp_path / "r.parquet").observations == (seen,)
+
+
+def test_http_alone_is_enough_where_the_engine_s_seconds_are_known() -> None:
+    (share,) = http_shares(with_engine_seconds(0.9, 0.9, 0.9))
+    assert (share.energy, share.time, share.configuration) == (None, None, "<CUDA, TORCH>")
+    assert share.outside_engine is not None
+    assert share.outside_engine.estimate == pytest.approx(0.1)
+    table = make_table(observed(with_engine_seconds(0.9, 0.9, 0.9), (), tested=False), "http")
+    assert [c.name for c in table.columns] == ["campaign", "model", "configuration", "outside_engine_share"]
+    assert "not energy" in " ".join(table.notes)
+
+
+def test_older_results_show_what_they_showed_and_newer_ones_beside_them_say_so() -> None:
+    old = make_table(observed(both_ways(), (), tested=False), "http")
+    assert [c.name for c in old.columns][3:] == ["energy_share", "time_share"]
+    other = [replace(o, model="codegemma-2b") for o in with_engine_seconds(0.8, 0.8, 0.8)]
+    table = make_table(observed([*both_ways(), *other], (), tested=False), "http")
+    assert [c.name for c in table.columns][3:] == ["outside_engine_share", "energy_share", "time_share"]
+    known, unknown = (row[3] for row in table.rows)
+    assert unknown.number is None
+    assert known.number == pytest.approx(0.2)
+    assert unknown.notes == ("measured by a version that did not record the engine's seconds",)
+
+
+def test_the_recorded_results_of_an_older_version_are_read() -> None:
+    recorded = results_file.read(Path(__file__).parents[2] / "results" / "cpu-2-core-http.parquet")
+    assert {o.engine_share for o in recorded.observations} == {None}
+    shares = http_shares(recorded.observations)
+    assert len(shares) == 8
+    assert all(s.energy is not None and s.outside_engine is None for s in shares)

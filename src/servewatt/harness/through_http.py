@@ -48,10 +48,11 @@ class Announcement:
 
 @dataclass(frozen=True)
 class Answer:
-    """One generation: ids by step and prompt, and the server's time mark of each step."""
+    """One generation: ids by step and prompt, the server's time mark of each step, and the engine's seconds."""
 
     tokens: tuple[tuple[int | None, ...], ...]
     times_s: tuple[float, ...]
+    engine_s: float
 
 
 @dataclass(frozen=True)
@@ -136,6 +137,8 @@ class HttpSession:
         self._connection.connect()  # sets TCP_NODELAY
         self.peak_rss_bytes: int | None = None
         """The server's largest resident set, known once the session is closed."""
+        self.engine_s: list[float] = []
+        """Seconds that the engine worked on each generation so far, by the server."""
 
     @property
     def pid(self) -> int:
@@ -154,6 +157,7 @@ class HttpSession:
         asked = {"prompts": [list(p) for p in prompts], "max_new_tokens": max_new_tokens, "stop_ids": sorted(stop_ids)}
         answer = wire.load(Answer, self._request("POST", "/generate", json.dumps(asked).encode()))
         received_s = time.monotonic()
+        self.engine_s.append(answer.engine_s)
         for tokens, time_s in zip(answer.tokens, (*answer.times_s[:-1], received_s), strict=True):
             yield Step(tokens, time_s)
 

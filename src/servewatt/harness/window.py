@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from servewatt.engines import Session
 from servewatt.meters.base import Meter
@@ -136,6 +136,8 @@ class Work:
     steps_s: list[list[float]]
     tokens: list[list[tuple[int | None, ...]]]
     """Tokens of each generated batch: of the first pass, and of every pass where lengths may differ."""
+    engine_s: list[float] = field(default_factory=list)
+    """Through HTTP: seconds that the engine worked on each batch, by the server."""
 
 
 class Generator:
@@ -239,6 +241,7 @@ class Generator:
             ttft_s=steps_s[0] - start_s,
             inter_token_s=tuple(b - a for a, b in itertools.pairwise(steps_s)),
             tokens_out=tokens_out,
+            engine_s=work.engine_s[index] if work.engine_s else None,
         )
 
     def _run(self, batch: Batch, new_tokens: int) -> tuple[list[float], list[tuple[int | None, ...]]]:

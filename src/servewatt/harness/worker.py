@@ -122,6 +122,8 @@ class Measurement:
         last = take_mark(self._meters, self._pids)
         gc.enable()
         self._log.work = work
+        if self._log.server is not None:
+            work.engine_s = self._log.server.engine_s[-len(work.starts_s) :]
         tokens_out = sum(g.tokens_out for g in generator.generations(work))
         tokens_in = work.passes * generator.tokens_in_per_pass
         self._log.stretches.append(Stretch("generate", first, last, work.passes, tokens_in, tokens_out))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status, Weights
 from servewatt.report import batches, limits
-from servewatt.report.http_share import EXPLANATION, http_rows
+from servewatt.report.http_share import http_table
 from servewatt.report.tables import environment_pairs
 from servewatt.report.units import DASH, Quantity
 from servewatt.report.view import Row, comparison_for, view
@@ -157,13 +157,7 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
         lines += ["", "The order depends on the boundary:", ""]
         lines += [f"- {r.boundary.value}: {_text(', '.join(r.keys))}" for r in shown.rankings]
     lines += [*_batch_lines(analysis), *_limit_lines(analysis)]
-    if analysis.http_shares:
-        lines += ["", "## Through HTTP", "", f"Share {_text(EXPLANATION)}.", ""]
-        heads = ["configuration", "energy per token, %", "time per token, %", "blocks"]
-        lines += [_line(heads), "|" + " --- |" * len(heads)]
-        lines += [
-            _line([_text(r.key), _quantity(r.energy), _quantity(r.time), str(r.blocks)]) for r in http_rows(analysis)
-        ]
+    lines += _http_lines(analysis)
     for title, notes in (
         ("Excluded", shown.excluded),
         ("Without energy", shown.unmeasured),
@@ -195,6 +189,16 @@ def _batch_lines(analysis: Analysis) -> list[str]:
         cells = [_text(row.family), str(row.batch), *map(_quantity, (row.energy, row.prefill, row.decode))]
         lines.append(_line([*cells, *(q.estimate for q in (row.tokens_per_s, row.inter_token, row.request_p95))]))
     return [*lines, "", *(f"- {_text(sentence)}" for sentence in found.sentences)]
+
+
+def _http_lines(analysis: Analysis) -> list[str]:
+    found = http_table(analysis)
+    if not found.rows:
+        return []
+    heads = ["configuration", *(f"{head}, %" for head in found.heads), "blocks"]
+    lines = ["", "## Through HTTP", "", _line(heads), "|" + " --- |" * len(heads)]
+    lines += [_line([_text(r.key), *map(_quantity, r.shares), str(r.blocks)]) for r in found.rows]
+    return [*lines, "", *(f"- {_text(note)}" for note in found.notes)]
 
 
 def _limit_lines(analysis: Analysis) -> list[str]:

@@ -1,48 +1,75 @@
-"""Rows of the table that tells HTTP's share, as text."""
+"""The table that tells what HTTP adds, as text."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from servewatt.records import Via
 from servewatt.report import units
 from servewatt.report.units import PERCENT, Quantity
 from servewatt.report.view import grade_is_estimated, short_labels
-from servewatt.stats.records import Analysis, Interval
+from servewatt.stats.records import Analysis, HttpShare, Interval
 
 TITLE = "HTTP's share"
-EXPLANATION = (
-    "of what a token takes through HTTP, in per cent: 1 - process / http, the same configuration in both ways, paired "
-    "by block"
+_WITHIN = (
+    "Outside engine: the part of a request's time in which the engine does not work, both timed in the same trial. It "
+    "is time, not energy, and does not hold what waiting between requests costs the engine itself"
+)
+_BETWEEN = (
+    "Energy, time: 1 - process / http per token, the same configuration in both ways, paired by block. It holds "
+    "whatever else differs between two trials"
 )
 
 
 @dataclass(frozen=True)
 class HttpRow:
-    """One configuration that was measured both in process and through HTTP."""
+    """One configuration that was measured through HTTP."""
 
     key: str
+    """As in process."""
     label: str
-    energy: Quantity
-    """Per cent of the energy per token, with `~` where it is estimated."""
-    time: Quantity
-    """Per cent of the time per token."""
+    shares: tuple[Quantity, ...]
+    """In per cent, one for each head of the table."""
     blocks: int
-    """Blocks that have both."""
+    """Blocks that have what is shown."""
 
 
-def http_rows(analysis: Analysis) -> tuple[HttpRow, ...]:
-    """HTTP's share of each configuration, in the order of the ranking; empty where nothing was measured both ways."""
+@dataclass(frozen=True)
+class HttpTable:
+    """The rows in the order of the ranking; columns that would be empty are left out."""
+
+    heads: tuple[str, ...]
+    rows: tuple[HttpRow, ...]
+    notes: tuple[str, ...]
+    """What the columns are, and are not."""
+
+
+def http_table(analysis: Analysis) -> HttpTable:
+    """HTTP's share of each configuration; without rows where nothing went through HTTP."""
+    shares = analysis.http_shares
     labels = short_labels([s.configuration for s in analysis.summaries])
-    grades = {s.configuration: s.energy_grade for s in analysis.summaries}
+    # Older results do not have the engine's seconds, and what was measured through HTTP alone has no pair.
+    within = any(s.outside_engine is not None for s in shares)
+    between = any(s.process is not None for s in shares)
     rows = []
-    for share in analysis.http_shares:
-        energy = _percent(share.energy)
-        if share.energy is not None and any(grade_is_estimated(grades[c]) for c in (share.process, share.http)):
-            energy = Quantity(f"~{energy.estimate}", energy.interval, energy.value)
-        blocks = max((i.n for i in (share.energy, share.time) if i is not None), default=0)
-        key = share.process.key
-        rows.append(HttpRow(key, labels[key], energy, _percent(share.time), blocks))
-    return tuple(rows)
+    for share in shares:
+        alone = (_percent(share.outside_engine),) * within
+        paired = (_energy(share, analysis), _percent(share.time)) * between
+        found = (share.outside_engine, share.energy, share.time)
+        blocks = max((i.n for i in found if i is not None), default=0)
+        key = replace(share.http, via=Via.PROCESS).key
+        rows.append(HttpRow(key, labels[(share.process or share.http).key], alone + paired, blocks))
+    heads = ("outside engine",) * within + ("energy/token", "time/token") * between
+    return HttpTable(heads, tuple(rows), (_WITHIN,) * within + (_BETWEEN,) * between)
+
+
+def _energy(share: HttpShare, analysis: Analysis) -> Quantity:
+    """Per cent of the energy per token, with `~` where it is estimated."""
+    shown = _percent(share.energy)
+    grades = (s.energy_grade for s in analysis.summaries if s.configuration in (share.process, share.http))
+    if share.energy is None or not any(map(grade_is_estimated, grades)):
+        return shown
+    return Quantity(f"~{shown.estimate}", shown.interval, shown.value)
 
 
 def _percent(share: Interval | None) -> Quantity:

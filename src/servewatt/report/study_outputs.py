@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from servewatt.errors import InputError, nearest
-from servewatt.records import Via
 from servewatt.report import study_across, study_boxes, study_grids, study_published, study_tables, study_test_tables
 from servewatt.report.figures import Figure, style
 from servewatt.report.study_view import StudyView
 from servewatt.report.table import Table
+from servewatt.study.http_share import http_shares
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def _grid(name: str, figure: str, title: str) -> FigureKind:
     return FigureKind(title, make, explanation, observations=True, tested=True)
 
 
-def _both_ways(view: StudyView) -> bool:
-    """Whether something was measured through HTTP and something in process."""
-    return {Via.HTTP, Via.PROCESS} <= {o.via for o in view.observations}
+def _through_http(view: StudyView) -> bool:
+    """Whether there is a share of HTTP to state."""
+    return bool(http_shares(view.observations))
 
 
 TABLES = {
@@ -72,7 +72,7 @@ TABLES = {
     "across": TableKind(
         "pairs of configurations over all models", study_across.across_table, fits=study_across.can_compare
     ),
-    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, fits=_both_ways),
+    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, fits=_through_http),
     "tests": TableKind("tests over all configurations of a model", study_test_tables.test_table, True, True),
     "pairs-energy": TableKind(
         "pairs of configurations: energy",

@@ -47,7 +47,8 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
         parts += [Text(), limit_rows_table(analysis, width)]
         parts += [_hanging("  ", Text("; ".join(limits.limit_table(analysis).notes), style="dim"))]
     if analysis.http_shares:
-        parts += [Text(), http_table(analysis), _hanging("  ", Text(http_share.EXPLANATION, style="dim"))]
+        parts += [Text(), http_rows_table(analysis)]
+        parts += [_hanging("  ", Text(note, style="dim")) for note in http_share.http_table(analysis).notes]
     parts += _notes("Excluded", shown.excluded)
     parts += _notes("Without energy", shown.unmeasured)
     parts += _notes("Trials left out", shown.failures)
@@ -129,15 +130,17 @@ def ranking_table(shown: View) -> Table:
     return table
 
 
-def http_table(analysis: Analysis) -> Table:
-    """What HTTP adds to each configuration that was measured in both ways."""
-    rows = http_share.http_rows(analysis)
-    table = _table(Text(f"{http_share.TITLE}  per token", style="bold"), pad=2)
-    for head in ("configuration", "energy %", "time %", "blocks"):
-        table.add_column(head, justify="right" if head == "blocks" else "left")
-    energies, times = _with_intervals([r.energy for r in rows]), _with_intervals([r.time for r in rows])
-    for row, energy, time in zip(rows, energies, times, strict=True):
-        table.add_row(Text(row.label), energy, time, str(row.blocks))
+def http_rows_table(analysis: Analysis) -> Table:
+    """What HTTP adds to each configuration that was measured through it."""
+    found = http_share.http_table(analysis)
+    table = _table(Text(f"{http_share.TITLE}  in per cent", style="bold"), pad=2)
+    table.add_column("configuration")
+    for head in found.heads:
+        table.add_column(head, no_wrap=True)
+    table.add_column("blocks", justify="right")
+    columns = [_with_intervals([row.shares[i] for row in found.rows]) for i in range(len(found.heads))]
+    for index, row in enumerate(found.rows):
+        table.add_row(Text(row.label), *(cells[index] for cells in columns), str(row.blocks))
     return table
 
 

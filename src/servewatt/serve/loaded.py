@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ class Answer:
     """New token ids, one tuple a step with one entry a prompt; None for prompts that have ended."""
     times_s: tuple[float, ...]
     """Monotonic time at which each step's ids were known to the server."""
+    engine_s: float
+    """Seconds from when the engine's thread took the request up until the device had finished it."""
 
 
 class Loaded:
@@ -46,9 +49,11 @@ class Loaded:
         """All steps of one batch, once the device has finished; see `servewatt.engines.Session.generate`."""
 
         def work() -> Answer:
+            begin_s = time.monotonic()
             steps = list(self._session.generate(prompts, max_new_tokens, stop_ids))
             self._session.synchronize()
-            return Answer(tuple(step.tokens for step in steps), tuple(step.time_s for step in steps))
+            engine_s = time.monotonic() - begin_s
+            return Answer(tuple(step.tokens for step in steps), tuple(step.time_s for step in steps), engine_s)
 
         return await self._run(work)
 

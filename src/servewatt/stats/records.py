@@ -5,18 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Run, Status
+from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Interval, Run, Status
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A point estimate with a confidence interval; the bounds are None where data are too few for one."""
-
-    estimate: float
-    low: float | None
-    high: float | None
-    n: int
-    """Number of independent observations (blocks)."""
+__all__ = [
+    "Analysis",
+    "BatchCurve",
+    "BoundaryRanking",
+    "Comparison",
+    "ConfigurationSummary",
+    "HttpShare",
+    "Interval",
+    "Limit",
+    "PairedRatio",
+    "PhaseEnergy",
+    "StatusCount",
+    "Verdict",
+]
 
 
 @dataclass(frozen=True)
@@ -162,18 +166,21 @@ class Comparison:
 
 @dataclass(frozen=True)
 class HttpShare:
-    """How much of what a token takes through HTTP is HTTP's: 1 - process / http, paired by block.
+    """How much of what a token takes through HTTP is HTTP's.
 
-    The shares come from geometric means over blocks, with anytime-valid confidence intervals. They are below zero where
-    the server did better.
+    All are from geometric means over blocks, with anytime-valid confidence intervals. `energy` and `time` set two
+    trials of a block beside each other, 1 - process / http, and are below zero where the server did better.
     """
 
-    process: Configuration
+    process: Configuration | None
+    """None where it was measured through HTTP alone."""
     http: Configuration
     energy: Interval | None
     """Of the energy per token inside the boundary; None where no block has both energies."""
     time: Interval | None
     """Of the time per token, that of the generation section over its tokens; None where no block has both."""
+    outside_engine: Interval | None = None
+    """Of the client's time, within one trial: 1 - engine seconds / client seconds; None in results without them."""
 
 
 @dataclass(frozen=True)

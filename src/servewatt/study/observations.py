@@ -9,6 +9,7 @@ from pathlib import PurePath
 from servewatt.records import Boundary, DomainEnergy, Result, Run, Section, Status
 from servewatt.stats.describe import requests_per_pass, trial_figures
 from servewatt.stats.energy import counted_domains, section_energies, section_powers, worst
+from servewatt.stats.http_share import engine_share
 from servewatt.study.names import label
 from servewatt.study.records import Observation
 
@@ -105,6 +106,7 @@ def _measured(ended: Observation, result: Result, generate: Section, counted: Co
         gpu_percent=figures.gpu_percent,
         gpu_memory_bytes=result.peak_gpu_bytes,
         output_digest=result.output_digest,
+        engine_share=engine_share(result),
     )
 
 

@@ -74,6 +74,8 @@ class Observation:
     gpu_memory_bytes: int | None = None
     """Peak, added by the trial."""
     output_digest: str = ""
+    engine_share: float | None = None
+    """Through HTTP: seconds the engine worked over seconds the client waited, summed over the window's requests."""
 
 
 @dataclass(frozen=True)
