@@ -77,7 +77,9 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
         read_file(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"hello", b"{}", b"[1]", b"\xff\xfe\x00", gzip.compress(b"PNG", mtime=0), b"null\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"hello", b"{}", b"[1]", b"\xff\xfe\x00", gzip.compress(b"PNG", mtime=0), b"null\n"]
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json.gz"
     path.write_bytes(content)
