@@ -3,11 +3,13 @@
     python tools/check_cuda_engines.py --out check.json
     python tools/check_cuda_engines.py --engines onnx --precisions bf16 --architectures PhiForCausalLM
     python tools/check_cuda_engines.py --provider cpu --precisions fp32
+    python tools/check_cuda_engines.py --engines torch,vllm --seconds 3600
 
 For someone with a GPU, after a change to an engine or a new version of a library: tests need none, so they cannot see
 this. It wants servewatt importable (installed, or PYTHONPATH=src), torch, transformers, onnx, onnxscript and
-onnxruntime-gpu. Nothing is downloaded: models are those of the catalogue cut to two narrow layers, with random weights
-wide enough for varied output.
+onnxruntime-gpu, and the packages of any other engine that is asked for, all in one environment (vllm starts anew for
+every case, half a minute each). Nothing is downloaded: models are those of the catalogue cut to two narrow layers, with
+random weights wide enough for varied output.
 
 Every engine and precision runs in a process of its own, several at once; a crash costs its own case only. A case is
 `ok` if it loaded, generated, and what ran is what the configuration claims. The share of tokens equal to torch in the
@@ -50,6 +52,8 @@ BATCHES = (1, 2)
 NEW_TOKENS = 32
 PROMPT_LENGTHS = (7, 19)
 VOCABULARY = 512
+OPTIONS = {"vllm": (("memory", "0.1"),)}
+"""Of an engine's every case: processes share the GPU, and vllm would take most of its memory."""
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 LAYERS = 2
 HEADS = 4
@@ -149,7 +153,7 @@ def prompts() -> list[list[int]]:
 def try_case(folder: Path, provider: Provider, threads: int, case: Case) -> Outcome:
     """Load, generate, compare what ran with the claim."""
     engine, precision, architecture, batch = case
-    configuration = Configuration(engine, provider, Precision(precision), batch, threads)
+    configuration = Configuration(engine, provider, Precision(precision), batch, threads, OPTIONS.get(engine, ()))
     try:
         engines.check(configuration)
         cache = ArtefactCache(folder / "cache")

@@ -12,6 +12,7 @@ from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
 from servewatt.engines.llama_cpp_build import BuildVariables
+from servewatt.engines.vllm_requirements import REQUIREMENTS as VLLM_REQUIREMENTS
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
 
@@ -194,6 +195,16 @@ ENGINES: dict[str, EngineEntry] = {
             },
             requirements=("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6", "ml-dtypes==0.6.0"),
             build_variables=BuildVariables(),
+        ),
+        EngineEntry(
+            "vllm",
+            "vLLM, its own scheduler, paged KV cache and CUDA graphs",
+            "servewatt.engines.vllm:VllmEngine",
+            ("vllm", "torch", "triton", "transformers", "safetensors"),
+            "vllm",
+            (_CUDA32, *_CUDA_HALF),
+            {"graphs": ("on", "off"), "scheduling": ("async", "sync"), "sequences": (), "length": (), "memory": ()},
+            requirements=VLLM_REQUIREMENTS,
         ),
         EngineEntry(
             "fake",
