@@ -169,6 +169,31 @@ ENGINES: dict[str, EngineEntry] = {
             },
         ),
         EngineEntry(
+            "openvino-genai",
+            "OpenVINO GenAI, its LLMPipeline over the graph of engine openvino",
+            "servewatt.engines.openvino_genai:OpenVinoGenaiEngine",
+            ("openvino-genai", "openvino", "torch", "transformers", "safetensors"),
+            "openvino-genai",
+            tuple((Provider.CPU, t) for t in Precision if t is not Precision.FP16),
+            {
+                "group": ("32", "64", "128"),
+                "activations": ("float", "int8"),
+                "compute": ("fp32", "bf16"),
+                "cache": ("fp32", "bf16", "int8"),
+                "batching": ("static", "continuous"),
+            },
+            # It prepares the graph with the versions that engine openvino does, and so finds what that has prepared.
+            requirements=(
+                "openvino-genai==2026.4.1.0",
+                "openvino-tokenizers==2026.4.1.0",
+                "openvino==2026.4.1",
+                "torch==2.13.0",
+                "transformers==5.23.0",
+                "safetensors==0.8.0",
+                "numpy==2.4.6",
+            ),
+        ),
+        EngineEntry(
             "ctranslate2",
             "CTranslate2, its own C++ decoder over a model written from the safetensors",
             "servewatt.engines.ctranslate2:CTranslate2Engine",

@@ -26,8 +26,17 @@ _TYPES = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 _NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
 _CACHE_TYPES = {"fp32": "f32", "bf16": "bf16", "int8": "u8"}
 _BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "u8": 8, "i4": 4, "u4": 4}
-_WEIGHTS = "graph.bin"
+WEIGHTS_FILE = "graph.bin"
 """File of the artefact that holds the weights."""
+PROPERTIES = (
+    "EXECUTION_DEVICES",
+    "INFERENCE_NUM_THREADS",
+    "NUM_STREAMS",
+    "INFERENCE_PRECISION_HINT",
+    "KV_CACHE_PRECISION",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE",
+)
+"""Properties of a compiled model that say how it computes."""
 _LEAST_WEIGHT = 16
 """Smaller constants are the graph's own numbers, not weights."""
 
@@ -36,15 +45,15 @@ class OpenVinoEngine:
     """Converts a model once, then compiles it for the CPU."""
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
-        _artefact(model, configuration, artefacts)
+        graph_folder(model, configuration, artefacts)
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         import openvino
 
-        artefact = _artefact(model, configuration, artefacts)
-        settings = _settings(configuration)
+        artefact = graph_folder(model, configuration, artefacts)
+        settings = plugin_settings(configuration)
         # The runtime maps the weights and packs what it reads.
-        with dropping_file_pages(_WEIGHTS):
+        with dropping_file_pages(WEIGHTS_FILE):
             compiled = openvino.Core().compile_model(artefact / "graph.xml", "CPU", settings)
         bits = BITS.get(configuration.precision)
         if bits is None:
@@ -54,8 +63,11 @@ class OpenVinoEngine:
         return OpenVinoSession(compiled, group, product_type(bits, group, settings, floating))
 
 
-def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
-    """The folder of the graph: converted or, for quantised weights, made from a converted one."""
+def graph_folder(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
+    """The folder of graph.xml and graph.bin: converted or, for quantised weights, made from a converted one.
+
+    RefusedError for what OpenVINO does not run.
+    """
     _check(configuration)
     key = convert_key(model)
     converted = artefacts.get_or_build("openvino", key, lambda folder: convert(model, folder))
@@ -72,7 +84,8 @@ def _check(configuration: Configuration) -> None:
     check_options(configuration)
     if configuration.provider is not Provider.CPU or configuration.precision is Precision.FP16:
         raise RefusedError(
-            f"{configuration.key}: engine openvino runs fp32, bf16, int8, int4 and w8a8 on the CPU", "use one of them"
+            f"{configuration.key}: {configuration.engine} runs fp32, bf16, int8, int4 and w8a8 on the CPU",
+            "use one of them",
         )
     if configuration.precision in _TYPES:
         refuse_options(configuration, ("group", "activations", "compute"))
@@ -82,7 +95,7 @@ def _check(configuration: Configuration) -> None:
         raise RefusedError(f"{configuration.key}: activations are int8, so is what is computed", "leave out compute")
 
 
-def _settings(configuration: Configuration) -> dict[str, str]:
+def plugin_settings(configuration: Configuration) -> dict[str, str]:
     """How the plugin is to compute."""
     options = dict(configuration.options)
     quantised = options_of(configuration) if configuration.precision in BITS else None
@@ -100,8 +113,8 @@ def _settings(configuration: Configuration) -> dict[str, str]:
     }
 
 
-class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], dict[str, Any]]):
-    """A compiled stateful model. The state passed along is the inputs that stay the same from step to step."""
+class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], None]):
+    """A compiled stateful model: its request holds the cache and the inputs that stay the same from step to step."""
 
     def __init__(self, compiled: Any, group: int = 0, quantised_type: str = "") -> None:
         """`quantised_type`: as what activations meet quantised weights, which share scales in groups of `group`."""
@@ -109,27 +122,49 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         self._group, self._quantised_type = group, quantised_type
         self._request = compiled.create_infer_request()
         self._input_names = {name for port in compiled.inputs for name in port.get_names()}
-        self._logits = compiled.output("logits")
+        self._ids: npt.NDArray[Any] = np.empty(0, np.int64)
+        """The request's input."""
         self._proof: DecodeProof | None = None
 
     def start(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
-    ) -> tuple[npt.NDArray[np.int64], dict[str, Any]]:
+    ) -> tuple[npt.NDArray[np.int64], None]:
         self._request.reset_state()
-        constant = {"padding": ids.shape[1] - mask.sum(axis=1)}
+        self._set("padding", ids.shape[1] - mask.sum(axis=1))
         if "beam_idx" in self._input_names:
-            constant["beam_idx"] = np.arange(len(ids), dtype=np.int32)
-        return ids, constant
+            self._set("beam_idx", np.arange(len(ids), dtype=np.int32))
+        return ids, None
 
-    def step(self, ids: npt.NDArray[np.int64], state: dict[str, Any]) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    def _set(self, name: str, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Make a copy of `values` an input of the request; returns the copy."""
+        import openvino
+
+        tensor = openvino.Tensor(values)
+        self._request.set_tensor(name, tensor)
+        copy: npt.NDArray[Any] = tensor.data
+        return copy
+
+    def step(self, ids: npt.NDArray[np.int64], state: None) -> tuple[npt.NDArray[np.float32], None]:
         proving = self._proof is None and ids.shape[1] == 1
         before = self._cached_tokens() if proving else 0
-        outputs = self._request.infer({"ids": ids, **state}, share_inputs=True, share_outputs=True)
+        # `infer` with a dictionary of all inputs would make tensors of them at every step.
+        if self._ids.shape == ids.shape:
+            self._ids[...] = ids
+        else:
+            self._ids = self._set("ids", ids)
+        self._request.start_async()
+        self._request.wait()
         if proving and before:
             self._proof = DecodeProof(ids.shape[1], before, self._cached_tokens(), self._cache_dtype())
             # Some weights are packed when they are first used.
-            drop_file_pages(_WEIGHTS)
-        return outputs[self._logits], state
+            drop_file_pages(WEIGHTS_FILE)
+        logits: npt.NDArray[np.float32] = self._request.get_output_tensor().data
+        return logits, None
+
+    def properties(self) -> dict[str, str]:
+        """The values of `PROPERTIES` for this compiled model."""
+        values = ((name, self._compiled.get_property(name)) for name in PROPERTIES)
+        return {name: _text(value) for name, value in values}
 
     def _cached_tokens(self) -> int:
         return int(self._request.query_state()[0].state.shape[2])
@@ -189,7 +224,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
             detail=(
                 ("attention", "sdpa" if "ScaledDotProductAttention" in running else "decomposed"),
                 ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
-                ("inference_precision", _name(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())),
+                ("inference_precision", type_name(self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string())),
                 ("streams", str(self._compiled.get_property("NUM_STREAMS"))),
                 *self._quantised_detail(operators),
             ),
@@ -197,13 +232,15 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
 
     def _product_type(self, operator: Any) -> str:
         """Type in which a product is computed; for quantised weights the runtime notes only how they are held."""
-        noted = _name(_info(operator, "runtimePrecision"))
+        noted = type_name(_info(operator, "runtimePrecision"))
         return (self._quantised_type or "unknown") if noted in {"int8", "int4"} else noted
 
     def _quantised_detail(self, operators: list[Any]) -> tuple[tuple[str, str], ...]:
         if not self._group:
             return ()
-        noted = [_name(_info(op, "runtimePrecision")) for op in operators if _info(op, "layerType") == "FullyConnected"]
+        noted = [
+            type_name(_info(op, "runtimePrecision")) for op in operators if _info(op, "layerType") == "FullyConnected"
+        ]
         rounding = self._compiled.get_property("DYNAMIC_QUANTIZATION_GROUP_SIZE")
         return (
             ("group", str(self._group)),
@@ -219,7 +256,15 @@ def _info(operator: Any, key: str) -> str:
     return text
 
 
-def _name(openvino_type: str) -> str:
+def _text(value: Any) -> str:
+    """A property's value as OpenVINO prints it."""
+    if isinstance(value, list | tuple):
+        return " ".join(map(str, value))
+    return str(value.to_string() if hasattr(value, "to_string") else value)
+
+
+def type_name(openvino_type: str) -> str:
+    """`fp32` for f32, and so on; OpenVINO's own name for the rest."""
     return _NAMES.get(openvino_type, openvino_type)
 
 
@@ -234,7 +279,7 @@ def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
         if _info(operator, "layerType") == "FullyConnected":
             source = operator.input_value(1).get_node().get_friendly_name()
             stored = operator.input_value(1).get_element_type().to_string()
-            if _name(stored) not in {"int8", "int4"}:
+            if type_name(stored) not in {"int8", "int4"}:
                 packed_as[source] = _info(operator, "primitiveType").rpartition("_")[2]
     sizes: Counter[str] = Counter()
     for operator in operators:
@@ -244,5 +289,5 @@ def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
         dtype = packed_as.get(operator.get_friendly_name(), stored)
         elements = math.prod(operator.get_output_shape(0))
         if elements >= _LEAST_WEIGHT and dtype in _BITS:
-            sizes[_name(dtype)] += elements * _BITS[dtype] // 8
+            sizes[type_name(dtype)] += elements * _BITS[dtype] // 8
     return tuple(sorted(sizes.items()))

@@ -1,0 +1,261 @@
+"""The engine openvino-genai: what it says, what it shows, what it refuses. Skipped where it is not installed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from servewatt import engines
+from servewatt.engines import Session
+from servewatt.engines import openvino_genai as engine
+from servewatt.engines.proof import violations
+from servewatt.errors import InputError, RefusedError
+from servewatt.records import Configuration, Model, Precision, Provider
+from tests.engines.conftest import NEW_TOKENS
+from tests.engines.tiny import (
+    SIZES,
+    FolderArtefacts,
+    model_of,
+    random_prompts,
+    session_generate,
+    transformers_generate,
+)
+
+pytest.importorskip(
+    "openvino_genai", reason="engine openvino-genai is not installed: servewatt engines add openvino-genai"
+)
+pytestmark = pytest.mark.engine
+
+FP32 = Configuration("openvino-genai", threads=1)
+CONTINUOUS = replace(FP32, options=(("batching", "continuous"),))
+INT4 = replace(FP32, precision=Precision.INT4)
+Load = Callable[[Model, Configuration], Session]
+
+
+@pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
+@pytest.mark.parametrize("kind", [*(kind for kind in SIZES if kind != "bloom"), "bundled"])
+def test_same_tokens_as_transformers(
+    kind: str,
+    configuration: Configuration,
+    folder_of: Callable[[str], Path],
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    session = load(model_of(folder_of(kind)), configuration)
+    for batch in (1, 4):
+        assert session_generate(session, prompts_of(kind), NEW_TOKENS, batch) == expected(kind, batch), f"batch {batch}"
+    session.close()
+
+
+@pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
+def test_generation_ends_when_every_row_has_stopped(
+    configuration: Configuration,
+    model: Model,
+    prompts_of: Callable[[str], list[list[int]]],
+    expected: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    rows = expected("llama", 4)[:2]
+    stops = frozenset({rows[0][3], rows[1][5]})
+    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
+    session = load(model, configuration)
+    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
+    assert len(steps) == max(first) + 1
+    for row, last in enumerate(first):
+        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
+        assert all(step.tokens[row] is None for step in steps[last + 1 :])
+    session.close()
+
+
+@pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
+def test_lengths_are_exact_and_times_are_of_the_same_clock(
+    configuration: Configuration, model: Model, load: Load
+) -> None:
+    session = load(model, configuration)
+    for length in (1, 7):
+        begin_s = time.monotonic()
+        times_s = [step.time_s for step in session.generate([[5], [7, 8, 9]], length)]
+        end_s = time.monotonic()
+        assert len(times_s) == length
+        assert [begin_s, *times_s, end_s] == sorted([begin_s, *times_s, end_s])
+    session.close()
+
+
+def test_prompts_of_one_token_and_of_many_in_one_batch(
+    model: Model, folder_of: Callable[[str], Path], load: Load
+) -> None:
+    prompts = [[5], [7, 8, 9, 10, 11], [6, 5]]
+    session = load(model, FP32)
+    assert session_generate(session, prompts, 12, 3) == transformers_generate(folder_of("llama"), prompts, 12, 3)
+    session.close()
+
+
+@pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
+def test_fp32_shows_what_runs(configuration: Configuration, model: Model, load: Load) -> None:
+    session = load(model, configuration)
+    assert not session.facts().kv_cache, "no decode step has been seen yet"
+    list(session.generate(random_prompts(2), 4))
+    facts = session.facts()
+    ((dtype, held),) = facts.weight_dtypes
+    assert dtype == "fp32"
+    assert 0.95 * model.weight_bytes < held <= 1.05 * model.weight_bytes
+    assert (facts.compute_dtype, facts.kv_cache, facts.kv_cache_dtype, facts.threads) == ("fp32", True, "fp32", 1)
+    assert facts.devices[0][0] == "cpu"
+    assert facts.devices[0][1] > 0
+    assert dict(facts.detail)["unlike_the_graph_compiled_again"] == "nothing"
+    assert violations(configuration, facts) == ()
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "weights", "computed"),
+    [
+        (replace(FP32, precision=Precision.INT8), "int8", "fp32"),
+        (replace(FP32, precision=Precision.W8A8), "int8", "int8"),
+        (INT4, "int4", "fp32"),
+        (replace(INT4, options=(("activations", "int8"), ("cache", "int8"))), "int4", "int8"),
+    ],
+    ids=["int8", "w8a8", "int4", "int4-activations"],
+)
+def test_narrow_precisions_say_what_engine_openvino_says(
+    configuration: Configuration, weights: str, computed: str, model: Model, load: Load
+) -> None:
+    session, plain = load(model, configuration), load(model, replace(configuration, engine="openvino"))
+    prompts = random_prompts(4)
+    assert session_generate(session, prompts, 8, 2) == session_generate(plain, prompts, 8, 2)
+    facts = session.facts()
+    assert facts.weight_dtypes == plain.facts().weight_dtypes
+    assert dict(facts.weight_dtypes)[weights] > 0
+    assert facts.compute_dtype == computed
+    assert facts.kv_cache_dtype == dict(configuration.options).get("cache", "fp32")
+    assert violations(configuration, facts) == ()
+    session.close()
+    plain.close()
+
+
+def test_a_pipeline_that_computes_otherwise_shows_no_weights(
+    model: Model, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = engine.open_pipeline
+
+    def other(folder: Path, settings: dict[str, str], *, continuous: bool) -> object:
+        return plain(folder, settings | {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "32"}, continuous=continuous)
+
+    monkeypatch.setattr(engine, "open_pipeline", other)
+    session = load(model, INT4)
+    list(session.generate([[5, 6]], 3))
+    facts = session.facts()
+    assert dict(facts.detail)["unlike_the_graph_compiled_again"] == "DYNAMIC_QUANTIZATION_GROUP_SIZE"
+    assert "the engine does not tell which weights it holds" in violations(INT4, facts)
+    session.close()
+
+
+def test_log_probabilities_are_those_of_transformers(
+    model: Model, folder_of: Callable[[str], Path], load: Load
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    rows = [[5], *random_prompts(3, seed=3)]
+    module = AutoModelForCausalLM.from_pretrained(folder_of("llama"), dtype=torch.float32)
+    session = load(model, FP32)
+    for row, got in zip(rows, session.log_probabilities(rows), strict=True):
+        with torch.no_grad():
+            logits = module(input_ids=torch.tensor([row])).logits[0, :-1].double()
+        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(row[1:], dtype=torch.long)[:, None])[:, 0]
+        np.testing.assert_allclose(got, exact.numpy(), atol=2e-4)
+    session.close()
+
+
+def test_paged_attention_tells_no_log_probabilities(model: Model, load: Load) -> None:
+    session = load(model, CONTINUOUS)
+    with pytest.raises(RefusedError, match="no log probabilities"):
+        session.log_probabilities([[5, 6]])
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("configuration", "sentence"),
+    [
+        (replace(FP32, precision=Precision.FP16), "openvino-genai runs fp32, bf16, int8, int4 and w8a8 on the CPU"),
+        (replace(FP32, provider=Provider.CUDA), "openvino-genai runs fp32, bf16, int8, int4 and w8a8 on the CPU"),
+        (replace(INT4, options=(("group", "128"),)), "groups of 128 do not divide"),
+    ],
+)
+def test_what_it_does_not_run_is_refused(
+    configuration: Configuration, sentence: str, model: Model, artefacts: FolderArtefacts
+) -> None:
+    with pytest.raises(RefusedError, match=sentence):
+        engines.create("openvino-genai").prepare(model, configuration, artefacts)
+
+
+def test_an_architecture_whose_graph_a_pipeline_cannot_run(
+    folder_of: Callable[[str], Path], artefacts: FolderArtefacts
+) -> None:
+    with pytest.raises(RefusedError, match="attention is not one operator") as error:
+        engines.create("openvino-genai").prepare(model_of(folder_of("bloom")), FP32, artefacts)
+    assert error.value.hint == "use engine openvino"
+
+
+def test_an_unknown_way_of_batching(model: Model, load: Load) -> None:
+    with pytest.raises(InputError, match="batching cannot be 'dynamic'"):
+        load(model, replace(FP32, options=(("batching", "dynamic"),)))
+
+
+def test_it_uses_the_files_of_engine_openvino(model: Model, tmp_path: Path) -> None:
+    artefacts = FolderArtefacts(tmp_path)
+    for precision in (Precision.FP32, Precision.INT4):
+        engines.create("openvino").prepare(model, Configuration("openvino", precision=precision), artefacts)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    for configuration in (FP32, INT4):
+        engines.create("openvino-genai").prepare(model, configuration, artefacts)
+        engines.create("openvino-genai").load(model, configuration, artefacts).close()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
+
+
+def test_properties_are_read_from_what_a_pipeline_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENVINO_LOG_LEVEL", "1")
+    with engine.printed() as text:
+        os.write(
+            1, b"Model: one\n  NUM_STREAMS: 1\n  EXECUTION_DEVICES: CPU\n  OTHER: 2\nEXECUTION_DEVICES:\n CPU: x\n"
+        )
+        assert os.environ["OPENVINO_LOG_LEVEL"] == "3"
+    assert os.environ["OPENVINO_LOG_LEVEL"] == "1"
+    assert engine.printed_properties(text[0]) == {"NUM_STREAMS": "1", "EXECUTION_DEVICES": "CPU"}
+
+
+def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from servewatt import engines; from tests.engines.tiny import *;"
+        "from servewatt.records import Configuration;"
+        "model = model_of(Path(sys.argv[1])); artefacts = FolderArtefacts(Path(sys.argv[2]));"
+        "configuration = Configuration('openvino-genai', threads=2, options=(('batching', sys.argv[3]),));"
+        "session = engines.create('openvino-genai').load(model, configuration, artefacts);"
+        "print(len(list(session.generate([[5, 6]], 3))))"
+    )
+    for batching in ("static", "continuous"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(folder_of("llama")), str(tmp_path), batching],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[2],
+        )
+        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3"), done.stderr
+
+
+def test_importing_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from servewatt import engines; engines.create('openvino-genai');"
+        "print([m for m in ('torch', 'transformers', 'openvino', 'openvino_genai') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
