@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.cli.assessing import answer_body, parse_configuration
+from servewatt.cli.assessing import answer_body
 from servewatt.cli.main import run
-from servewatt.errors import InputError
-from servewatt.records import Precision, Provider
 
 FAKE = ["quality", "--engine", "fake", "--provider", "cpu", "--reference", "fake/cpu/fp32"]
 QUICK = [*FAKE, "--prompts", "bundled:3", "--new-tokens", "4", "--documents", "4", "--text-tokens", "16"]
@@ -60,29 +58,71 @@ def test_an_answer_ends_at_the_margin() -> None:
     assert answer_body(" + 1\n# a comment") == " + 1"
 
 
-def test_a_reference_that_does_not_exist_is_refused() -> None:
-    found = parse_configuration("torch/cuda/bf16")
-    assert (found.engine, found.provider, found.precision) == ("torch", Provider.CUDA, Precision.BF16)
-    for text in ("torch", "torch/cpu/fp99", "none/cpu/fp32"):
-        with pytest.raises(InputError):
-            parse_configuration(text)
+@pytest.mark.parametrize("text", ["torch/cpu/fp99", "none/cpu/fp32", "torch/cpu/fp32/fp16"])
+def test_a_reference_that_does_not_exist_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--reference", text]) == 2
+    assert "hint:" in capsys.readouterr().err
 
 
-def test_recommend_takes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def measured(tmp_path: Path, precisions: list[str]) -> None:
+    """A run of the fake engine in the store."""
     content = {
         "workload": {"prompts": "bundled:3", "new_tokens": 4},
-        "configurations": {"engines": ["fake"], "providers": ["cpu"], "precisions": ["fp32", "int8"]},
+        "configurations": {"engines": ["fake"], "providers": ["cpu"], "precisions": precisions},
         "procedure": {"blocks": 1, "idle_s": 0.1, "window_s": 0.2, "foreign_limit": 1.0, "meters": ["fake"]},
     }
     study = tmp_path / "study.yaml"
     study.write_text(json.dumps(content))
     assert run(["run", str(study)]) == 0
+
+
+def test_recommend_and_report_find_what_the_store_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(tmp_path, ["fp32", "int8"])
+    capsys.readouterr()
+    limited = ["recommend", "latest", "--max-perplexity-ratio", "1.01"]
+    assert run(limited) == 2
+    assert "servewatt quality --model bundled" in capsys.readouterr().err
+    # Two assessments that ask the same are one.
+    for precision in ("fp32", "int8"):
+        assert run([*QUICK, "--precision", precision]) == 0
+    capsys.readouterr()
+    assert run(["recommend", "latest", "--max-perplexity-ratio", "0.9"]) == 1
+    assert "perplexity ratio 1.0000 (up to 1.0000) exceeds 0.9" in capsys.readouterr().out
+    assert run(["report", "latest", "--markdown"]) == 0
+    shown = capsys.readouterr().out
+    assert "perplexity ratio" in shown and "1.0000 [1.0000, 1.0000]" in shown and "1 (reference)" in shown
+    assert run(["report", "latest", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["analysis"]["quality"]
+    assert [a["configuration"]["precision"] for a in found["assessments"]] == ["fp32", "int8"]
+
+
+def test_an_exported_run_carries_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(tmp_path, ["fp32", "int8"])
+    assert run([*QUICK, "--precision", "int8"]) == 0
+    file = tmp_path / "run.json.gz"
+    assert run(["report", "latest", "--export", str(file)]) == 0
+    capsys.readouterr()
+    assert run(["report", str(file), "--markdown", "--store", str(tmp_path / "none.db")]) == 0
+    assert "1 (reference)" in capsys.readouterr().out
+
+
+def test_another_store_is_used_where_one_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(tmp_path, ["fp32"])
+    assert run([*QUICK, "--store", str(tmp_path / "other.db")]) == 0
+    capsys.readouterr()
+    assert run(["report", "latest", "--markdown"]) == 0
+    assert "perplexity" not in capsys.readouterr().out
+
+
+def test_recommend_takes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    measured(tmp_path, ["fp32", "int8"])
     file = tmp_path / "quality.json"
     assert run([*QUICK, "--precision", "fp32", "--out", str(file)]) == 0
     capsys.readouterr()
     assert run(["recommend", "latest", "--quality", str(file), "--max-perplexity-ratio", "1.01"]) == 0
     assert "excluded: fake/cpu/int8/b1: its quality was not measured" in capsys.readouterr().out
-    assert run(["recommend", "latest", "--min-agreement", "0.9"]) == 2
-    assert "servewatt quality --out" in capsys.readouterr().err
+    assert run([*QUICK, "--weights", "random", "--out", str(file)]) == 0
+    assert run(["recommend", "latest", "--quality", str(file)]) == 2
+    assert "another revision" in capsys.readouterr().err
     file.write_text("{}")
     assert run(["recommend", "latest", "--quality", str(file), "--min-agreement", "0.9"]) == 2

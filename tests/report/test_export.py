@@ -10,7 +10,8 @@ from dataclasses import fields, replace
 import pytest
 
 from servewatt import wire
-from servewatt.report.export import INTERVALS, Document, configurations_csv, to_json, to_markdown, trials_csv
+from servewatt.report.export import INTERVALS, Document, configurations_csv, to_json, trials_csv
+from servewatt.report.markdown import to_markdown
 from servewatt.stats.records import ConfigurationSummary
 from tests.report import synthetic
 

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from servewatt import wire
 from servewatt.records import Via
-from servewatt.report.export import Document, configurations_csv, to_json, to_markdown
+from servewatt.report.export import Document, configurations_csv, to_json
 from servewatt.report.html import render_html
 from servewatt.report.http_share import http_table
+from servewatt.report.markdown import to_markdown
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.records import Analysis, HttpShare, Interval
 from tests.report import synthetic

@@ -16,6 +16,7 @@ from servewatt.report.batches import batch_table
 from servewatt.report.figures import figures
 from servewatt.report.html import render_html
 from servewatt.report.limits import limit_table
+from servewatt.report.markdown import to_markdown
 from servewatt.report.terminal import terminal_report
 from servewatt.stats import analyse
 from servewatt.stats.records import Analysis
@@ -87,7 +88,7 @@ def test_every_form_shows_both_tables() -> None:
         assert "Energy against batch" in shown
         assert max(map(len, shown.splitlines())) <= width
     page = render_html(made, answer(made))
-    markdown = export.to_markdown(made, answer(made))
+    markdown = to_markdown(made, answer(made))
     for text in (page, markdown):
         assert "How far from the limit" in text
         assert "Energy against batch" in text

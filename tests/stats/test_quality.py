@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from scipy.stats import binomtest
 
-from servewatt.stats.quality import agreement, bits_per_byte, pass_rate, perplexity, perplexity_ratio
+from servewatt.quality import Agreement, Assessment, Document, HeldOut, Perplexity, Quality
+from servewatt.records import Configuration, Interval, Precision, Provider, Status
+from servewatt.stats.quality import agreement, bits_per_byte, pass_rate, perplexity, perplexity_ratio, pool
+from tests.stats.builders import MODEL, ONNX, OPENVINO, TORCH, TORCH_BF16
 
 
 def test_agreement_counts_what_comes_before_the_first_difference() -> None:
@@ -80,3 +84,50 @@ def test_pass_rate_is_wilson_s_as_scipy_has_it(passed: int) -> None:
     assert (found.estimate, found.n) == (passed / 58, 58)
     assert found.low == pytest.approx(theirs.low, abs=1e-9)
     assert found.high == pytest.approx(theirs.high, abs=1e-9)
+
+
+def quality(created_at: str, *ratios: tuple[Configuration, float], text: str = "85d0", tokens: int = 64) -> Quality:
+    """Against torch in fp32; perplexity ratios 1 % around those given, three outputs of four the same."""
+    assessments = tuple(
+        Assessment(
+            configuration,
+            Status.OK,
+            agreement=Agreement(4, 0.75, 0.9, 12.0),
+            perplexity=Perplexity(3.0, 0.98, Interval(ratio, ratio * 0.99, ratio * 1.01, 24)),
+        )
+        for configuration, ratio in ratios
+    )
+    held_out = HeldOut("standard library of Python 3.11.7", 0, 256, (Document("a.py", "00", 100),) * 24, text)
+    return Quality(MODEL, TORCH, "bundled", "0", tokens, assessments, held_out, "0.1.0", created_at)
+
+
+def ratios(found: Quality | None) -> dict[str, float]:
+    assert found is not None
+    scored = {a.configuration.key: a.perplexity for a in found.assessments}
+    return {key: p.ratio.estimate for key, p in scored.items() if p is not None and p.ratio is not None}
+
+
+INT4 = Configuration("onnx", Provider.CPU, Precision.INT4)
+
+
+def test_records_that_asked_the_same_are_one_and_the_newest_assessment_counts() -> None:
+    newer = quality("2026-01-02", (TORCH, 1.0), (INT4, 1.05))
+    older = quality("2026-01-01", (TORCH, 1.0), (TORCH_BF16, 1.001), (INT4, 1.03))
+    found = pool([newer, older], [TORCH_BF16, INT4])
+    assert ratios(found) == {TORCH.key: 1.0, INT4.key: 1.05, TORCH_BF16.key: 1.001}
+    assert found is not None and found.created_at == "2026-01-02"
+
+
+def test_of_records_that_asked_otherwise_the_one_that_knows_most_is_taken() -> None:
+    quick = quality("2026-01-03", (TORCH, 1.0), (INT4, 1.2), text="1111")
+    shorter = quality("2026-01-02", (TORCH, 1.0), (INT4, 1.1), tokens=8)
+    full = quality("2026-01-01", (TORCH, 1.0), (TORCH_BF16, 1.001), (INT4, 1.03))
+    assert pool([quick, shorter, full], [TORCH_BF16, INT4]) == full
+    assert pool([quick, shorter, full], [INT4]) == quick, "of equal ones the newest"
+
+
+def test_what_says_nothing_of_the_configurations_is_no_quality_of_theirs() -> None:
+    assert pool([], [TORCH]) is None
+    assert pool([quality("2026-01-01", (TORCH, 1.0))], [ONNX, OPENVINO]) is None
+    batched = replace(INT4, batch=16, threads=2)
+    assert ratios(pool([quality("2026-01-01", (INT4, 1.03))], [batched])) == {INT4.key: 1.03}

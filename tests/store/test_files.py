@@ -9,8 +9,9 @@ import pytest
 
 from servewatt.errors import InputError, StoreError
 from servewatt.records import Status
-from servewatt.store import read_file, write_file
+from servewatt.store import read_file, read_qualities, write_file
 from tests.stats.builders import ONNX, TORCH, failed, result, run
+from tests.stats.test_quality import quality
 
 RUN = run()
 RESULTS = (result(TORCH, 0), result(ONNX, 0), failed(ONNX, 1, Status.CRASHED, "killed by SIGSEGV"))
@@ -123,3 +124,25 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="run run-2"):
         write_file(path, RUN, (result(run_id="run-2"),))
     assert read_file(path) == (RUN, RESULTS)
+
+
+def test_quality_travels_in_the_header_so_that_older_programs_read_the_rest(tmp_path: Path) -> None:
+    file, found = tmp_path / "run.jsonl", quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0))
+    write_file(file, RUN, RESULTS, [found])
+    assert read_qualities(file) == (found,)
+    assert read_file(file) == (RUN, RESULTS)
+    header, *others = file.read_text().splitlines()
+    assert len(others) == 1 + len(RESULTS)
+    content = json.loads(header)
+    assert content["format_version"] == 1
+    # What a version before quality wrote.
+    del content["quality"]
+    file.write_text("\n".join([json.dumps(content), *others]) + "\n")
+    assert read_qualities(file) == ()
+    assert read_file(file) == (RUN, RESULTS)
+
+
+def test_another_model_s_quality_is_refused(tmp_path: Path) -> None:
+    stranger = replace(quality("", (TORCH, 1.0)), model=replace(RUN.plan.model, revision="1"))
+    with pytest.raises(InputError, match="another model"):
+        write_file(tmp_path / "run.jsonl", RUN, RESULTS, [stranger])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,11 +16,13 @@ import pytest
 import sqlalchemy as sa
 
 from servewatt.errors import InputError, ServewattError, StoreError
-from servewatt.records import Status
-from servewatt.store import Store, StoreReader, migrations, sqlite_file
-from tests.stats.builders import ONNX, TORCH, failed, result, run
+from servewatt.records import Status, Weights
+from servewatt.store import Store, StoreReader, migrations, read_qualities, sqlite_file
+from tests.stats.builders import MODEL, ONNX, TORCH, failed, result, run
+from tests.stats.test_quality import quality
 
 RUN = run()
+NEXT = migrations.SCHEMA_VERSION + 1
 RESULTS = [result(TORCH, 0), result(ONNX, 0), failed(ONNX, 1, Status.CRASHED, "killed by SIGSEGV")]
 
 
@@ -155,6 +158,45 @@ def test_export_and_import(filled: Store, tmp_path: Path) -> None:
         assert len(other.results("run-1")) == 3
 
 
+def test_quality_comes_back_newest_first_and_of_just_these_weights(store: Store, path: Path) -> None:
+    older = quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0), (ONNX, 1.01))
+    newer = quality("2026-01-02T00:00:00+00:00", (TORCH, 1.0))
+    for each in (newer, older, newer):  # the very same is kept once
+        store.add_quality(each)
+    assert store.qualities(MODEL) == [newer, older]
+    assert store.qualities(replace(MODEL, revision="f" * 64)) == []
+    assert store.qualities(replace(MODEL, weights=Weights.RANDOM)) == []
+    with StoreReader.open(path) as reader:
+        assert reader.qualities(MODEL) == [newer, older]
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "select created_at, configuration, perplexity_ratio, equal_share, pass_rate from assessments"
+            " join qualities on qualities.number = assessments.quality order by created_at, perplexity_ratio"
+        ).fetchall()
+    assert rows == [
+        ("2026-01-01T00:00:00+00:00", "torch/cpu/fp32/b1", 1.0, 0.75, None),
+        ("2026-01-01T00:00:00+00:00", "onnx/cpu/fp32/b1", 1.01, 0.75, None),
+        ("2026-01-02T00:00:00+00:00", "torch/cpu/fp32/b1", 1.0, 0.75, None),
+    ]
+
+
+def test_an_exported_run_carries_its_model_s_quality(filled: Store, tmp_path: Path) -> None:
+    found = quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0))
+    filled.add_quality(found)
+    filled.export_run("latest", tmp_path / "run.json.gz")
+    assert read_qualities(tmp_path / "run.json.gz") == (found,)
+    with Store.open(tmp_path / "other.db") as other:
+        other.add_quality(found)
+        other.import_run(tmp_path / "run.json.gz")
+        assert other.qualities(MODEL) == [found]
+
+
+def test_quality_of_a_newer_version_is_refused(store: Store) -> None:
+    store.add_quality(replace(quality("", (TORCH, 1.0)), quality_version=99))
+    with pytest.raises(StoreError, match="quality of version 99"):
+        store.qualities(MODEL)
+
+
 # --- what goes wrong ---------------------------------------------------------------------------------------------
 
 
@@ -194,12 +236,12 @@ def test_a_reader_reads_a_read_only_store(filled: Store, path: Path, monkeypatch
 def test_a_reader_brings_an_older_store_up_to_date(filled: Store, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled.close()
     for module in (migrations, sqlite_file):
-        monkeypatch.setattr(module, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(migrations, "STEPS", {2: lambda connection: None})
+        monkeypatch.setattr(module, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(migrations, "STEPS", {NEXT: lambda connection: None})
     with StoreReader.open(path) as reader:
         assert reader.results("run-1", with_samples=True) == RESULTS
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("select version from servewatt_schema").fetchall() == [(2,)]
+        assert connection.execute("select version from servewatt_schema").fetchall() == [(NEXT,)]
 
 
 def test_reading_a_file_does_without_sqlalchemy(filled: Store, path: Path) -> None:
@@ -260,12 +302,12 @@ def test_an_older_database_is_migrated(filled: Store, path: Path, monkeypatch: p
     def add_note(connection: sa.Connection) -> None:
         connection.exec_driver_sql("alter table runs add column note text")
 
-    monkeypatch.setattr(migrations, "SCHEMA_VERSION", 2)
-    monkeypatch.setattr(migrations, "STEPS", {2: add_note})
+    monkeypatch.setattr(migrations, "SCHEMA_VERSION", NEXT)
+    monkeypatch.setattr(migrations, "STEPS", {NEXT: add_note})
     with Store.open(path) as again:
         assert again.results("run-1", with_samples=True) == RESULTS
     connection = sqlite3.connect(path)
-    assert connection.execute("select version from servewatt_schema").fetchall() == [(2,)]
+    assert connection.execute("select version from servewatt_schema").fetchall() == [(NEXT,)]
     assert connection.execute("select note from runs").fetchall() == [(None,)]
     connection.close()
 
@@ -278,11 +320,39 @@ def test_a_migration_that_fails_changes_nothing(filled: Store, path: Path, monke
         connection.exec_driver_sql("alter table absent add column note text")
 
     with monkeypatch.context() as patch:
-        patch.setattr(migrations, "SCHEMA_VERSION", 2)
-        patch.setattr(migrations, "STEPS", {2: fail})
+        patch.setattr(migrations, "SCHEMA_VERSION", NEXT)
+        patch.setattr(migrations, "STEPS", {NEXT: fail})
         assert "no such table" in refused(path).message
     with Store.open(path) as again:
         assert again.results("run-1", with_samples=True) == RESULTS
+
+
+def test_a_database_of_schema_1_opens_with_its_results(path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("schema-1.db"), path)
+    with Store.open(path) as opened:
+        run_, results = opened.run(), opened.results("run-1", with_samples=True)
+        assert (run_.id, run_.plan.model.name, len(run_.plan.workload.prompts)) == ("run-1", "bundled", 2)
+        assert [(r.trial.configuration.key, r.status.value) for r in results] == [
+            ("torch/cpu/fp32/b1", "ok"),
+            ("onnx/cpu/fp32/b1", "ok"),
+            ("onnx/cpu/fp32/b1", "crashed"),
+        ]
+        generate = results[0].section("generate")
+        assert generate is not None and [e.energy_j for e in generate.energy] == [80.0, 40.0]
+        assert opened.qualities(MODEL) == []
+        opened.add_quality(quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0)))
+        assert len(opened.qualities(MODEL)) == 1
+
+
+def test_a_migrated_database_has_the_tables_of_a_new_one(path: Path, tmp_path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("schema-1.db"), path)
+
+    def layout(place: Path) -> dict[str, object]:
+        with Store.open(place), closing(sqlite3.connect(place)) as connection:
+            names = sorted(row[0] for row in connection.execute("select name from sqlite_master where type = 'table'"))
+            return {name: connection.execute(f"pragma table_info({name})").fetchall() for name in names}
+
+    assert layout(path) == layout(tmp_path / "new.db")
 
 
 def test_every_version_has_its_step() -> None:

@@ -1,18 +1,17 @@
-"""What `servewatt quality` does: plan, have every configuration answer, compare, show."""
+"""What `servewatt quality` does: plan, have every configuration answer, compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from servewatt import __version__, engines, wire
-from servewatt.cli import running
-from servewatt.cli.planning import make_plan, weights_note
+from servewatt import __version__, engines
+from servewatt.cli import naming, running
+from servewatt.cli.planning import make_plan
 from servewatt.errors import InputError, ServewattError
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
@@ -20,16 +19,13 @@ from servewatt.harness.unit_tests import passes
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.tokenizer import Tokenizer
 from servewatt.models.tokenizer import load as load_tokenizer
-from servewatt.records import Configuration, Model, Plan, Precision, Provider, Status, Stop, Weights
-from servewatt.report import units
+from servewatt.quality import Assessment, Document, HeldOut, Perplexity, Quality
+from servewatt.records import Configuration, Interval, Model, Plan, Status, Stop, Weights
+from servewatt.report.quality import RANDOM
 from servewatt.stats import quality as statistics
-from servewatt.stats.quality import Agreement, Assessment, Document, HeldOut, Perplexity, Quality
-from servewatt.stats.records import Interval
 from servewatt.workloads.held_out import Texts, read_texts
 from servewatt.workloads.prompts import Problem
 from servewatt.workloads.prompts import read as read_prompts
-
-_RANDOM = "weights: random"
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ def run(options: dict[str, Any]) -> Quality:
     console = Console(stderr=True)
     request = running.read_request(None, options)
     part = request.configurations
-    named = parse_configuration(options["reference"])
+    named = naming.configuration(options["reference"])
     reference = replace(named, batch=part.batches[0], threads=part.threads)
     engines.check(reference)
     with ArtefactCache() as cache:
@@ -76,33 +72,8 @@ def run(options: dict[str, Any]) -> Quality:
         assessments=tuple(assessments),
         held_out=_held_out(asked),
         servewatt_version=__version__,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-
-
-def parse_configuration(text: str) -> Configuration:
-    """The configuration that `ENGINE/PROVIDER/PRECISION` names; InputError if it names none."""
-    try:
-        engine, provider, precision = text.split("/")
-        return Configuration(engines.entry(engine).name, Provider(provider), Precision(precision))
-    except ValueError as error:
-        raise InputError(f"{text!r} names no configuration", "such as torch/cpu/fp32") from error
-
-
-def write(quality: Quality, file: Path) -> None:
-    """Write the record as JSON; InputError if the file cannot be written."""
-    try:
-        file.write_text(wire.dump(quality) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {file}: {error.strerror}", "give the path of a file in a folder") from error
-
-
-def read(file: Path) -> Quality:
-    """A record that `write` wrote; InputError if it is none."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}", "servewatt quality --out FILE writes one") from error
-    return wire.load(Quality, content)
 
 
 def _texts(model: Model, tokenizer: Tokenizer, options: dict[str, Any]) -> Texts | None:
@@ -175,7 +146,7 @@ def _judge(asked: _Asked, configuration: Configuration, said: Said, base: Said) 
 def _perplexity(asked: _Asked, said: Said, base: Said) -> tuple[Perplexity | None, str]:
     """Perplexity, or why there is none."""
     if asked.texts is None:
-        return None, _RANDOM
+        return None, RANDOM
     if not said.log_probabilities:
         return None, said.not_scored
     sizes = [document.scored_bytes for document in asked.texts.documents]
@@ -220,69 +191,3 @@ def _held_out(asked: _Asked) -> HeldOut | None:
         return None
     documents = tuple(Document(d.path, d.sha256, d.scored_bytes) for d in texts.documents)
     return HeldOut(texts.source, asked.seed, len(texts.documents[0].ids), documents, texts.digest)
-
-
-def show(quality: Quality, console: Console | None = None) -> None:
-    """The record as a table."""
-    console = console or Console(highlight=False)
-    table = Table(title=f"Quality of {quality.model.name}{weights_note(quality.model)}", title_justify="left")
-    tested = any(a.pass_rate for a in quality.assessments)
-    table.add_column("configuration", overflow="fold")
-    heads = ["same\noutput", "same\nbeginning", "first\ndiffers", "perplexity\nratio", "bits/\nbyte"]
-    for head in heads + ["passed"] * tested:
-        table.add_column(head, justify="right", no_wrap=True)
-    for assessment in quality.assessments:
-        cells = _cells(assessment)
-        table.add_row(escape(assessment.configuration.key), *(cells if tested else cells[:-1]))
-    console.print(table)
-    for line in _notes(quality):
-        console.print(line, markup=False, soft_wrap=True)
-
-
-def _cells(assessment: Assessment) -> list[str]:
-    if assessment.status is not Status.OK:
-        return [assessment.status.value.replace("_", " "), "", "", "", "", ""]
-    same, scored, rate = assessment.agreement, assessment.perplexity, assessment.pass_rate
-    return [
-        units.percent(same.equal_share) if same else "",
-        units.percent(same.leading_share) if same else "",
-        _first(same),
-        _ratio(scored.ratio) if scored and scored.ratio else "",
-        f"{scored.bits_per_byte:.4f}" if scored and scored.bits_per_byte is not None else "",
-        f"{round(rate.estimate * rate.n)} of {rate.n}" if rate else "",
-    ]
-
-
-def _first(same: Agreement | None) -> str:
-    """The token at which half of the differing outputs have differed."""
-    if same is None:
-        return ""
-    return "never" if same.first_difference is None else f"at {same.first_difference + 1:g}"
-
-
-def _ratio(ratio: Interval) -> str:
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.estimate:.4f}"
-    return f"{ratio.estimate:.4f}\n[{ratio.low:.4f}, {ratio.high:.4f}]"
-
-
-def _notes(quality: Quality) -> list[str]:
-    """What a reader must know beside the table."""
-    lines = [f"Reference: {quality.reference.key}. Greedy, {quality.workload}, {quality.new_tokens} new tokens."]
-    text = quality.held_out
-    if text is not None:
-        lines.append(
-            f"Text: {len(text.documents)} files of {text.source}, {text.tokens} tokens each, seed {text.seed}, "
-            f"sha256 {text.digest[:12]}."
-        )
-    for assessment in quality.assessments:
-        key = assessment.configuration.key
-        if assessment.status is not Status.OK:
-            lines.append(f"{key}: {assessment.reason}" + (f" ({assessment.hint})" if assessment.hint else ""))
-        elif assessment.no_perplexity and assessment.no_perplexity != _RANDOM:
-            lines.append(f"{key}: no perplexity: {assessment.no_perplexity}")
-    if quality.model.weights is Weights.RANDOM:
-        lines.append(
-            f"No perplexity ({_RANDOM}): agreement tells how alike the engines compute, not how good they are."
-        )
-    return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +14,75 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def split_names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def names_list(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
+    """The names of an option that may be repeated, or hold several; None for none."""
+    names = [name for text in value for name in split_names(text)]
+    return names or None
+
+
+def _names(name: str, field: str, text: str, metavar: str | None = None) -> Callable[[Command], Command]:
+    return click.option(name, field, multiple=True, callback=names_list, metavar=metavar, help=text)
+
+
+def subject_options(command: Command) -> Command:
+    """Which model, which work, in which configurations; `running.read_request` reads them."""
+    for option in reversed(
+        (
+            click.option(
+                "--model", "model__name", metavar="NAME", help="bundled, a folder, a hub id, or a catalogue name."
+            ),
+            click.option(
+                "--weights",
+                "model__weights",
+                type=click.Choice(["trained", "random"]),
+                help="Trained or seeded random.",
+            ),
+            click.option("--revision", "model__revision", metavar="COMMIT", help="Revision of a hub model."),
+            click.option(
+                "--prompts",
+                "workload__prompts",
+                metavar="SOURCE",
+                help="bundled[:N], a text file, or HumanEval JSONL.",
+            ),
+            click.option("--limit", "workload__limit", type=int, metavar="N", help="Use the first N prompts."),
+            click.option("--new-tokens", "workload__new_tokens", type=int, metavar="N", help="Tokens out per prompt."),
+            click.option(
+                "--stop",
+                "workload__stop",
+                type=click.Choice(["length", "eos"]),
+                help="Fixed length, or end of text.",
+            ),
+            _names("--engine", "configurations__engines", "Runtime engines."),
+            _names(
+                "--configuration",
+                "configurations__named",
+                "Exactly these, as reports name them: onnx/int4/activations=int8 ...",
+                "NAMES",
+            ),
+            _names("--provider", "configurations__providers", "cpu, cuda."),
+            _names("--precision", "configurations__precisions", "fp32, bf16 ..."),
+            _names("--batch", "configurations__batches", "Prompts at a time: 1,4,16 ..."),
+            click.option(
+                "--threads", "configurations__threads", type=int, metavar="N", help="CPU threads.  [default: all]"
+            ),
+            click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An engine's own option."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def quality_option(command: Command) -> Command:
+    """`--quality`: where the quality of configurations is known from."""
+    return click.option(
+        "--quality",
+        "quality_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="What servewatt quality --out wrote.  [default: what the store, or RUN's file, holds of the model]",
+    )(command)
 
 
 def store_option(command: Command) -> Command:

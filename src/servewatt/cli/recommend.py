@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from servewatt.cli.options import boundary_option, json_option, limit_options, store_option
+from servewatt.cli.options import boundary_option, json_option, limit_options, quality_option, store_option
 
 if TYPE_CHECKING:
     from servewatt.recommend.records import Constraints, Recommendation
@@ -18,7 +17,7 @@ Examples:
   servewatt recommend latest
   servewatt recommend latest --max-latency-p95 2s --max-memory 4GB
   servewatt recommend latest --concurrency 1           one request at a time: no batches
-  servewatt recommend latest --quality quality.json --max-perplexity-ratio 1.02
+  servewatt recommend latest --max-perplexity-ratio 1.02    after servewatt quality
   servewatt recommend examples/h200.json.gz --boundary gpu --json
 """
 
@@ -28,13 +27,7 @@ Examples:
 @limit_options
 @click.option("--min-agreement", type=float, metavar="SHARE", help="Least agreement with the reference, such as 0.9.")
 @click.option("--max-perplexity-ratio", type=float, metavar="RATIO", help="Most perplexity ratio, such as 1.02.")
-@click.option(
-    "--quality",
-    "quality_file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="What servewatt quality --out wrote; its limits need it.",
-)
+@quality_option
 @boundary_option
 @store_option
 @json_option
@@ -57,13 +50,15 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
         provider=Provider(asked["provider"]) if asked["provider"] else None,
         concurrency=asked["concurrency"],
     )
-    found, results = showing.find_run(run, store, with_samples=False)
-    shown = showing.compute(found, results, boundary=Boundary(boundary) if boundary else None, limits=limits)
+    found = showing.find_run(run, store, with_samples=False, quality=asked["quality_file"])
+    shown = showing.compute(found, boundary=Boundary(boundary) if boundary else None, limits=limits)
     answer = _good_enough(shown.analysis, limits, asked) or shown.recommendation
     if as_json:
         click.echo(wire.dump(answer))
     else:
         click.echo(answer.sentence)
+        if worth := _worth(shown.analysis, answer):
+            click.echo(f"  its outputs: {worth}")
         for exclusion in answer.exclusions:
             click.echo(f"  excluded: {exclusion.configuration.key}: {exclusion.reason}")
     return 0 if answer.choice is not None else 1
@@ -77,8 +72,18 @@ def _good_enough(analysis: Analysis, limits: Constraints, asked: dict[str, Any])
     wanted = QualityLimits(asked["min_agreement"], asked["max_perplexity_ratio"])
     if wanted == QualityLimits():
         return None
-    if asked["quality_file"] is None:
-        raise InputError("limits on quality need measured quality", "servewatt quality --out FILE, then --quality FILE")
-    from servewatt.cli import assessing
+    if analysis.quality is None:
+        raise InputError(
+            "limits on quality need measured quality, and that of these configurations is not known",
+            f"servewatt quality --model {analysis.run.plan.model.name}, or --quality FILE",
+        )
+    return choose_by_quality(analysis, limits, analysis.quality, wanted)
 
-    return choose_by_quality(analysis, limits, assessing.read(asked["quality_file"]), wanted)
+
+def _worth(analysis: Analysis, answer: Recommendation) -> str:
+    """What is known of the outputs of the choice, unless it is the reference itself."""
+    from servewatt.report.quality import quality_sentence
+
+    if answer.choice is None or analysis.quality is None:
+        return ""
+    return quality_sentence(analysis.quality, answer.choice)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servewatt.cli.options import boundary_option, json_option, store_option
+from servewatt.cli.options import boundary_option, json_option, quality_option, store_option
 
 EXAMPLES = """\b
 Examples:
@@ -31,6 +31,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--export", type=_FILE, help="Write the run with all its trials to one file (.json.gz).")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--list", "list_runs", is_flag=True, help="List the runs in the store.")
+@quality_option
 @boundary_option
 @store_option
 @json_option
@@ -41,20 +42,21 @@ def command(run: str, store: str | None, boundary: str | None, **options: Any) -
     from servewatt.cli import showing
     from servewatt.records import Boundary
     from servewatt.report import export
+    from servewatt.report.markdown import to_markdown
     from servewatt.report.terminal import render_terminal
 
     if options["list_runs"]:
         showing.show_list(store, as_json=options["as_json"])
         return
     forms = {name: options[name] for name in showing.WRITERS if options[name] is not None}
-    found, results = showing.find_run(run, store, with_samples=bool(forms))
-    shown = showing.compute(found, results, boundary=Boundary(boundary) if boundary else None)
+    found = showing.find_run(run, store, with_samples=bool(forms), quality=options["quality_file"])
+    shown = showing.compute(found, boundary=Boundary(boundary) if boundary else None)
     for name, path in forms.items():
         showing.WRITERS[name](shown, path)
         click.echo(f"wrote {path}", err=True)
     if options["as_json"]:
-        click.echo(export.to_json(shown.analysis, shown.recommendation, results))
+        click.echo(export.to_json(shown.analysis, shown.recommendation, shown.results))
     elif options["markdown"]:
-        click.echo(export.to_markdown(shown.analysis, shown.recommendation))
+        click.echo(to_markdown(shown.analysis, shown.recommendation))
     elif not forms:
         render_terminal(Console(), shown.analysis, shown.recommendation)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servewatt.cli.options import json_option, split_names, store_option
+from servewatt.cli.options import json_option, names_list, store_option, subject_options
 
 EXAMPLES = """\b
 Examples:
@@ -21,33 +21,16 @@ Examples:
 """
 
 
-def _list(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
-    names = [name for text in value for name in split_names(text)]
-    return names or None
-
-
 def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
     return list(value) or None
 
 
 @click.command("run", epilog=EXAMPLES)
 @click.argument("file", required=False, type=click.Path(path_type=Path))
-@click.option("--model", "model__name", metavar="NAME", help="bundled, a folder, a hub id, or a catalogue name.")
-@click.option("--weights", "model__weights", type=click.Choice(["trained", "random"]), help="Trained or seeded random.")
-@click.option("--revision", "model__revision", metavar="COMMIT", help="Revision of a hub model.")
-@click.option("--prompts", "workload__prompts", metavar="SOURCE", help="bundled[:N], a text file, or HumanEval JSONL.")
-@click.option("--limit", "workload__limit", type=int, metavar="N", help="Use the first N prompts.")
-@click.option("--new-tokens", "workload__new_tokens", type=int, metavar="N", help="Tokens out per prompt.")
-@click.option("--stop", "workload__stop", type=click.Choice(["length", "eos"]), help="Fixed length, or end of text.")
-@click.option("--engine", "configurations__engines", multiple=True, callback=_list, help="Runtime engines.")
-@click.option("--configuration", "configurations__named", multiple=True, callback=_list, metavar="NAMES",
-              help="Exactly these, as reports name them: onnx/int4/activations=int8 ...")  # fmt: skip
-@click.option("--provider", "configurations__providers", multiple=True, callback=_list, help="cpu, cuda.")
-@click.option("--precision", "configurations__precisions", multiple=True, callback=_list, help="fp32, bf16 ...")
-@click.option("--batch", "configurations__batches", multiple=True, callback=_list, help="Prompts at a time: 1,4,16 ...")
-@click.option("--via", "configurations__via", multiple=True, callback=_list, help="process, http: engine or server.")
-@click.option("--threads", "configurations__threads", type=int, metavar="N", help="CPU threads.  [default: all]")
-@click.option("--option", "options", multiple=True, metavar="NAME=VALUE", help="An engine's own option.")
+@subject_options
+@click.option(
+    "--via", "configurations__via", multiple=True, callback=names_list, help="process, http: engine or server."
+)
 @click.option("--blocks", "procedure__blocks", type=int, metavar="N", help="Repetitions of every configuration.")
 @click.option("--seed", "procedure__seed", type=int, metavar="N", help="Seed of the order of trials.")
 @click.option("--window", "procedure__window_s", type=float, metavar="SECONDS", help="Least measured time.")

@@ -76,12 +76,12 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
             current = measure_plan(console, store, plan, environment, left_out, flags)
             if current is None:
                 return 0
-            results = store.results(current.id, with_samples=True)
-    showing.show_run(current, results, as_json=flags.as_json)
+            found = showing.gather(store, current, with_samples=True)
+    showing.show_run(found, as_json=flags.as_json)
     if flags.report_folder is not None:
-        showing.write_folder(showing.compute(current, results), flags.report_folder)
+        showing.write_folder(showing.compute(found), flags.report_folder)
         console.print(f"report: {flags.report_folder / 'report.html'}", highlight=False, soft_wrap=True)
-    return 0 if any(r.status is Status.OK for r in results) else 1
+    return 0 if any(r.status is Status.OK for r in found.results) else 1
 
 
 def measure_plan(

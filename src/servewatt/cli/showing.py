@@ -12,54 +12,92 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from servewatt.cli import quality_file
 from servewatt.errors import InputError, ServewattError
 from servewatt.models.shape import known_shape
+from servewatt.quality import Quality
 from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Boundary, ModelSource, Plan, Result, Run, Weights
 from servewatt.report import export
+from servewatt.report.markdown import to_markdown
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.analyse import analyse
+from servewatt.stats.quality import pool
 from servewatt.stats.records import Analysis
 from servewatt.store import StoreReader
-from servewatt.store.files import read_file, write_file
+from servewatt.store.files import read_file, read_qualities, write_file
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run as it is kept."""
+
+    run: Run
+    results: Sequence[Result]
+    qualities: Sequence[Quality] = ()
+    """What is known of the quality of its model's configurations, newest first."""
 
 
 @dataclass(frozen=True)
 class Shown:
     """A run with everything computed from it."""
 
-    run: Run
-    results: Sequence[Result]
+    found: Found
     analysis: Analysis
     recommendation: Recommendation
 
+    @property
+    def run(self) -> Run:
+        return self.found.run
 
-def compute(
-    run: Run, results: Sequence[Result], *, boundary: Boundary | None = None, limits: Constraints | None = None
-) -> Shown:
+    @property
+    def results(self) -> Sequence[Result]:
+        return self.found.results
+
+
+def compute(found: Found, *, boundary: Boundary | None = None, limits: Constraints | None = None) -> Shown:
     """Analyse a run and choose from it."""
-    model = run.plan.model
+    run, model = found.run, found.run.plan.model
     run = replace(run, plan=replace(run.plan, model=replace(model, shape=known_shape(model))))
-    analysis = analyse(run, results, boundary=boundary)
-    return Shown(run, results, analysis, choose(analysis, limits or Constraints()))
+    analysis = analyse(run, found.results, boundary=boundary)
+    quality = pool(found.qualities, [s.configuration for s in analysis.summaries])
+    analysis = replace(analysis, quality=quality)
+    return Shown(replace(found, run=run), analysis, choose(analysis, limits or Constraints()))
 
 
-def find_run(name: str, store: str | None, *, with_samples: bool) -> tuple[Run, Sequence[Result]]:
-    """A run by file, id, beginning of an id, or `latest`."""
+def find_run(name: str, store: str | None, *, with_samples: bool, quality: Path | None = None) -> Found:
+    """A run by file, id, beginning of an id, or `latest`; its quality from the same place, or the file `quality`."""
+    found = _find(name, store, with_samples=with_samples)
+    if quality is None:
+        return found
+    given, model = quality_file.read(quality), found.run.plan.model
+    if not given.is_of(model):
+        raise InputError(
+            f"{quality} is the quality of {given.model.name}, the run measured {model.name} (or another revision)",
+            "run servewatt quality with the model of the run",
+        )
+    return replace(found, qualities=(given,))
+
+
+def _find(name: str, store: str | None, *, with_samples: bool) -> Found:
     path = Path(name)
     if path.is_file():
-        return read_file(path)
+        return Found(*read_file(path), read_qualities(path))
     if "/" in name or path.suffix:
         raise InputError(f"there is no file {name}", "give the path of an exported run, a run's id, or latest")
     with StoreReader.open(store) as opened:
-        run = opened.run(name)
-        return run, opened.results(run.id, with_samples=with_samples)
+        return gather(opened, opened.run(name), with_samples=with_samples)
 
 
-def show_run(run: Run, results: Sequence[Result], *, as_json: bool) -> None:
+def gather(store: StoreReader, run: Run, *, with_samples: bool) -> Found:
+    """All that the store holds of a run."""
+    return Found(run, store.results(run.id, with_samples=with_samples), store.qualities(run.plan.model))
+
+
+def show_run(found: Found, *, as_json: bool) -> None:
     """The terminal report on standard output, or one JSON document."""
-    shown = compute(run, results)
+    shown = compute(found)
     if as_json:
         click.echo(export.to_json(shown.analysis, shown.recommendation, shown.results))
     else:
@@ -112,7 +150,7 @@ def write_figures(shown: Shown, folder: Path) -> None:
 def write_folder(shown: Shown, folder: Path) -> None:
     """Every form of the report."""
     write_html(shown, folder / "report.html")
-    write_text(folder / "report.md", export.to_markdown(shown.analysis, shown.recommendation))
+    write_text(folder / "report.md", to_markdown(shown.analysis, shown.recommendation))
     write_text(folder / "report.json", export.to_json(shown.analysis, shown.recommendation, shown.results))
     write_text(folder / "trials.csv", export.trials_csv(shown.results))
     write_text(folder / "configurations.csv", export.configurations_csv(shown.analysis))
@@ -125,7 +163,7 @@ WRITERS: dict[str, Callable[[Shown, Path], None]] = {
     "summary_csv": lambda shown, path: write_text(path, export.configurations_csv(shown.analysis)),
     "figures": write_figures,
     "folder": write_folder,
-    "export": lambda shown, path: write_file(path, shown.run, shown.results),
+    "export": lambda shown, path: write_file(path, shown.run, shown.results, shown.found.qualities),
 }
 """Option of `servewatt report` -> what writes it."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError
+from servewatt.quality import Assessment, Quality
 from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Exclusion, Recommendation
 from servewatt.records import Configuration, Status, Weights
-from servewatt.stats.quality import Assessment, Quality
 from servewatt.stats.records import Analysis
 
 
@@ -87,7 +87,7 @@ def _check(analysis: Analysis, quality: Quality, limits: QualityLimits) -> None:
     if most is not None and not most > 0:
         raise InputError(f"a perplexity ratio of {most:g} can never be met", "such as 1.02")
     model = analysis.run.plan.model
-    if (quality.model.revision, quality.model.weights) != (model.revision, model.weights):
+    if not quality.is_of(model):
         raise InputError(
             f"the quality is that of {quality.model.name}, the run measured {model.name} (or another revision)",
             "run servewatt quality with the model of the run",

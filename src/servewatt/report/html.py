@@ -10,6 +10,7 @@ from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
 from servewatt.report import batches, http_share, limits, tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
+from servewatt.report.quality import quality_columns, quality_notes
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
 from servewatt.stats.records import Analysis
@@ -67,6 +68,8 @@ def render_html(
         batches_title=batches.TITLE,
         batches_explanation=batches.EXPLANATION,
         http=http_share.http_table(analysis),
+        quality=quality_columns(analysis),
+        quality_notes=quality_notes(analysis),
         details=tables.details(analysis),
         detail_heads=tables.DETAIL_HEADS,
         trials=tables.trials(analysis, results),

@@ -73,4 +73,10 @@ def _energy(share: HttpShare, analysis: Analysis) -> Quantity:
 
 
 def _percent(share: Interval | None) -> Quantity:
-    return units.quantity(share, PERCENT, most=3)
+    """As many digits as the interval supports, however near to zero the share itself is."""
+    if share is None or share.low is None or share.high is None:
+        return units.quantity(share, PERCENT, most=3)
+    values = [value / PERCENT.divisor for value in (share.estimate, share.low, share.high)]
+    digits = units.decimals(100.0, (values[2] - values[1]) / 2)
+    estimate, low, high = (units.number(value, digits) for value in values)
+    return Quantity(estimate, f"[{low}, {high}]", values[0])

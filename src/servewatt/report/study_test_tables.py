@@ -63,7 +63,7 @@ def http_table(view: StudyView) -> Table:
         )
     columns = [Column("campaign", "campaign"), Column("model", "model"), Column("configuration", "configuration")]
     cells = [[Entry(one.campaign), Entry(one.model), Entry(one.configuration)] for one in shares]
-    notes = ["intervals hold together at 95 %"]
+    notes = []
 
     def add(name: str, title: str, found: Sequence[Interval | None], why_not: str) -> None:
         columns.append(Column(name, title, Form.QUANTITY, units.PERCENT, bounds=True))
@@ -81,6 +81,7 @@ def http_table(view: StudyView) -> Table:
         add("energy_share", "of energy", [one.energy for one in shares], "not metered in both ways")
         add("time_share", "of time", [one.time for one in shares], "not measured in both ways")
         notes.append("of energy, of time: 1 - process / HTTP per generated token, paired by block")
+    notes.append("intervals hold together at 95 %")
     return Table("http", "The share of HTTP", tuple(columns), tuple(map(tuple, cells)), tuple(notes))
 
 

@@ -1,4 +1,4 @@
-"""What an output is worth beside a reference's: agreement, perplexity ratio, pass rate. Pure functions and records."""
+"""What an output is worth beside a reference's: agreement, perplexity ratio, pass rate. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,113 +6,14 @@ import math
 import random
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
-from servewatt.records import Configuration, Facts, Model, Status
-from servewatt.stats.records import Interval
-
-QUALITY_VERSION = 1
-"""Version of the `Quality` record as written to files."""
+from servewatt.quality import Agreement, Quality
+from servewatt.records import Configuration, Interval
 
 _MOST_NATS = 700.0
 """e to the power of more does not fit a float."""
 _NORMAL_975 = 1.959963984540054
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Greedy outputs beside those of the reference."""
-
-    prompts: int
-    equal_share: float
-    """Share of prompts whose whole output is the same."""
-    leading_share: float
-    """Mean over prompts of the share of the output that comes before the first difference."""
-    first_difference: float | None
-    """Median number of equal tokens before the first difference, over prompts that have one; None if none has."""
-
-
-@dataclass(frozen=True)
-class Perplexity:
-    """How well held-out text is predicted."""
-
-    perplexity: float
-    """e to the mean negative log probability of a token."""
-    bits_per_byte: float | None
-    """None where the tokenizer does not tell which bytes were scored."""
-    ratio: Interval | None
-    """To the reference's perplexity, with its interval over documents; None where the reference has none."""
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """One configuration's quality, or why it is not known."""
-
-    configuration: Configuration
-    status: Status
-    reason: str = ""
-    hint: str = ""
-    facts: Facts | None = None
-    agreement: Agreement | None = None
-    perplexity: Perplexity | None = None
-    no_perplexity: str = ""
-    """Why there is none; empty where there is one."""
-    pass_rate: Interval | None = None
-    """Share of problems whose tests the answer passes (Wilson's interval); None where no tests were run."""
-
-
-@dataclass(frozen=True)
-class Document:
-    """A stretch of one held-out file."""
-
-    path: str
-    """Relative to the source's folder."""
-    sha256: str
-    """Of the stretch that was scored, as UTF-8."""
-    scored_bytes: int | None
-    """Bytes of the scored tokens; None where the tokenizer does not tell."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """The text that perplexity was measured on."""
-
-    source: str
-    """Such as `standard library of Python 3.11.7`."""
-    seed: int
-    tokens: int
-    """Tokens of each document; the first is given, the others are scored."""
-    documents: tuple[Document, ...]
-    digest: str
-    """SHA-256 over paths and texts."""
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Quality of a model's configurations against one reference."""
-
-    model: Model
-    reference: Configuration
-    workload: str
-    workload_digest: str
-    new_tokens: int
-    assessments: tuple[Assessment, ...]
-    """The reference's first."""
-    held_out: HeldOut | None
-    servewatt_version: str
-    quality_version: int = field(default=QUALITY_VERSION)
-
-    def of(self, configuration: Configuration) -> Assessment | None:
-        """The assessment that holds for `configuration`: of the same engine, provider, precision and options.
-
-        Batch, threads and the way in change speed, not (but for rounding) what is said; the exact one goes first.
-        """
-        alike = [a for a in self.assessments if _kind(a.configuration) == _kind(configuration)]
-        return next((a for a in alike if a.configuration == configuration), alike[0] if alike else None)
-
-
-def _kind(configuration: Configuration) -> tuple[object, ...]:
-    return configuration.engine, configuration.provider, configuration.precision, configuration.options
 
 
 def agreement(reference: Sequence[Sequence[int]], outputs: Sequence[Sequence[int]]) -> Agreement:
@@ -202,6 +103,34 @@ def pass_rate(passed: int, problems: int) -> Interval:
     half = _NORMAL_975 * math.sqrt(share * (1 - share) / problems + square / (4 * problems**2))
     half /= 1 + square / problems
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half), problems)
+
+
+def pool(found: Sequence[Quality], configurations: Sequence[Configuration]) -> Quality | None:
+    """What several records of one model say of `configurations`, as one record; None if they say nothing of them.
+
+    `found` are newest first. Only records that asked the same (reference, prompts, length and held-out text) are
+    comparable: of these groups the one that knows most of the configurations is taken, of equal ones the one with the
+    newest record. Within it the newest assessment of a configuration counts.
+    """
+    groups: dict[tuple[object, ...], list[Quality]] = {}
+    for quality in found:
+        groups.setdefault(_asked(quality), []).append(quality)
+    pooled = [_merge(group) for group in groups.values()]
+    known = [sum(quality.of(c) is not None for c in configurations) for quality in pooled]
+    best = max(known, default=0)
+    return pooled[known.index(best)] if best else None
+
+
+def _asked(quality: Quality) -> tuple[object, ...]:
+    reference = replace(quality.reference, batch=1, threads=None)
+    text = (quality.held_out.digest, quality.held_out.tokens) if quality.held_out else None
+    return reference, quality.workload_digest, quality.new_tokens, text
+
+
+def _merge(group: Sequence[Quality]) -> Quality:
+    newest = {a.configuration: a for quality in reversed(group) for a in quality.assessments}
+    order = dict.fromkeys(a.configuration for quality in group for a in quality.assessments)
+    return replace(group[0], assessments=tuple(newest[configuration] for configuration in order))
 
 
 def _totals(log_probabilities: Sequence[Sequence[float]]) -> tuple[list[float], list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from servewatt.quality import Quality
 from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Interval, Run, Status
 
 __all__ = [
@@ -226,3 +227,5 @@ class Analysis:
     """One for each configuration that was measured both in process and through HTTP, in the order of the ranking."""
     batch_curves: tuple[BatchCurve, ...] = ()
     """One for each family of configurations that was measured at more than one batch."""
+    quality: Quality | None = None
+    """What `servewatt quality` found of these configurations; None where it was not asked."""

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from servewatt import __version__
 from servewatt.errors import InputError, ServewattError, StoreError
+from servewatt.quality import Quality
 from servewatt.records import RECORD_VERSION, Result, Run
-from servewatt.store.versions import check_record_version, fill, slim
+from servewatt.store.versions import check_quality_version, check_record_version, fill, slim
 from servewatt.wire import dump, load
 
 FORMAT = "servewatt-run"
@@ -36,18 +37,25 @@ class Header:
     servewatt_version: str
     results: int
     """Number of result lines that follow the run's; fewer means the file was cut short."""
+    quality: tuple[Quality, ...] = ()
+    """What was found of the quality of the run's model, newest first. Here, so that older programs read the file."""
 
 
-def write_file(path: str | os.PathLike[str], run: Run, results: Sequence[Result]) -> None:
-    """Write a run and its results to `path`, whole or not at all. An existing file is replaced.
+def write_file(
+    path: str | os.PathLike[str], run: Run, results: Sequence[Result], qualities: Sequence[Quality] = ()
+) -> None:
+    """Write a run, its results and its model's quality to `path`, whole or not at all. An existing file is replaced.
 
-    Raises StoreError if it cannot be written, InputError if a result belongs to another run.
+    Raises StoreError if it cannot be written, InputError if a result belongs to another run, or quality to another
+    model.
     """
     target = Path(path)
     stranger = next((r for r in results if r.trial.run_id != run.id), None)
     if stranger is not None:
         raise InputError(f"a result of run {stranger.trial.run_id} cannot be kept with run {run.id}")
-    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results))
+    if not all(quality.is_of(run.plan.model) for quality in qualities):
+        raise InputError(f"another model's quality cannot be kept with run {run.id}")
+    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results), tuple(qualities))
     lines = [dump(header), dump(run), *(dump(slim(result, run.plan)) for result in results)]
     content = ("\n".join(lines) + "\n").encode()
     if target.suffix != ".jsonl":
@@ -91,6 +99,12 @@ def read_file(path: str | os.PathLike[str]) -> tuple[Run, tuple[Result, ...]]:
     return run, results
 
 
+def read_qualities(path: str | os.PathLike[str]) -> tuple[Quality, ...]:
+    """What a run file holds of its model's quality, newest first; raises what `read_file` raises of its header."""
+    source = Path(path)
+    return _header(_content(source).partition(b"\n")[0], source).quality
+
+
 def _content(source: Path) -> bytes:
     try:
         content = source.read_bytes()
@@ -120,4 +134,6 @@ def _header(line: bytes, source: Path) -> Header:
         )
     header = load(Header, line)
     check_record_version(header.record_version, str(source))
+    for quality in header.quality:
+        check_quality_version(quality.quality_version, str(source))
     return header

@@ -8,7 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from sqlalchemy import Connection, insert, inspect, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Double,
+    ForeignKey,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    update,
+)
 
 from servewatt.errors import StoreError
 from servewatt.store.tables import metadata, schema
@@ -16,8 +30,50 @@ from servewatt.store.versions import SCHEMA_VERSION
 
 __all__ = ["SCHEMA_VERSION", "STEPS", "stored_version", "upgrade"]
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {}
-"""Version n -> the step from n - 1 to n, in plain DDL and SQL that later changes of `tables` do not touch."""
+
+def _add_quality(connection: Connection) -> None:
+    """Version 2: what `servewatt quality` found."""
+    metadata = MetaData()
+    Table(
+        "qualities",
+        metadata,
+        Column("number", Integer, primary_key=True),
+        Column("digest", String(64), nullable=False, unique=True),
+        Column("created_at", String(40), nullable=False),
+        Column("model", String(200), nullable=False),
+        Column("revision", String(100), nullable=False, index=True),
+        Column("weights", String(20), nullable=False),
+        Column("reference", String(300), nullable=False),
+        Column("servewatt_version", String(40), nullable=False),
+        Column("quality_version", Integer, nullable=False),
+        Column("content", Text(2**24), nullable=False),
+    )
+
+    Table(
+        "assessments",
+        metadata,
+        Column("quality", Integer, ForeignKey("qualities.number"), primary_key=True, autoincrement=False),
+        Column("configuration", String(300), primary_key=True),
+        Column("engine", String(60), nullable=False),
+        Column("provider", String(20), nullable=False),
+        Column("precision", String(20), nullable=False),
+        Column("batch", Integer, nullable=False),
+        Column("status", String(20), nullable=False),
+        Column("reason", Text(2**24), nullable=False),
+        Column("equal_share", Double),
+        Column("leading_share", Double),
+        Column("perplexity", Double),
+        Column("perplexity_ratio", Double),
+        Column("perplexity_ratio_low", Double),
+        Column("perplexity_ratio_high", Double),
+        Column("bits_per_byte", Double),
+        Column("pass_rate", Double),
+    )
+    metadata.create_all(connection)
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_quality}
+"""Version n -> the step from n - 1 to n, with tables of its own that later changes of `tables` do not touch."""
 
 
 def stored_version(connection: Connection, name: str) -> int | None:

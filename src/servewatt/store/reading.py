@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 from servewatt.errors import InputError, StoreError
-from servewatt.records import Environment, Plan, PowerSample, Result, Run, UtilisationSample
-from servewatt.store.versions import check_record_version, fill
+from servewatt.quality import Quality
+from servewatt.records import Environment, Model, Plan, PowerSample, Result, Run, UtilisationSample
+from servewatt.store.versions import check_quality_version, check_record_version, fill
 from servewatt.wire import load
 
 T = TypeVar("T")
@@ -62,6 +63,25 @@ def select_results(query: Query, run_id: str, plan: Plan, *, with_samples: bool)
             samples = _unpack(Samples, content, run_id)
             found[number] = replace(found[number], power=samples.power, utilisation=samples.utilisation)
     return list(found.values())
+
+
+def select_qualities(query: Query, model: Model) -> list[Quality]:
+    """What is known of the quality of a model's configurations, newest first."""
+    rows = query(
+        "SELECT quality_version, content FROM qualities"
+        f" WHERE revision = :revision AND weights = :weights {NEWEST_FIRST}",
+        revision=model.revision,
+        weights=model.weights.value,
+    )
+    return [_quality(version, content, model) for version, content in rows]
+
+
+def _quality(version: int, content: str, model: Model) -> Quality:
+    check_quality_version(version, "the store")
+    try:
+        return load(Quality, content)
+    except InputError as error:
+        raise _damaged(f"the quality of {model.name}", error) from error
 
 
 def _run(id_: str, created_at: str, plan: str, environment: str, servewatt_version: str, record_version: int) -> Run:

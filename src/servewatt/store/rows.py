@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from dataclasses import replace
 
 import sqlalchemy as sa
 
-from servewatt.records import Plan, Result, Run
+from servewatt.quality import Assessment, Quality
+from servewatt.records import Interval, Plan, Result, Run
 from servewatt.store import tables
 from servewatt.store.reading import Samples
 from servewatt.store.versions import slim
@@ -66,6 +68,57 @@ def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None
     if result.power or result.utilisation:
         content = _pack(dump(Samples(result.power, result.utilisation)))
         connection.execute(tables.samples.insert().values(trial=number, content=content))
+
+
+def insert_quality(connection: sa.Connection, quality: Quality) -> None:
+    """Keep what a model's configurations were found worth; nothing happens if just this is there already."""
+    content = dump(quality)
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    same = sa.select(tables.qualities.c.number).where(tables.qualities.c.digest == digest)
+    if connection.execute(same).first() is not None:
+        return
+    inserted = connection.execute(
+        tables.qualities.insert().values(
+            digest=digest,
+            created_at=quality.created_at,
+            model=quality.model.name,
+            revision=quality.model.revision,
+            weights=quality.model.weights.value,
+            reference=quality.reference.key,
+            servewatt_version=quality.servewatt_version,
+            quality_version=quality.quality_version,
+            content=content,
+        )
+    )
+    key = inserted.inserted_primary_key
+    assert key is not None
+    if quality.assessments:
+        columns = [_assessment_columns(assessment, key[0]) for assessment in quality.assessments]
+        connection.execute(tables.assessments.insert(), columns)
+
+
+def _assessment_columns(assessment: Assessment, number: int) -> dict[str, object]:
+    configuration = assessment.configuration
+    same, scored = assessment.agreement, assessment.perplexity
+    ratio: Interval | None = scored.ratio if scored is not None else None
+    return {
+        "quality": number,
+        "configuration": configuration.key,
+        "engine": configuration.engine,
+        "provider": configuration.provider.value,
+        "precision": configuration.precision.value,
+        "batch": configuration.batch,
+        "status": assessment.status.value,
+        "reason": assessment.reason,
+        "equal_share": same.equal_share if same is not None else None,
+        "leading_share": same.leading_share if same is not None else None,
+        "perplexity": scored.perplexity if scored is not None else None,
+        "perplexity_ratio": ratio.estimate if ratio is not None else None,
+        "perplexity_ratio_low": ratio.low if ratio is not None else None,
+        "perplexity_ratio_high": ratio.high if ratio is not None else None,
+        "bits_per_byte": scored.bits_per_byte if scored is not None else None,
+        "pass_rate": assessment.pass_rate.estimate if assessment.pass_rate is not None else None,
+    }
 
 
 def _insert_sections(connection: sa.Connection, result: Result, number: int) -> None:

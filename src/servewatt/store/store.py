@@ -10,9 +10,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from servewatt.errors import InputError, StoreError, nearest
-from servewatt.records import Plan, Result, Run
+from servewatt.quality import Quality
+from servewatt.records import Model, Plan, Result, Run
 from servewatt.store import reading
-from servewatt.store.files import read_file, write_file
+from servewatt.store.files import read_file, read_qualities, write_file
 from servewatt.store.reading import Query
 
 if TYPE_CHECKING:
@@ -95,10 +96,15 @@ class StoreReader:
         with self._readable.reading() as query:
             return reading.select_results(query, run_id, plan, with_samples=with_samples)
 
+    def qualities(self, model: Model) -> list[Quality]:
+        """What was found of the quality of this model's configurations, newest first."""
+        with self._readable.reading() as query:
+            return reading.select_qualities(query, model)
+
     def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a run with its results and samples to a file that `read_file` and `import_run` read."""
+        """Write a run with its results, samples and its model's quality to a file that `import_run` reads."""
         run = self.run(name)
-        write_file(path, run, self.results(run.id, with_samples=True))
+        write_file(path, run, self.results(run.id, with_samples=True), self.qualities(run.plan.model))
 
     def close(self) -> None:
         self._readable.close()
@@ -169,15 +175,28 @@ class Store(StoreReader):
         with self._database.writing() as connection:
             rows.insert_result(connection, result, plan)
 
+    def add_quality(self, quality: Quality) -> None:
+        """Keep what a model's configurations were found worth; the very same is kept once.
+
+        Raises StoreError if it cannot be written.
+        """
+        from servewatt.store import rows
+
+        with self._database.writing() as connection:
+            rows.insert_quality(connection, quality)
+
     def import_run(self, path: str | os.PathLike[str]) -> Run:
         """Take a run from a file into the store, whole or not at all. Raises StoreError if it is there already."""
         from servewatt.store import rows
 
         run, results = read_file(path)
+        qualities = read_qualities(path)
         with self._database.writing() as connection:
             rows.insert_run(connection, run)
             for result in results:
                 rows.insert_result(connection, result, run.plan)
+            for quality in qualities:
+                rows.insert_quality(connection, quality)
         return run
 
 

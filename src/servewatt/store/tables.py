@@ -100,3 +100,39 @@ samples = Table(
     Column("trial", Integer, ForeignKey("trials.number"), primary_key=True, autoincrement=False),
     Column("content", LargeBinary(LONG), nullable=False),
 )
+
+qualities = Table(
+    "qualities",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    Column("created_at", String(40), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("revision", String(100), nullable=False, index=True),
+    Column("weights", String(20), nullable=False),
+    Column("reference", String(300), nullable=False),
+    Column("servewatt_version", String(40), nullable=False),
+    Column("quality_version", Integer, nullable=False),
+    Column("content", Text(LONG), nullable=False),
+)
+
+assessments = Table(
+    "assessments",
+    metadata,
+    Column("quality", Integer, ForeignKey("qualities.number"), primary_key=True, autoincrement=False),
+    Column("configuration", String(300), primary_key=True),
+    Column("engine", String(60), nullable=False),
+    Column("provider", String(20), nullable=False),
+    Column("precision", String(20), nullable=False),
+    Column("batch", Integer, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("reason", Text(LONG), nullable=False),
+    Column("equal_share", Double),
+    Column("leading_share", Double),
+    Column("perplexity", Double),
+    Column("perplexity_ratio", Double),
+    Column("perplexity_ratio_low", Double),
+    Column("perplexity_ratio_high", Double),
+    Column("bits_per_byte", Double),
+    Column("pass_rate", Double),
+)

@@ -5,17 +5,27 @@ from __future__ import annotations
 from dataclasses import replace
 
 from servewatt.errors import StoreError
+from servewatt.quality import QUALITY_VERSION
 from servewatt.records import RECORD_VERSION, Plan, Result
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the store's tables; `migrations` brings older databases to it."""
 
 
 def check_record_version(version: int, where: str) -> None:
     """Refuse records newer than this program; older ones are read (docs/format.md has the rule)."""
-    if version > RECORD_VERSION:
+    _check(version, RECORD_VERSION, f"{where} holds records")
+
+
+def check_quality_version(version: int, where: str) -> None:
+    """The same for the record of quality."""
+    _check(version, QUALITY_VERSION, f"{where} holds quality")
+
+
+def _check(version: int, known: int, what: str) -> None:
+    if version > known:
         raise StoreError(
-            f"{where} holds records of version {version}; this servewatt reads up to version {RECORD_VERSION}",
+            f"{what} of version {version}; this servewatt reads up to version {known}",
             "upgrade it: pip install --upgrade servewatt",
         )
 
