@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.gguf_layout import GgufTensor, Layout, Role, layout_of
+from servewatt.engines.gguf_architectures import layout_of
+from servewatt.engines.gguf_layout import GgufTensor, Layout, Role
 from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision

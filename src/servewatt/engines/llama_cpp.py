@@ -14,6 +14,7 @@ import numpy.typing as npt
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.file_pages import drop_file_pages
+from servewatt.engines.gguf_architectures import layout_of
 from servewatt.engines.gguf_export import (
     FILE_NAME,
     StorageType,
@@ -23,7 +24,7 @@ from servewatt.engines.gguf_export import (
     held_weights,
     storage_of,
 )
-from servewatt.engines.gguf_layout import Layout, layout_of
+from servewatt.engines.gguf_layout import Layout
 from servewatt.engines.llama_cpp_library import (
     MOST_SEQUENCES,
     OUTPUTS_PER_PASS,
