@@ -32,8 +32,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 demo: $(VENV)/.installed
 	$(BIN)/servewatt run examples/demo.yaml --report demo-output
 
+# Workers by cores and memory (tests/conftest.py); TEST_ARGS='-n 0 tests/engines' runs what it names in one process.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(TEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(PACKAGES)

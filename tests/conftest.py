@@ -1,8 +1,25 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
+
+WORKER_BYTES = 2 << 30
+"""More than a process holds that tests every engine."""
+MOST_WORKERS = 8
+"""Each exports its models and imports its libraries anew, so that more gain little."""
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes side by side share the cores; libraries that take all of them for each slow all down.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Workers of `pytest -n auto`."""
+    by_memory = psutil.virtual_memory().available // WORKER_BYTES
+    return max(1, min(len(os.sched_getaffinity(0)), by_memory, MOST_WORKERS))
 
 
 @pytest.fixture(autouse=True)

@@ -8,15 +8,17 @@ import pytest
 from safetensors.numpy import load_file
 
 from servewatt.engines.gguf_export import FILE_NAME, STORAGE_TYPES, encode, export
+from tests.engines.libraries import require
 from tests.engines.tiny import model_of
 
-gguf = pytest.importorskip("gguf")
-pytest.importorskip("llama_cpp")
+require("llama-cpp")
 
 
 @pytest.mark.parametrize(("name", "most"), [("q8_0", 1 / 254), ("q4_0", 1 / 8), ("q4_K", 1 / 8)])
 def test_encoded_weights_decode_to_nearly_the_same(name: str, most: float) -> None:
     """Decoded by gguf's own code; 8 bits have steps of 1/127 for values up to 1, 4 bits of 1/8."""
+    import gguf
+
     array = np.random.default_rng(1).uniform(-1, 1, (64, 512)).astype(np.float32)
     kind = gguf.GGMLQuantizationType(STORAGE_TYPES[name].number)
     decoded = gguf.quants.dequantize(encode(array, STORAGE_TYPES[name]), kind)
@@ -24,6 +26,8 @@ def test_encoded_weights_decode_to_nearly_the_same(name: str, most: float) -> No
 
 
 def test_q8_0_is_bit_for_bit_that_of_gguf() -> None:
+    import gguf
+
     array = np.random.default_rng(2).normal(size=(16, 320)).astype(np.float32)
     expected = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
     np.testing.assert_array_equal(encode(array, STORAGE_TYPES["q8_0"]), expected)
@@ -31,6 +35,8 @@ def test_q8_0_is_bit_for_bit_that_of_gguf() -> None:
 
 def test_values_and_names_in_the_file(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     """Transposed and plain tensors of a tiny GPT-2, read back by gguf."""
+    import gguf
+
     folder = folder_of("gpt2")
     export(model_of(folder), tmp_path, STORAGE_TYPES["f32"])
     stored = load_file(folder / "model.safetensors")

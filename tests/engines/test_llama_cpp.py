@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from servewatt import engines
 from servewatt.engines import Session
@@ -16,18 +15,20 @@ from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
+from tests.engines.libraries import require
 from tests.engines.tiny import (
     SIZES,
     FolderArtefacts,
+    closest_calls,
     model_of,
     random_prompts,
     session_generate,
     transformers_generate,
+    transformers_log_probabilities,
     write_model,
 )
 
-pytest.importorskip("llama_cpp")
-pytest.importorskip("gguf")
+require("llama-cpp")
 pytestmark = pytest.mark.engine
 
 Load = Callable[[Model, Configuration], Session]
@@ -35,23 +36,6 @@ Load = Callable[[Model, Configuration], Session]
 
 def configured(precision: Precision = Precision.FP32, **options: str) -> Configuration:
     return Configuration("llama-cpp", precision=precision, threads=1, options=tuple(options.items()))
-
-
-def closest_calls(
-    folder: Path, prompts: list[list[int]], expected: list[list[int]], got: list[list[int]]
-) -> list[float]:
-    """For each row that differs: how much less likely than its own choice transformers finds the other (nats)."""
-    from transformers import AutoModelForCausalLM
-
-    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    gaps = []
-    for prompt, theirs, ours in zip(prompts, expected, got, strict=True):
-        at = next((i for i, (t, o) in enumerate(zip(theirs, ours, strict=True)) if t != o), None)
-        if at is not None:
-            with torch.no_grad():
-                logits = module(torch.tensor([prompt + theirs[:at]])).logits[0, -1]
-            gaps.append(float(logits[theirs[at]] - logits[ours[at]]))
-    return gaps
 
 
 @pytest.mark.parametrize("kind", [*SIZES, "bundled"])
@@ -86,38 +70,14 @@ def test_attention_scaled_by_layer(tmp_path: Path) -> None:
     session.close()
 
 
-def test_generation_ends_when_every_row_has_stopped(
-    model: Model,
-    prompts_of: Callable[[str], list[list[int]]],
-    expected: Callable[[str, int], list[list[int]]],
-    load: Load,
-) -> None:
-    rows = expected("llama", 4)[:2]
-    stops = frozenset({rows[0][3], rows[1][5]})
-    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
-    session = load(model, configured())
-    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
-    assert len(steps) == max(first) + 1
-    for row, last in enumerate(first):
-        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
-        assert all(step.tokens[row] is None for step in steps[last + 1 :])
-    session.close()
-
-
 @pytest.mark.parametrize(("kind", "most"), [(kind, 1e-4 if kind == "llama" else 0.01) for kind in SIZES])
 def test_log_probabilities_are_those_of_transformers(
     kind: str, most: float, folder_of: Callable[[str], Path], load: Load
 ) -> None:
-    from transformers import AutoModelForCausalLM
-
     rows = [*random_prompts(3, seed=5), [7, *range(3, 150)], [5]]
     session = load(model_of(folder_of(kind)), configured())
     got = session.log_probabilities(rows)
-    module = AutoModelForCausalLM.from_pretrained(folder_of(kind), dtype=torch.float32)
-    for row, ours in zip(rows, got, strict=True):
-        with torch.no_grad():
-            logits = module(torch.tensor([row])).logits[0, :-1].double().log_softmax(-1)
-        theirs = logits[torch.arange(len(row) - 1), torch.tensor(row[1:], dtype=torch.long)]
+    for ours, theirs in zip(got, transformers_log_probabilities(folder_of(kind), rows), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=most)
     session.close()
 

@@ -1,4 +1,7 @@
-"""Forced decoding tells the probabilities that transformers' own forward pass has, in every engine."""
+"""Forced decoding tells the probabilities that transformers' own forward pass has, in every engine.
+
+torch-graph, with its ways of cutting steps, and llama-cpp, whose activations are rounded, have tests of their own.
+"""
 
 from __future__ import annotations
 
@@ -8,39 +11,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM
-from transformers.utils import logging
 
 from servewatt.engines import Session
 from servewatt.engines.decode import chosen_log_probabilities
 from servewatt.records import Configuration, Model, Precision
-from tests.engines.tiny import model_of, random_prompts, session_generate
+from tests.engines.libraries import each_of
+from tests.engines.tiny import model_of, random_prompts, session_generate, transformers_log_probabilities
 
 Load = Callable[[Model, Configuration], Session]
 ROWS = [row for row in random_prompts(6, seed=3) if len(row) > 1] + [[5]]
 
 
-def from_one_forward_pass(folder: Path, rows: list[list[int]]) -> list[list[float]]:
-    logging.disable_progress_bar()
-    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    found = []
-    for row in rows:
-        with torch.no_grad():
-            logits = module(input_ids=torch.tensor([row])).logits[0, :-1].double()
-        found.append(torch.log_softmax(logits, -1).gather(1, torch.tensor(row[1:])[:, None])[:, 0].tolist())
-    return found
-
-
 @pytest.mark.engine
-@pytest.mark.parametrize("engine", ["torch", "torchscript", "onnx", "openvino"])
+@pytest.mark.parametrize("engine", each_of("torch", "torchscript", "onnx", "openvino", "ctranslate2"))
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "bloom"])
 def test_log_probabilities_are_those_of_one_forward_pass(
     engine: str, kind: str, folder_of: Callable[[str], Path], load: Load
 ) -> None:
     session = load(model_of(folder_of(kind)), Configuration(engine, threads=1))
     got = session.log_probabilities(ROWS)
-    expected = from_one_forward_pass(folder_of(kind), ROWS)
+    expected = transformers_log_probabilities(folder_of(kind), ROWS)
     assert [len(row) for row in got] == [len(row) - 1 for row in ROWS]
     for ours, theirs in zip(got, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-4)
@@ -52,18 +42,18 @@ def test_log_probabilities_are_those_of_one_forward_pass(
 def test_half_precision_shows(folder_of: Callable[[str], Path], load: Load) -> None:
     session = load(model_of(folder_of("llama")), Configuration("torch", precision=Precision.BF16, threads=1))
     got = np.concatenate(session.log_probabilities(ROWS))
-    off = np.abs(got - np.concatenate(from_one_forward_pass(folder_of("llama"), ROWS)))
+    off = np.abs(got - np.concatenate(transformers_log_probabilities(folder_of("llama"), ROWS)))
     assert 1e-3 < off.mean() < 0.3
 
 
 @pytest.mark.engine
-def test_scoring_between_two_generations_leaves_them_equal(model: Model, load: Load) -> None:
-    for engine in ("torch", "openvino"):
-        session = load(model, Configuration(engine, threads=1))
-        before = session_generate(session, ROWS[:2], 8, 2)
-        session.log_probabilities(ROWS[2:4])
-        assert session_generate(session, ROWS[:2], 8, 2) == before
-        session.close()
+@pytest.mark.parametrize("engine", each_of("torch", "openvino", "torch-graph", "ctranslate2", "llama-cpp"))
+def test_scoring_between_two_generations_leaves_them_equal(engine: str, model: Model, load: Load) -> None:
+    session = load(model, Configuration(engine, threads=1))
+    before = session_generate(session, ROWS[:2], 8, 2)
+    session.log_probabilities(ROWS[2:4])
+    assert session_generate(session, ROWS[:2], 8, 2) == before
+    session.close()
 
 
 def test_softmax_of_large_logits_by_hand() -> None:

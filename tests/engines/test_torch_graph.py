@@ -27,6 +27,7 @@ from tests.engines.tiny import (
     random_prompts,
     session_generate,
     transformers_generate,
+    transformers_log_probabilities,
     write_model,
 )
 
@@ -219,17 +220,10 @@ def test_a_row_that_stops_wastes_the_rest_of_its_replay(
 
 @pytest.mark.parametrize("kind", ["gpt_neox", "bloom", "llama"])
 def test_log_probabilities_are_those_of_transformers(kind: str, folder_of: Callable[[str], Path], load: Load) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     rows = [*random_prompts(4), [5]]
     session = load(model_of(folder_of(kind)), configuration(batch=2, steps="4"))
     found = session.log_probabilities(rows)
-    module = AutoModelForCausalLM.from_pretrained(folder_of(kind), dtype=torch.float32)
-    for row, values in zip(rows, found, strict=True):
-        with torch.no_grad():
-            every = module(torch.tensor([row])).logits[0].log_softmax(dim=-1)
-        wanted = [every[i, token].item() for i, token in enumerate(row[1:])]
+    for values, wanted in zip(found, transformers_log_probabilities(folder_of(kind), rows), strict=True):
         assert values == pytest.approx(wanted, abs=1e-3)
     session.close()
 

@@ -69,7 +69,8 @@ def write_model(folder: Path, kind: str, **changes: Any) -> Path:
 def model_of(folder: Path) -> Model:
     """The record of a model folder."""
     config = json.loads((folder / "config.json").read_text())
-    content = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    files = [(folder / name).read_bytes() for name in ("config.json", "model.safetensors")]
+    content = hashlib.sha256(b"".join(files)).hexdigest()
     return Model(
         name=folder.name,
         source=ModelSource.FOLDER,
@@ -117,6 +118,36 @@ def transformers_generate(
         )
         output += made[:, longest:].tolist()
     return output
+
+
+def transformers_log_probabilities(folder: Path, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Natural logarithm of the probability of each token after a row's first, from one forward pass in fp32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    found = []
+    for row in rows:
+        with torch.no_grad():
+            every = module(input_ids=torch.tensor([list(row)])).logits[0, :-1].double().log_softmax(-1)
+        found.append([every[i, token].item() for i, token in enumerate(row[1:])])
+    return found
+
+
+def closest_calls(
+    folder: Path, prompts: Sequence[Sequence[int]], expected: Sequence[list[int]], got: Sequence[list[int]]
+) -> list[float]:
+    """For each row that differs: how much less likely than its own choice transformers finds the other (nats)."""
+    gaps = []
+    for prompt, theirs, ours in zip(prompts, expected, got, strict=True):
+        at = next((i for i, (t, o) in enumerate(zip(theirs, ours, strict=True)) if t != o), None)
+        if at is not None:
+            rows = [[*prompt, *theirs[:at], token] for token in (theirs[at], ours[at])]
+            own, other = (values[-1] for values in transformers_log_probabilities(folder, rows))
+            gaps.append(own - other)
+    return gaps
 
 
 def session_generate(

@@ -1,0 +1,52 @@
+"""Engines that servewatt keeps in environments of their own, made importable for tests, or skipped."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from importlib.util import find_spec
+
+import pytest
+
+from servewatt import engines
+
+_MODULES = {"ctranslate2": ("ctranslate2",), "llama-cpp": ("llama_cpp", "gguf")}
+
+
+@cache
+def missing(engine: str) -> str:
+    """Why `engine` cannot run here, with the command that mends it; empty if it can.
+
+    What is not installed beside servewatt is taken from the environment that `servewatt engines add` built, behind
+    everything else in the path: tests compare with transformers, so all must be in one process. To be called while
+    tests are collected, as each of them has a home of its own.
+    """
+    if all(find_spec(module) for module in _MODULES[engine]):
+        return ""
+    known = engines.entry(engine)
+    environment = known.environment()
+    if environment is None:
+        return f"not installed: {known.install_line}"
+    if environment.problem:
+        return f"{environment.problem}: {known.install_line}"
+    packages = environment.folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    if not packages.is_dir():
+        return f"its environment has another Python: {known.install_line} --rebuild --python {sys.executable}"
+    sys.path.append(str(packages))
+    return ""
+
+
+def require(engine: str) -> None:
+    """Skip the module that calls this where `engine` cannot run."""
+    if reason := missing(engine):
+        pytest.skip(f"engine {engine}: {reason}", allow_module_level=True)
+
+
+def each_of(*names: str) -> list[object]:
+    """Engines as values of a parameter; those that cannot run here are skipped."""
+    return [
+        pytest.param(name, marks=pytest.mark.skip(f"engine {name}: {missing(name)}"))
+        if name in _MODULES and missing(name)
+        else name
+        for name in names
+    ]
