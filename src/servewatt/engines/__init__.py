@@ -194,6 +194,32 @@ ENGINES: dict[str, EngineEntry] = {
             ),
         ),
         EngineEntry(
+            "onnxruntime-genai",
+            "ONNX Runtime GenAI, graphs of its own model builder",
+            "servewatt.engines.onnxruntime_genai:OnnxRuntimeGenAIEngine",
+            (
+                *("onnxruntime-genai-cuda|onnxruntime-genai", "onnxruntime-gpu|onnxruntime", "onnx", "onnx-ir"),
+                *("torch", "transformers", "safetensors"),
+            ),
+            "onnxruntime-genai",
+            (
+                *(_CPU32, *_CPU_ROUNDING, *_CUDA_HALF),
+                *((Provider.CUDA, Precision.INT8), (Provider.CUDA, Precision.INT4)),
+            ),
+            {"group": ("32", "64", "128"), "activations": ("float", "int8")},
+            requirements=(
+                "onnxruntime-genai==0.18.0",
+                "onnxruntime==1.32.0",
+                "onnx==1.23.2",
+                "onnx-ir==1.1.0",
+                "torch==2.13.0",
+                "transformers==5.23.0",
+                "safetensors==0.8.0",
+                "numpy==2.4.6",
+                "ml-dtypes==0.6.0",
+            ),
+        ),
+        EngineEntry(
             "ctranslate2",
             "CTranslate2, its own C++ decoder over a model written from the safetensors",
             "servewatt.engines.ctranslate2:CTranslate2Engine",
