@@ -1,7 +1,7 @@
 """The exact versions of the environment for engine vllm.
 
-vLLM pins a part of its dependencies and leaves the rest open; those are pinned here, at versions seen to work
-together. All of them resolve with pip for Python 3.11 to 3.13.
+vLLM pins a part of its dependencies and leaves the rest open; those are pinned here, at versions that resolve together
+for Python 3.11 to 3.13.
 """
 
 from __future__ import annotations
