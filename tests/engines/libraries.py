@@ -10,7 +10,11 @@ import pytest
 
 from servewatt import engines
 
-_MODULES = {"ctranslate2": ("ctranslate2",), "llama-cpp": ("llama_cpp", "gguf")}
+_MODULES = {
+    "ctranslate2": ("ctranslate2",),
+    "llama-cpp": ("llama_cpp", "gguf"),
+    "openvino-genai": ("openvino_genai",),
+}
 
 
 @cache

@@ -20,6 +20,7 @@ from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
+from tests.engines.libraries import require
 from tests.engines.tiny import (
     SIZES,
     FolderArtefacts,
@@ -29,9 +30,7 @@ from tests.engines.tiny import (
     transformers_generate,
 )
 
-pytest.importorskip(
-    "openvino_genai", reason="engine openvino-genai is not installed: servewatt engines add openvino-genai"
-)
+require("openvino-genai")
 pytestmark = pytest.mark.engine
 
 FP32 = Configuration("openvino-genai", threads=1)

@@ -245,7 +245,7 @@ class OpenVinoGenaiSession:
         import openvino_genai
 
         # A property that was not written contradicts whatever is claimed.
-        properties = dict.fromkeys(PROPERTIES, "") | self._properties
+        properties = {name: self._properties.get(name, "") for name in PROPERTIES}
         plain, other = self._plain_facts()
         ratio = self._prompt_over_step() if self._last_prompt else 0.0
         reuses = plain.kv_cache and ratio >= _LEAST_RATIO
