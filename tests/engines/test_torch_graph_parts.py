@@ -1,11 +1,17 @@
-"""Integer matrices and the cutting of steps, by hand."""
+"""Integer matrices and the cutting of steps, by hand; how CUDA graphs are recorded, without CUDA."""
 
 from __future__ import annotations
+
+import contextlib
+import gc
+import weakref
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from servewatt.engines.decoder_matrix import Matrix, look_up, multiply, quantise_int4, quantise_int8
-from servewatt.engines.torch_graph_replay import pieces, round_up
+from servewatt.engines.torch_graph_replay import CudaRecorder, pieces, round_up
 from servewatt.errors import RefusedError
 
 torch = pytest.importorskip("torch")
@@ -59,3 +65,91 @@ def test_int4_by_hand() -> None:
 def test_int4_groups_must_fit() -> None:
     with pytest.raises(RefusedError, match="48 inputs are no multiple of the group of 32"):
         quantise_int4(torch.zeros(2, 48), torch.float32, 32)
+
+
+class Graphs:
+    """What stands in for CUDA's streams and graphs: notes what is done where."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.log: list[str] = []
+        self.alive: list[weakref.ref[Graphs.Graph]] = []
+        self.collecting: list[bool] = []
+        for name, value in {
+            "graph_pool_handle": lambda: "pool",
+            "Stream": lambda device: "side",
+            "synchronize": lambda device: self.log.append("wait"),
+            "stream": self.on,
+            "graph": self.capture,
+            "CUDAGraph": self.make,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+
+    class Graph:
+        def replay(self) -> None:
+            pass
+
+    def make(self) -> Graph:
+        graph = self.Graph()
+        self.alive.append(weakref.ref(graph))
+        return graph
+
+    @contextlib.contextmanager
+    def on(self, stream: str) -> Iterator[None]:
+        self.log.append(f"on {stream}")
+        yield
+
+    @contextlib.contextmanager
+    def capture(self, graph: Graph, *, pool: str, stream: str, capture_error_mode: str) -> Iterator[None]:
+        assert (pool, stream, capture_error_mode) == ("pool", "side", "thread_local")
+        self.collecting.append(gc.isenabled())
+        self.log.append("capture")
+        yield
+        self.log.append("captured")
+
+
+def test_a_graph_is_captured_after_runs_that_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+    tensor = torch.tensor([5])
+    graphs.log.clear()
+
+    def work() -> None:
+        graphs.log.append(f"work on {tensor.item()}")
+        tensor.add_(1)
+
+    recorder.record(work, (tensor,))
+    assert graphs.log == [
+        "wait",
+        "on side",
+        "work on 5",
+        "work on 5",
+        "wait",
+        "capture",
+        "work on 5",
+        "captured",
+        "wait",
+    ]
+    assert (recorder.recorded, graphs.collecting, gc.isenabled()) == (1, [False, False], True)
+
+
+def test_the_memory_pool_outlives_all_recorded_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    graphs = Graphs(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+    replay: Any = recorder.record(lambda: None, ())
+    assert [graph() is not None for graph in graphs.alive] == [True, True]
+    del replay
+    assert [graph() is not None for graph in graphs.alive] == [True, False], "the pool's own graph is still there"
+
+
+def test_a_capture_that_fails_leaves_garbage_collection_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    Graphs(monkeypatch)
+    recorder = CudaRecorder(torch.device("cuda", 0))
+    calls = iter([None, None])
+
+    def work() -> None:
+        if next(calls, StopIteration) is StopIteration:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="capturing"):
+        recorder.record(work, ())
+    assert gc.isenabled()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -55,6 +58,18 @@ def _keep(changed: Sequence[torch.Tensor]) -> Work:
     return restore
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without garbage collection: a kernel or memory that is freed during a capture breaks it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
 class DirectRecorder:
     """Runs work as it is; `run_first` has it run when it is recorded, so that it is compiled by then."""
 
@@ -97,6 +112,11 @@ class CudaRecorder:
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)
+        # A pool whose last graph is gone cannot be captured into again, so one that does nothing stays.
+        self._keeper = torch.cuda.CUDAGraph()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The CUDA Graph is empty")
+            self._capture(self._keeper, lambda: None)
 
     def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
         import torch
@@ -109,12 +129,19 @@ class CudaRecorder:
                 restore()
         torch.cuda.synchronize(self._device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
-            work()
+        self._capture(graph, work)
         torch.cuda.synchronize(self._device)
         self.recorded += 1
         replay: Work = graph.replay
         return replay
+
+    def _capture(self, graph: torch.cuda.CUDAGraph, work: Work) -> None:
+        import torch
+
+        # What other threads ask of the GPU meanwhile is not part of it and need not end it.
+        capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
+        with _no_collection(), capture:
+            work()
 
     def fetch(self, tensor: torch.Tensor) -> Callable[[], list[list[int]]]:
         import torch
