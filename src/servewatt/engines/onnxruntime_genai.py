@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ class OnnxRuntimeGenAIEngine:
         threads_before = _thread_count()
         with dropping_file_pages(".onnx.data"):
             loaded = _open(folder, configuration)
-        # The thread that asks computes too.
-        threads = 1 + _thread_count() - threads_before
+        # The thread that asks computes too. A GPU's driver starts threads of its own.
+        threads = 1 + _thread_count() - threads_before if configuration.provider is Provider.CPU else None
         return OnnxRuntimeGenAISession(
             loaded, Graph(GraphDescription.read(folder), kind, model.vocabulary_size, model.context_length, threads)
         )
@@ -134,7 +135,7 @@ class Graph:
     kind: GraphType
     vocabulary: int
     context_length: int
-    threads: int
+    threads: int | None
 
     @property
     def end_id(self) -> int:
@@ -218,7 +219,14 @@ class OnnxRuntimeGenAISession:
             self._held.pop("generator", None)
             library = _library()
             parameters = library.GeneratorParams(self.model)
-            parameters.set_search_options(batch_size=rows, max_length=tokens_per_row, do_sample=False)
+            parameters.set_search_options(
+                batch_size=rows,
+                max_length=tokens_per_row,
+                do_sample=False,
+                num_beams=1,
+                min_length=0,
+                repetition_penalty=1.0,
+            )
             self._held["generator"] = library.Generator(self.model, parameters)
             self._shape = (rows, tokens_per_row)
         else:
@@ -237,30 +245,16 @@ class OnnxRuntimeGenAISession:
 
     def _proven_step(self, generator: Any) -> None:
         """A decode step, seeing what it feeds and what it does to the cache."""
-        before = self._cached_tokens(generator, None)
-        kept = self._cache(generator)
+        on_cpu = self._graph.kind.provider == "cpu"
+        before, kept = _width(generator), _keys(generator) if on_cpu else None
         generator.generate_next_token()
-        # The step's own computation follows the choice of the token before it and precedes its own.
-        fed = int(generator.get_input("input_ids").shape[1])
-        after = self._cached_tokens(generator, kept)
+        fed, after = int(generator.get_input("input_ids").shape[1]), _width(generator)
+        if kept is not None:
+            now = _keys(generator)
+            # A cache that was computed again would have more columns than those of the rows' new tokens changed.
+            if now.shape != kept.shape or (now != kept).any(axis=(0, 1, 3)).sum() > len(now):
+                before = 0
         self._proof = DecodeProof(fed, before, after, self._graph.description.floating)
-
-    def _cached_tokens(self, generator: Any, kept: npt.NDArray[Any] | None) -> int:
-        """Tokens in the cache: as wide as the mask and, given the cache `kept` before a step, what it left as it was.
-
-        With a cache that was computed again the step would have left nothing, or written more than its token.
-        """
-        width = int(generator.get_input("attention_mask").shape[1])
-        if kept is None or width < 2:
-            return width
-        now = self._cache(generator)
-        changed = np.flatnonzero((now != kept).any(axis=(0, 1, 3)))
-        return width if now.shape == kept.shape and len(changed) <= self._shape[0] else 0
-
-    def _cache(self, generator: Any) -> npt.NDArray[Any]:
-        """Keys of the first layer, (rows, heads, room, head size)."""
-        keys: npt.NDArray[Any] = np.array(generator.get_output("present.0.key"))
-        return keys
 
     def synchronize(self) -> None:
         """Nothing to do: tokens are on the host when a step returns."""
@@ -301,11 +295,26 @@ class OnnxRuntimeGenAISession:
         kind = self._graph.kind
         if kind.provider != "cpu" or kind.group is None:
             return self._graph.description.floating
-        # In a process of its own: the probe loads a second ONNX Runtime.
-        ask = "import sys; from servewatt.engines.onnx_quantised import product_type;"
-        ask += "print(product_type(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))"
-        command = [sys.executable, "-c", ask, str(BITS[kind.precision]), str(kind.group), kind.activations]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+        return _product_type(BITS[kind.precision], kind.group, kind.activations)
+
+
+def _width(generator: Any) -> int:
+    """Tokens that the last step attended to, its own included."""
+    return int(generator.get_input("attention_mask").shape[1])
+
+
+def _keys(generator: Any) -> npt.NDArray[Any]:
+    """A copy of the first layer's keys, (rows, heads, room, head size)."""
+    return np.array(generator.get_output("present.0.key"))
+
+
+@cache
+def _product_type(bits: int, group: int, activations: str) -> str:
+    """`product_type` asked in a process of its own, as it loads a second ONNX Runtime."""
+    ask = "import sys; from servewatt.engines.onnx_quantised import product_type;"
+    ask += "print(product_type(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))"
+    command = [sys.executable, "-c", ask, str(bits), str(group), activations]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
