@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from servewatt import engines
 _MODULES = {
     "ctranslate2": ("ctranslate2",),
     "llama-cpp": ("llama_cpp", "gguf"),
+    "onnxruntime-genai": ("onnxruntime_genai",),
     "openvino-genai": ("openvino_genai",),
 }
 
@@ -44,6 +46,12 @@ def require(engine: str) -> None:
     """Skip the module that calls this where `engine` cannot run."""
     if reason := missing(engine):
         pytest.skip(f"engine {engine}: {reason}", allow_module_level=True)
+
+
+def variables() -> dict[str, str]:
+    """Environment variables for a Python that a test starts, to import what this one does; threads are its own."""
+    own = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    return own | {"PYTHONPATH": os.pathsep.join(part for part in sys.path if part)}
 
 
 def each_of(*names: str) -> list[object]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from servewatt.engines.ctranslate2 import CTranslate2Engine
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
-from tests.engines.libraries import require
+from tests.engines.libraries import require, variables
 from tests.engines.tiny import (
     FolderArtefacts,
     model_of,
@@ -197,14 +196,13 @@ def in_a_process(code: str, folder: Path, artefacts: Path) -> tuple[int, str, st
         "model = model_of(Path(sys.argv[1])); artefacts = FolderArtefacts(Path(sys.argv[2]));"
         "session = engines.create('ctranslate2').load(model, Configuration('ctranslate2', threads=2), artefacts);"
     )
-    variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-c", begin + code, str(folder), str(artefacts)],
         capture_output=True,
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
-        env={**variables, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
+        env=variables(),
     )
     return done.returncode, done.stdout, done.stderr
 

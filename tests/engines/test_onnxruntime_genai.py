@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
+from tests.engines.libraries import require, variables
 from tests.engines.tiny import (
     FolderArtefacts,
     model_of,
@@ -31,8 +31,7 @@ from tests.engines.tiny import (
     write_model,
 )
 
-if importlib.util.find_spec("onnxruntime_genai") is None:
-    pytest.skip("onnxruntime-genai is not installed", allow_module_level=True)
+require("onnxruntime-genai")
 pytestmark = pytest.mark.engine
 
 FP32 = Configuration("onnxruntime-genai", threads=1)
@@ -321,6 +320,7 @@ def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str
         text=True,
         check=False,
         cwd=Path(__file__).parents[2],
+        env=variables(),
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
 

@@ -20,7 +20,7 @@ from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
-from tests.engines.libraries import require
+from tests.engines.libraries import require, variables
 from tests.engines.tiny import (
     SIZES,
     FolderArtefacts,
@@ -248,6 +248,7 @@ def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str
             text=True,
             check=False,
             cwd=Path(__file__).parents[2],
+            env=variables(),
         )
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3"), done.stderr
 
