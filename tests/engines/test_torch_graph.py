@@ -365,5 +365,9 @@ def every_option() -> Iterable[tuple[str, str]]:
 def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
     precision = Precision.INT4 if name in {"group", "compute"} else Precision.FP32
     asked = configured(precision, {name: value})
+    if value == "triton":
+        with pytest.raises(InputError, match="is for CUDA"):
+            Choices.of(asked)
+        asked = replace(asked, provider=Provider.CUDA)
     check_options(asked)
     Choices.of(asked)

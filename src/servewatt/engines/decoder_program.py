@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from servewatt.engines import decoder_step
 from servewatt.engines.decoder_shape import DecoderShape
-from servewatt.engines.decoder_step import Place, Tables
+from servewatt.engines.decoder_step import Kernels, Place, Tables
 from servewatt.engines.decoder_weights import DecoderWeights
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class DecoderProgram:
         shape: DecoderShape,
         weights: DecoderWeights,
         tables: Tables,
-        attention: str,
+        kernels: Kernels,
         compile_: Compile,
         *,
         whole_step: bool,
@@ -81,7 +81,7 @@ class DecoderProgram:
         self._shape = shape
         self._weights = weights
         self._tables = tables
-        self._attention = attention
+        self._kernels = kernels
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
         self._layer = piece(decoder_step.layer)
@@ -100,7 +100,7 @@ class DecoderProgram:
         )
         x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns)
         buffers.position.fill_(columns - 1)
-        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position)
+        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, self._kernels)
 
     def step(self, buffers: Buffers, looked_at: int) -> None:
         """Feed the ids at `position`, attend to the first `looked_at` columns, pick the next ids."""
@@ -129,7 +129,7 @@ class DecoderProgram:
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
         x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
-        self._pick(self._shape, self._weights, x, added, record, position)
+        self._pick(self._shape, self._weights, x, added, record, position, self._kernels)
 
     def _scoring_step(
         self,
@@ -143,7 +143,7 @@ class DecoderProgram:
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
         x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
-        self._score(self._shape, self._weights, x, added, record, position, scores)
+        self._score(self._shape, self._weights, x, added, record, position, scores, self._kernels)
 
     def _through(
         self,
@@ -158,5 +158,5 @@ class DecoderProgram:
         for index, layer in enumerate(self._weights.layers):
             # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
             key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._attention)
+            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._kernels)
         return x, added

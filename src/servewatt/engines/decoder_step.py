@@ -11,12 +11,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.decoder_matrix import look_up, multiply
+from servewatt.engines.decoder_matrix import Matrix, look_up, multiply
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
 from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     import torch
+
+
+_PARTS = 256
+"""Of a row of logits."""
 
 
 class Tables(NamedTuple):
@@ -32,6 +36,15 @@ class Tables(NamedTuple):
     """(heads,), fp32: what a step away costs a key's score; None without alibi."""
 
 
+class Kernels(NamedTuple):
+    """Which code computes what inductor does not make well by itself."""
+
+    attention: str = "sdpa"
+    """Of one token a row: sdpa, fused or triton."""
+    products: str = "library"
+    """Of one vector and a matrix: library or triton."""
+
+
 class Place(NamedTuple):
     """Where a step's tokens stand."""
 
@@ -44,6 +57,10 @@ class Place(NamedTuple):
     mask: torch.Tensor
     """What is added to scores, (batch, 1, tokens, columns looked at): 0 where a token may look, else minus infinity.
     With alibi the bias of each head, (batch, heads, tokens, columns)."""
+    padding: torch.Tensor
+    """Columns of each row that are padding, (batch,)."""
+    slopes: torch.Tensor | None
+    """Alibi's."""
 
 
 def make_tables(shape: DecoderShape, device: torch.device) -> Tables:
@@ -112,7 +129,7 @@ def begin(
     cosines = sines = None
     if tables.cosines is not None and tables.sines is not None:
         cosines, sines = tables.cosines[positions][:, :, None], tables.sines[positions][:, :, None]
-    return x, added, Place(columns, cosines, sines, tables.partners, mask)
+    return x, added, Place(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
 
 
 def normalise(shape: DecoderShape, norm: NormWeights, x: torch.Tensor) -> torch.Tensor:
@@ -152,13 +169,13 @@ def _rotate(x: torch.Tensor, place: Place) -> torch.Tensor:
     return turned.to(x.dtype)
 
 
-def _attend(
+def attend(
     shape: DecoderShape,
     qkv: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
     place: Place,
-    attention: str,
+    kernels: Kernels,
 ) -> torch.Tensor:
     """Write keys and values of `qkv` (batch, tokens, ...) to the cache and attend: (batch, tokens, heads x size).
 
@@ -166,6 +183,10 @@ def _attend(
     empty before them.
     """
     batch, tokens = qkv.shape[:2]
+    if tokens == 1 and kernels.attention == "triton":
+        from servewatt.engines import decoder_kernels
+
+        return decoder_kernels.attend(shape, qkv, keys, values, place)
     split = qkv.view(batch, tokens, -1, shape.head_size)
     turned, v = split[:, :, : shape.heads + shape.kv_heads], split[:, :, shape.heads + shape.kv_heads :]
     turned = _rotate(turned, place)
@@ -178,7 +199,7 @@ def _attend(
         mask = place.mask
         if mask.shape[1] > 1:
             mask = mask.view(batch, shape.kv_heads, shape.groups, -1)
-        made = _attend_one(grouped, keys, values, mask, shape.scaling, attention)
+        made = _attend_one(grouped, keys, values, mask, shape.scaling, kernels.attention)
         return made.reshape(batch, 1, shape.heads * shape.head_size)
     return _attend_many(shape, q.transpose(1, 2), k, v, place.mask, shape.scaling)
 
@@ -217,7 +238,7 @@ def layer(
     keys: torch.Tensor,
     values: torch.Tensor,
     place: Place,
-    attention: str,
+    kernels: Kernels,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One layer: its input, and what is to be added to it."""
     import torch
@@ -225,26 +246,58 @@ def layer(
     x = x + added
     read = normalise(shape, weights.norm, x)
     if weights.up is None or weights.down is None:
-        both = multiply(read, weights.qkv)
+        both = product(read, weights.qkv, kernels)
         qkv, up = both[..., : shape.qkv_size], both[..., shape.qkv_size :]
-        attended = _attend(shape, qkv, keys, values, place, attention)
-        return x, multiply(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
-    attended = _attend(shape, multiply(read, weights.qkv), keys, values, place, attention)
-    attended = multiply(attended, weights.out)
+        attended = attend(shape, qkv, keys, values, place, kernels)
+        return x, product(torch.cat((attended, activate(shape, up)), dim=-1), weights.out, kernels)
+    attended = attend(shape, product(read, weights.qkv, kernels), keys, values, place, kernels)
+    attended = product(attended, weights.out, kernels)
     if shape.parallel:
         if weights.second_norm is not None:
             read = normalise(shape, weights.second_norm, x)
-        return x, attended + multiply(activate(shape, multiply(read, weights.up)), weights.down)
+        return x, attended + _feed(shape, weights, read, kernels)
     x = x + attended
     assert weights.second_norm is not None
     read = normalise(shape, weights.second_norm, x)
-    return x, multiply(activate(shape, multiply(read, weights.up)), weights.down)
+    return x, _feed(shape, weights, read, kernels)
 
 
-def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+    """The feed-forward layer."""
+    assert weights.up is not None and weights.down is not None
+    return product(activate(shape, product(read, weights.up, kernels)), weights.down, kernels)
+
+
+def product(x: torch.Tensor, matrix: Matrix, kernels: Kernels) -> torch.Tensor:
+    """`x` (..., inputs) times the matrix, plus its bias, by the code that was chosen."""
+    if kernels.products == "triton" and x.numel() == x.shape[-1] and matrix.weight.dim() == 2:
+        from servewatt.engines.decoder_kernels import multiply_vector
+
+        return multiply_vector(x, matrix)
+    return multiply(x, matrix)
+
+
+def finish(
+    shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor, added: torch.Tensor, kernels: Kernels
+) -> torch.Tensor:
     """Logits of the last token of each row, (batch, vocabulary)."""
     read = normalise(shape, weights.norm, x[:, -1] + added[:, -1])
-    return multiply(read, weights.head)
+    return product(read, weights.head, kernels)
+
+
+def most_likely(logits: torch.Tensor) -> torch.Tensor:
+    """Ids (batch,) of the greatest of `logits` (batch, vocabulary); the first of equals.
+
+    In two stages, because a device reduces a long row with one of its many processors.
+    """
+    import torch
+
+    vocabulary = logits.shape[1]
+    parts = min(_PARTS, vocabulary)
+    padded = torch.nn.functional.pad(logits, (0, -vocabulary % parts), value=float("-inf"))
+    best, where = padded.view(logits.shape[0], parts, -1).max(dim=-1)
+    part = best.argmax(dim=-1, keepdim=True)
+    return (part * (padded.shape[1] // parts) + where.gather(1, part))[:, 0]
 
 
 def begin_step(
@@ -268,9 +321,10 @@ def pick(
     added: torch.Tensor,
     record: torch.Tensor,
     position: torch.Tensor,
+    kernels: Kernels,
 ) -> None:
     """Write the most likely next ids into the column of `record` after `position`, and move it there."""
-    ids = finish(shape, weights, x, added).argmax(dim=-1)
+    ids = most_likely(finish(shape, weights, x, added, kernels))
     position.add_(1)
     record.index_copy_(0, position, ids[None])
 
@@ -283,12 +337,13 @@ def score(
     record: torch.Tensor,
     position: torch.Tensor,
     scores: torch.Tensor,
+    kernels: Kernels,
 ) -> None:
     """Move `position` on, and write the logarithm of the probability of the ids that `record` holds there.
 
     `scores` is (columns, batch), fp32.
     """
-    logarithms = finish(shape, weights, x, added).float().log_softmax(dim=-1)
+    logarithms = finish(shape, weights, x, added, kernels).float().log_softmax(dim=-1)
     position.add_(1)
     following = record.index_select(0, position).view(-1, 1)
     scores.index_copy_(0, position, logarithms.gather(1, following).view(1, -1))

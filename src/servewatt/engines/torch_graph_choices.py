@@ -17,6 +17,7 @@ class Choices:
     compile: str
     steps: int
     attention: str
+    products: str
     bucket: int
     merge: bool
     whole_step: bool
@@ -38,12 +39,16 @@ class Choices:
             )
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
+        for name in ("attention", "products"):
+            if given.get(name) == "triton" and not on_gpu:
+                raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
         tuned = "max-autotune" if configuration.batch == 1 else "default"
         return cls(
             compile=given.get("compile", tuned if on_gpu else "off"),
             steps=int(given.get("steps", "8")),
-            attention=given.get("attention", "sdpa"),
+            attention=given.get("attention", "triton" if on_gpu else "sdpa"),
+            products=given.get("products", "library"),
             bucket=int(given.get("bucket", "128")),
             merge=given.get("merge", "on") == "on",
             whole_step=given.get("region", "layer") == "step",

@@ -59,7 +59,7 @@ def make_compile(mode: str, more: Mapping[str, object], device: torch.device, ar
         return as_it_is
     import torch
 
-    _require_toolchain(device)
+    require_toolchain(device)
     _use_cache(cache_folder(device, artefacts))
     _import_inductor()
     torch._dynamo.config.recompile_limit = _RECOMPILE_LIMIT
@@ -101,13 +101,16 @@ def _use_cache(folder: Path) -> None:
     os.environ["TRITON_CACHE_DIR"] = str(folder / "triton")
 
 
-def _require_toolchain(device: torch.device) -> None:
+def require_toolchain(device: torch.device) -> None:
+    """UnavailableError if this machine lacks what it takes to build kernels for `device`."""
     if device.type == "cpu":
         if _program("CXX", "g++", "clang++") is None:
             raise UnavailableError("inductor needs a C++ compiler for the CPU and finds none", _COMPILER_HINT)
         return
     if importlib.util.find_spec("triton") is None:
-        raise UnavailableError("inductor needs triton for the GPU", "pip install triton, or use option compile=off")
+        raise UnavailableError(
+            "inductor needs triton for the GPU", "pip install triton, or use options compile=off and attention=sdpa"
+        )
     if _program("CC", "gcc", "clang", "cc") is None:
         raise UnavailableError("triton needs a C compiler and finds none", _COMPILER_HINT.replace("C++", "C"))
 

@@ -1,0 +1,198 @@
+"""Triton kernels of a decode step: attention of one token a row, and a vector times a matrix.
+
+PyTorch's attention is made for many queries: with one a row and a mask it takes most of a decode step. Here a program
+takes a row and a key-value head, turns query and key by the rotary embedding, writes key and value to the cache, and
+looks at just the columns that the row has filled. Softmax is computed piece by piece (https://arxiv.org/abs/1805.02867).
+
+Importing this needs triton; calling it a GPU, or Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import triton
+import triton.language as tl
+
+if TYPE_CHECKING:
+    import torch
+
+    from servewatt.engines.decoder_matrix import Matrix
+    from servewatt.engines.decoder_shape import DecoderShape
+    from servewatt.engines.decoder_step import Place
+
+_LEAST_ROWS = 16
+"""Of a product of matrices in Triton."""
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _turned(base, inside, d, cosine, sine, partner, ROTARY: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A vector, or several, at `base`, turned, in the type it is held in."""
+    x = tl.load(base + d, mask=inside, other=0.0)
+    if ROTARY:
+        other = tl.load(base + partner, mask=inside, other=0.0)
+        x = (x.to(tl.float32) * cosine + other.to(tl.float32) * sine).to(x.dtype)
+    return x
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _attend_kernel(  # type: ignore[no-untyped-def]
+    qkv, keys, values, out, columns, padding, cosines, sines, partners, slopes,
+    qkv_row, cache_row, cache_head, cache_column, out_row,
+    HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUPS: tl.constexpr, ROWS: tl.constexpr,
+    SIZE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    ROTARY: tl.constexpr, ALIBI: tl.constexpr, EXACT: tl.constexpr, SCALING: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    head = tl.program_id(1)
+    at = tl.load(columns).to(tl.int32)
+    first = tl.load(padding + row).to(tl.int32)
+    d = tl.arange(0, WIDE)
+    inside = d < SIZE
+    cosine = d
+    sine = d
+    partner = d
+    if ROTARY:
+        cosine = tl.load(cosines + row * SIZE + d, mask=inside, other=0.0)
+        sine = tl.load(sines + row * SIZE + d, mask=inside, other=0.0)
+        partner = tl.load(partners + d, mask=inside, other=0)
+    own = qkv + row * qkv_row
+    key = _turned(own + (HEADS + head) * SIZE, inside, d, cosine, sine, partner, ROTARY)
+    value = tl.load(own + (HEADS + KV_HEADS + head) * SIZE + d, mask=inside, other=0.0)
+    keys += row * cache_row + head * cache_head
+    values += row * cache_row + head * cache_head
+    tl.store(keys + at * cache_column + d, key, mask=inside)
+    tl.store(values + at * cache_column + d, value, mask=inside)
+    # A constant, because an argument would come in fp64 from inductor.
+    factor: tl.constexpr = SCALING * 1.4426950408889634
+    if ROWS == 1:
+        query = _turned(own + head * SIZE, inside, d, cosine, sine, partner, ROTARY).to(tl.float32) * factor
+        slope = 0.0
+        if ALIBI:
+            slope = tl.load(slopes + head) * 1.4426950408889634
+        most = tl.sum(query * key.to(tl.float32), 0)
+        total = 1.0
+        made = value.to(tl.float32)
+        for start in range(first // BLOCK * BLOCK, at, BLOCK):
+            n = start + tl.arange(0, BLOCK)
+            seen = (n >= first) & (n < at)
+            places = n[:, None] * cache_column + d[None, :]
+            both = seen[:, None] & inside[None, :]
+            k = tl.load(keys + places, mask=both, other=0.0)
+            v = tl.load(values + places, mask=both, other=0.0)
+            scores = tl.sum(query[None, :] * k.to(tl.float32), 1)
+            if ALIBI:
+                scores += slope * (n - at).to(tl.float32)
+            scores = tl.where(seen, scores, float("-inf"))
+            higher = tl.maximum(most, tl.max(scores, 0))
+            shares = tl.exp2(scores - higher)
+            shrink = tl.exp2(most - higher)
+            total = total * shrink + tl.sum(shares, 0)
+            made = made * shrink + tl.sum(shares[:, None] * v.to(tl.float32), 0)
+            most = higher
+        tl.store(out + row * out_row + head * SIZE + d, (made / total).to(value.dtype), mask=inside)
+    else:
+        g = tl.arange(0, ROWS)
+        real = g < GROUPS
+        heads = head * GROUPS + g
+        both = real[:, None] & inside[None, :]
+        q = tl.load(own + heads[:, None] * SIZE + d[None, :], mask=both, other=0.0)
+        if ROTARY:
+            other = tl.load(own + heads[:, None] * SIZE + partner[None, :], mask=both, other=0.0)
+            q = (q.to(tl.float32) * cosine[None, :] + other.to(tl.float32) * sine[None, :]).to(q.dtype)
+        slope = tl.zeros([ROWS], tl.float32)
+        if ALIBI:
+            slope = tl.load(slopes + heads, mask=real, other=0.0) * 1.4426950408889634
+        most = tl.sum(q.to(tl.float32) * key.to(tl.float32)[None, :], 1) * factor
+        total = tl.full([ROWS], 1.0, tl.float32)
+        made = tl.zeros([ROWS, WIDE], tl.float32) + value.to(tl.float32)[None, :]
+        for start in range(first // BLOCK * BLOCK, at, BLOCK):
+            n = start + tl.arange(0, BLOCK)
+            seen = (n >= first) & (n < at)
+            places = n[:, None] * cache_column + d[None, :]
+            within = seen[:, None] & inside[None, :]
+            k = tl.load(keys + places, mask=within, other=0.0)
+            v = tl.load(values + places, mask=within, other=0.0)
+            scores = tl.dot(q, tl.trans(k), input_precision="ieee" if EXACT else "tf32") * factor
+            if ALIBI:
+                scores += slope[:, None] * (n - at).to(tl.float32)[None, :]
+            scores = tl.where(seen[None, :], scores, float("-inf"))
+            higher = tl.maximum(most, tl.max(scores, 1))
+            shares = tl.exp2(scores - higher[:, None])
+            shrink = tl.exp2(most - higher)
+            total = total * shrink + tl.sum(shares, 1)
+            product = tl.dot(shares.to(v.dtype), v, input_precision="ieee" if EXACT else "tf32")
+            made = made * shrink[:, None] + product
+            most = higher
+        places = heads[:, None] * SIZE + d[None, :]
+        tl.store(out + row * out_row + places, (made / total[:, None]).to(value.dtype), mask=both)
+
+
+def attend(
+    shape: DecoderShape, qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, place: Place
+) -> torch.Tensor:
+    """Attention of one token a row, its key and value written to the cache: (batch, 1, heads x size).
+
+    `qkv` is (batch, 1, qkv size), as the product leaves it; `keys` and `values` (batch, kv heads, columns, size), of
+    the same strides.
+    """
+    import torch
+
+    batch, heads, size = qkv.shape[0], shape.heads, shape.head_size
+    out = torch.empty((batch, 1, heads * size), dtype=qkv.dtype, device=qkv.device)
+    rotary, alibi = place.cosines is not None, place.slopes is not None
+    wide = 1 << (size - 1).bit_length()
+    # Few programs each need more in flight; wide vectors leave registers for fewer of them.
+    few = batch * shape.kv_heads < 256
+    block = max(16, (128 if few else 64) * 64 // wide)
+    _attend_kernel[(batch, shape.kv_heads)](
+        qkv, keys, values, out, place.columns, place.padding,
+        place.cosines if rotary else qkv, place.sines if rotary else qkv, place.partners if rotary else place.columns,
+        place.slopes if alibi else qkv,
+        qkv.stride(0), keys.stride(0), keys.stride(1), keys.stride(2), out.stride(0),
+        HEADS=heads, KV_HEADS=shape.kv_heads, GROUPS=shape.groups,
+        ROWS=1 if shape.groups == 1 else max(_LEAST_ROWS, 1 << (shape.groups - 1).bit_length()),
+        SIZE=size, WIDE=wide, BLOCK=block, ROTARY=rotary, ALIBI=alibi, EXACT=qkv.dtype == torch.float32,
+        SCALING=shape.scaling,
+        num_warps=8 if few else 4,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _vector_kernel(  # type: ignore[no-untyped-def]
+    x, weight, scale, bias, out, outputs, inputs, weight_row,
+    SCALED: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    real = n < outputs
+    sums = tl.zeros([ROWS, BLOCK], tl.float32)
+    for start in range(0, inputs, BLOCK):
+        k = start + tl.arange(0, BLOCK)
+        within = k < inputs
+        read = tl.load(x + k, mask=within, other=0.0).to(tl.float32)
+        part = tl.load(weight + n[:, None] * weight_row + k[None, :], mask=real[:, None] & within[None, :], other=0)
+        sums += part.to(tl.float32) * read[None, :]
+    made = tl.sum(sums, 1)
+    if SCALED:
+        made *= tl.load(scale + n, mask=real, other=0.0).to(tl.float32)
+    if BIASED:
+        made += tl.load(bias + n, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + n, made.to(out.dtype.element_ty), mask=real)
+
+
+def multiply_vector(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
+    """One vector `x` (1, ..., inputs) times a floating or int8 matrix, plus its bias, summed in fp32."""
+    import torch
+
+    outputs, inputs = matrix.weight.shape
+    out = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype, device=x.device)
+    scale, bias = matrix.scale, matrix.bias
+    rows = 4 if outputs < 8192 else 8
+    _vector_kernel[(triton.cdiv(outputs, rows),)](
+        x.contiguous(), matrix.weight, x if scale is None else scale, x if bias is None else bias, out,
+        outputs, inputs, matrix.weight.stride(0),
+        SCALED=scale is not None, BIASED=bias is not None, ROWS=rows, BLOCK=1024 if inputs >= 1024 else 256,
+        num_warps=4,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,127 @@
+"""The Triton kernels of a decode step, in Triton's interpreter, beside plain torch."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+torch = pytest.importorskip("torch")
+os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", reason="needs triton (pip install triton)")
+
+from servewatt.engines import decoder_step  # noqa: E402
+from servewatt.engines.decoder_kernels import attend, multiply_vector  # noqa: E402
+from servewatt.engines.decoder_matrix import Matrix, multiply, quantise_int8  # noqa: E402
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
+from servewatt.engines.decoder_step import Kernels, Place, make_tables, most_likely  # noqa: E402
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch import dtype as DType  # noqa: N812
+
+pytestmark = [
+    pytest.mark.engine,
+    # Of the interpreter itself.
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
+]
+
+LOOKED_AT = 160
+POSITION = 137
+
+
+def shape_of(heads: int, kv_heads: int, size: int, *, rotary: int = 0, alibi: bool = False) -> DecoderShape:
+    """A decoder of which attention alone matters."""
+    return DecoderShape(
+        "Some", 64, 256, heads * size, 64, 1, heads, kv_heads, size, Norm.LAYER, 1e-5, Activation.SILU, True,
+        rotary_size=rotary, alibi=alibi, scaling=size**-0.5,
+    )  # fmt: skip
+
+
+def place_of(shape: DecoderShape, batch: int) -> Place:
+    """A step at `POSITION`, rows padded by 0, 5, 10 ... columns."""
+    tables = make_tables(shape, torch.device("cpu"))
+    padding = torch.arange(batch) * 5
+    columns = torch.tensor([POSITION])
+    keys = torch.arange(LOOKED_AT)
+    seen = (keys[None] >= padding[:, None]) & (keys[None] <= POSITION)
+    bias = torch.zeros(1, 1, 1, 1)
+    if tables.slopes is not None:
+        bias = (tables.slopes[:, None, None] * (keys - POSITION).float())[None]
+    mask = torch.where(seen[:, None, None], bias, float("-inf"))
+    cosines = sines = None
+    if tables.cosines is not None and tables.sines is not None:
+        positions = POSITION - padding
+        cosines, sines = tables.cosines[positions][:, None, None], tables.sines[positions][:, None, None]
+    return Place(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["fp32", "fp16"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        shape_of(4, 4, 64, rotary=16),
+        shape_of(4, 4, 80, rotary=20),
+        shape_of(3, 3, 64, alibi=True),
+        shape_of(6, 2, 32, rotary=32),
+        shape_of(12, 1, 64),
+        shape_of(4, 2, 16, alibi=True),
+    ],
+    ids=["rotary", "odd-size", "alibi", "grouped", "multi-query", "grouped-alibi"],
+)
+def test_attention_is_that_of_plain_torch(shape: DecoderShape, dtype: DType) -> None:
+    generator = torch.Generator().manual_seed(0)
+    batch = 3
+
+    def some(*size: int) -> Tensor:
+        return torch.randn(size, generator=generator).to(dtype)
+
+    # Wider than what is read of it, as where it is one product with the feed-forward layer's.
+    qkv = some(batch, 1, shape.qkv_size + 7)[..., : shape.qkv_size]
+    room = (batch, shape.kv_heads, LOOKED_AT + 96, shape.head_size)
+    keys, values = some(*room), some(*room)
+    place = place_of(shape, batch)
+    expected_keys, expected_values = keys.clone(), values.clone()
+    plain = decoder_step.attend(
+        shape, qkv, expected_keys[:, :, :LOOKED_AT], expected_values[:, :, :LOOKED_AT], place, Kernels("fused")
+    )
+    made = attend(shape, qkv, keys[:, :, :LOOKED_AT], values[:, :, :LOOKED_AT], place)
+    tolerance = 1e-5 if dtype is torch.float32 else 5e-3
+    torch.testing.assert_close(made, plain, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(keys, expected_keys, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(values, expected_values)
+
+
+def test_columns_that_are_padding_or_not_filled_do_not_matter() -> None:
+    shape = shape_of(2, 2, 16)
+    place = place_of(shape, 2)
+    qkv = torch.ones(2, 1, shape.qkv_size)
+    keys = torch.zeros(2, 2, LOOKED_AT, 16)
+    values = torch.full_like(keys, float("nan"))
+    for row, padding in enumerate(place.padding.tolist()):
+        values[row, :, padding:POSITION] = 3.0
+    made = attend(shape, qkv, keys, values, place)
+    # Scores: 0 of each of the columns before, and 16 * 16**-0.5 = 4 of its own.
+    for row, padding in enumerate(place.padding.tolist()):
+        others, own = POSITION - padding, torch.tensor(4.0).exp()
+        torch.testing.assert_close(made[row], ((others * 3.0 + own) / (others + own)).expand_as(made[row]))
+
+
+@pytest.mark.parametrize("inputs", [48, 1024, 1300])
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_vector_times_a_matrix(inputs: int, biased: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 1, inputs, generator=generator)
+    weight, bias = torch.randn(37, inputs, generator=generator), torch.randn(37, generator=generator)
+    for matrix in (Matrix(weight), quantise_int8(weight, torch.float32)):
+        whole = matrix._replace(bias=bias if biased else None)
+        torch.testing.assert_close(multiply_vector(x, whole), multiply(x, whole), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("vocabulary", [5, 256, 1000])
+def test_the_first_of_the_greatest_is_picked(vocabulary: int) -> None:
+    logits = torch.zeros(3, vocabulary)
+    logits[1, vocabulary - 1] = 1.0
+    logits[2, 2] = logits[2, 4] = 0.5
+    assert most_likely(logits).tolist() == [0, vocabulary - 1, 2]
