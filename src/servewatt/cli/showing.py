@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from servewatt.models.shape import known_shape
 from servewatt.quality import Quality
 from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.records import Boundary, ModelSource, Plan, Result, Run, Weights
+from servewatt.records import Boundary, Configuration, ModelSource, Plan, Result, Run, Weights
 from servewatt.report import export
 from servewatt.report.markdown import to_markdown
 from servewatt.report.terminal import render_terminal
@@ -178,18 +179,29 @@ def reproduce(plan: Plan) -> str:
     elif model.source is ModelSource.HUB:
         words += ["--revision", model.revision]
     words += ["--prompts", work.name, "--new-tokens", str(work.new_tokens), "--stop", work.stop.value]
-    for option, values in (
-        ("--engine", (c.engine for c in cs)),
-        ("--provider", (c.provider.value for c in cs)),
-        ("--precision", (c.precision.value for c in cs)),
-        ("--batch", (str(c.batch) for c in cs)),
-        ("--via", (c.via.value for c in cs)),
-    ):
-        words += [option, ",".join(dict.fromkeys(values))]
-    words += [f"--option {name}={value}" for name, value in dict.fromkeys(o for c in cs for o in c.options)]
+    words += _listed(cs) or ["--configuration", ",".join(c.key for c in cs)]
     words += [f"--blocks {procedure.blocks} --seed {procedure.seed}"]
     words += [f"--window {procedure.window_s:g} --idle {procedure.idle_s:g} --boundary {procedure.boundary.value}"]
     return " ".join(words)
+
+
+def _listed(configurations: Sequence[Configuration]) -> list[str]:
+    """Options whose product the configurations are; nothing if they are none, and have to be named one by one."""
+    lists = {
+        "--engine": [c.engine for c in configurations],
+        "--provider": [c.provider.value for c in configurations],
+        "--precision": [c.precision.value for c in configurations],
+        "--batch": [str(c.batch) for c in configurations],
+        "--via": [c.via.value for c in configurations],
+    }
+    values = [tuple(dict.fromkeys(found)) for found in lists.values()]
+    rest = {(c.threads, c.options) for c in configurations}
+    if len(rest) > 1 or math.prod(map(len, values)) != len(configurations):
+        return []
+    words = [word for name, found in zip(lists, values, strict=True) for word in (name, ",".join(found))]
+    ((threads, options),) = rest
+    words += [] if threads is None else ["--threads", str(threads)]
+    return words + [f"--option {name}={value}" for name, value in options]
 
 
 @contextmanager

@@ -80,7 +80,9 @@ def worker_environment(configuration: Configuration) -> dict[str, str]:
     threads = str(configuration.threads or len(os.sched_getaffinity(0)))
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    return {**os.environ, **dict.fromkeys(pools, threads), **offline}
+    # A library that reports over the network while it is measured would be measured doing that.
+    silent = {"ORT_DISABLE_TELEMETRY": "1"}
+    return {**os.environ, **dict.fromkeys(pools, threads), **offline, **silent}
 
 
 def _answer(ended: Ended) -> Result | None:
