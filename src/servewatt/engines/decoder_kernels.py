@@ -63,7 +63,8 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
     values += row * cache_row + head * cache_head
     tl.store(keys + at * cache_column + d, key, mask=inside)
     tl.store(values + at * cache_column + d, value, mask=inside)
-    # A constant, because an argument would come in fp64 from inductor.
+    # Times log2(e), here and in the slopes, because a device has powers of two. A constant, because an argument
+    # would come in fp64 from inductor.
     factor: tl.constexpr = SCALING * 1.4426950408889634
     if ROWS == 1:
         query = _turned(own + head * SIZE, inside, d, cosine, sine, partner, ROTARY).to(tl.float32) * factor
