@@ -1,0 +1,120 @@
+"""What a trial yields: energy by section, times by token, what really ran, how it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from servewatt.records.plan import Trial
+from servewatt.records.readings import PowerSample, UtilisationSample
+from servewatt.records.vocabulary import Component, Grade, Status
+
+
+@dataclass(frozen=True)
+class DomainEnergy:
+    """Energy of one domain over one section of a trial."""
+
+    domain: str
+    component: Component
+    energy_j: float
+    error_j: float
+    """Bound of the error that the counter's quantum causes."""
+    grade: Grade
+    counted: bool
+    """False where another listed domain contains this one."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A stretch of a trial between two meter readings: `load`, `idle`, `prefill` or `generate`."""
+
+    name: str
+    start_s: float
+    duration_s: float
+    energy: tuple[DomainEnergy, ...] = ()
+    own_cpu_s: float = 0.0
+    """CPU time of the measured process and its children."""
+    foreign_cpu_s: float | None = None
+    """CPU time of everything else on the machine; None where it cannot be read."""
+    stolen_cpu_s: float | None = None
+    """CPU time the hypervisor gave to others."""
+    passes: int = 0
+    """Whole passes over the workload's prompts."""
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One batch generated inside the `generate` section."""
+
+    first_prompt: int
+    """Index of the batch's first prompt in the workload."""
+    rows: int
+    start_s: float
+    ttft_s: float
+    """Time to first token: prefill, plus picking the first token."""
+    inter_token_s: tuple[float, ...]
+    """Time from each token to the next, for the whole batch at once."""
+    tokens_out: int
+    """Tokens of all rows."""
+    engine_s: float | None = None
+    """Through HTTP: seconds that the engine worked on it, by the server; None in process, and in older results."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What really runs, as the loaded engine shows it; never what was asked for."""
+
+    engine_version: str
+    libraries: tuple[tuple[str, str], ...] = ()
+    devices: tuple[tuple[str, int], ...] = ()
+    """(device, number of operators or weights placed there), such as (("cpu", 148),)."""
+    weight_dtypes: tuple[tuple[str, int], ...] = ()
+    """(dtype, bytes) of the weights as held in memory."""
+    compute_dtype: str = ""
+    """Type in which matrix products are computed, such as `fp32`."""
+    kv_cache: bool = False
+    """Whether decoding feeds one token a step and reuses keys and values."""
+    kv_cache_dtype: str = ""
+    threads: int | None = None
+    detail: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """One trial's outcome, whatever it was."""
+
+    trial: Trial
+    status: Status
+    reason: str = ""
+    hint: str = ""
+    started_at: str = ""
+    """UTC, ISO 8601."""
+    facts: Facts | None = None
+    sections: tuple[Section, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    outputs: tuple[tuple[int, ...], ...] = ()
+    """New token ids of each prompt, in the workload's order, from the first measured pass."""
+    repeated_rows: int = 0
+    """Rows of each pass that repeat prompts, so that its last batch is as large as the others."""
+    power: tuple[PowerSample, ...] = ()
+    utilisation: tuple[UtilisationSample, ...] = ()
+    peak_rss_bytes: int | None = None
+    peak_gpu_bytes: int | None = None
+    """Most GPU memory that the trial added to what was in use before, the context included."""
+    sampler_cpu_s: float | None = None
+    parent_cpu_s: float | None = None
+    """CPU time of the waiting parent while the worker ran."""
+    log: str = ""
+    """The end of what the worker wrote to standard error."""
+
+    @property
+    def output_digest(self) -> str:
+        """SHA-256 of the output ids; equal digests are equal outputs."""
+        text = ";".join(" ".join(map(str, row)) for row in self.outputs)
+        return hashlib.sha256(text.encode()).hexdigest() if self.outputs else ""
+
+    def section(self, name: str) -> Section | None:
+        """The section called `name`, or None if the trial did not get there."""
+        return next((s for s in self.sections if s.name == name), None)
