@@ -47,17 +47,17 @@ def ends(pid: int) -> bool:
     return not alive(pid)
 
 
-def servers() -> set[int]:
-    """Server processes of this machine, by their command line."""
+def servers(home: Path) -> set[int]:
+    """Live server processes of the test with these folders, by their environment: orphans have lost their parents."""
     found = set()
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0") if entry.name.isdigit() else []
+            if b"servewatt.serve.server" in words and bytes(home) in (entry / "environ").read_bytes():
+                found.add(int(entry.name))
         except OSError:
             continue
-        if b"servewatt.serve.server" in words and alive(int(entry.name)):
-            found.add(int(entry.name))
-    return found
+    return {pid for pid in found if alive(pid)}
 
 
 def test_a_trial_through_http_measures_what_a_trial_in_process_does(tmp_path: Path) -> None:
@@ -140,23 +140,21 @@ def test_preparation_works_through_http(tmp_path: Path) -> None:
     ],
 )
 def test_a_dying_engine_is_a_result_with_its_own_reason(
-    tmp_path: Path, failure: str, status: Status, words: str
+    tmp_path: Path, own_folders: Path, failure: str, status: Status, words: str
 ) -> None:
-    before = servers()
     result = one(tmp_path, fail=failure)
     assert (result.status, words in result.reason) == (status, True), result.reason
     assert result.hint
-    assert servers() <= before
+    assert all(ends(pid) for pid in servers(own_folders))
 
 
 def test_an_engine_s_traceback_is_in_the_log(tmp_path: Path) -> None:
     assert "in _misbehave" in one(tmp_path, fail="generate").log
 
 
-def test_a_hanging_server_is_timed_out_and_gone(tmp_path: Path) -> None:
-    before = servers()
+def test_a_hanging_server_is_timed_out_and_gone(tmp_path: Path, own_folders: Path) -> None:
     assert one(tmp_path, timeout_s=4.0, fail="hang").status is Status.TIMED_OUT
-    assert all(ends(pid) for pid in servers() - before)
+    assert all(ends(pid) for pid in servers(own_folders))
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -175,12 +173,13 @@ def test_the_server_dies_with_its_parent(number: signal.Signals) -> None:
     assert ends(pid)
 
 
-def test_closing_a_session_ends_its_server_and_tells_its_memory() -> None:
+def test_closing_a_session_ends_its_server_and_tells_its_memory(own_folders: Path) -> None:
     session = HttpSession(Server(model(Path("nowhere")), served()))
     assert [step.tokens for step in session.generate([[1, 2]], 2)] == [(3,), (4,)]
     assert session.peak_rss_bytes is None
+    assert servers(own_folders) == {session.pid}
     session.close()
-    assert not alive(session.pid)
+    assert not servers(own_folders)
     assert session.peak_rss_bytes is not None
 
 
