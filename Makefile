@@ -3,12 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := src tests tools benchmarks
+# PyTorch for the CPU comes without triton. The interpreter of 3.6 and older fails with numpy 2.4.
+TRITON := triton==3.7.1
 
-.PHONY: help demo test check format constraints clean
+.PHONY: help demo test test-kernels check format constraints clean
 
 help:
 	@echo "make demo    install, measure the bundled model in four engines, recommend one (report in demo-output/)"
 	@echo "make test    run the tests"
+	@echo "make test-kernels  run those of the Triton kernels, in its interpreter"
 	@echo "make check   format, lint, strict types, import contract"
 	@echo "make format  rewrite files in the project's format"
 	@echo "make clean   remove the environment and everything built"
@@ -35,6 +38,16 @@ demo: $(VENV)/.installed
 # Workers by cores and memory (tests/conftest.py); TEST_ARGS='-n 0 tests/engines' runs what it names in one process.
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal $(TEST_ARGS)
+
+# Apart from .venv, so that triton is in nobody else's way; the stamp's name has the version.
+build/triton/.installed-$(TRITON): | $(VENV)/.installed-dev
+	rm -rf build/triton
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/triton $(TRITON)
+	@touch $@
+
+test-kernels: build/triton/.installed-$(TRITON)
+	PYTHONPATH="$(CURDIR)/build/triton" $(BIN)/python -m pytest -n auto --dist worksteal $(TEST_ARGS) \
+		$$(grep -l TRITON_INTERPRET tests/engines/test_*.py)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(PACKAGES)
