@@ -171,7 +171,7 @@ class OnnxRuntimeGenAISession:
         """Greedy decoding, one Step a token; see `servewatt.engines.base.Session.generate`."""
         generator = self._begin(len(prompts), max(map(len, prompts)) + max_new_tokens)
         generator.append_tokens(padded(prompts))
-        rows = [list(prompt) for prompt in prompts]
+        made: list[list[int]] = []
         ended = [False] * len(prompts)
         fresh = True
         for produced in range(1, max_new_tokens + 1):
@@ -180,17 +180,20 @@ class OnnxRuntimeGenAISession:
                 self._proven_step(generator)
             else:
                 generator.generate_next_token()
-            tokens = generator.get_next_tokens().tolist()
-            yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
+            tokens: list[int] = generator.get_next_tokens().tolist()
             if stop_ids:
+                yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
                 ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
+            else:
+                yield Step(tuple(tokens), time.monotonic())
+            made.append(tokens)
             if produced == max_new_tokens or all(ended):
                 return
-            for row, token in zip(rows, tokens, strict=True):
-                row.append(token)
             fresh = self._graph.end_id in tokens
             if fresh:
-                self._give_again(generator, rows)
+                self._give_again(
+                    generator, [[*p, *row] for p, row in zip(prompts, zip(*made, strict=True), strict=True)]
+                )
 
     def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
         """Natural logarithm of the probability of each token of each row after its first, given those before it.
