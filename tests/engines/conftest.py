@@ -10,7 +10,14 @@ import pytest
 from servewatt import engines
 from servewatt.engines import Session
 from servewatt.records import Configuration, Model
-from tests.engines.tiny import FolderArtefacts, model_of, random_prompts, transformers_generate, write_model
+from tests.engines.tiny import (
+    FolderArtefacts,
+    model_of,
+    random_prompts,
+    session_generate,
+    transformers_generate,
+    write_model,
+)
 
 BUNDLED = Path(engines.__file__).parents[1] / "models" / "bundled"
 PROBLEMS = Path(engines.__file__).parents[1] / "workloads" / "bundled" / "problems.jsonl"
@@ -68,3 +75,38 @@ def model(folder_of: Callable[[str], Path]) -> Model:
 @pytest.fixture
 def load(artefacts: FolderArtefacts) -> Callable[[Model, Configuration], Session]:
     return lambda model, configuration: engines.create(configuration.engine).load(model, configuration, artefacts)
+
+
+@pytest.fixture
+def check_tokens(
+    prompts_of: Callable[[str], list[list[int]]], expected: Callable[[str, int], list[list[int]]]
+) -> Callable[[Session, str], None]:
+    """A check that a session of a model says, row by row and in batches, what transformers says."""
+
+    def check(session: Session, kind: str) -> None:
+        for batch in (1, 4):
+            got = session_generate(session, prompts_of(kind), NEW_TOKENS, batch)
+            assert got == expected(kind, batch), f"batch {batch}"
+
+    return check
+
+
+@pytest.fixture
+def check_stops(
+    prompts_of: Callable[[str], list[list[int]]], expected: Callable[[str, int], list[list[int]]]
+) -> Callable[[Session], None]:
+    """A check of a session of the tiny Llama: rows end with their stops, and the generation with the last row."""
+
+    def check(session: Session) -> None:
+        rows = expected("llama", 4)[:2]
+        stops = frozenset({rows[0][3], rows[1][5]})
+        first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
+        steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
+        assert len(steps) == max(first) + 1
+        for row, last in enumerate(first):
+            assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
+            assert all(step.tokens[row] is None for step in steps[last + 1 :])
+        times_s = [step.time_s for step in steps]
+        assert times_s == sorted(times_s)
+
+    return check

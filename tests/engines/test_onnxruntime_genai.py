@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +19,14 @@ from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
-from tests.engines.libraries import require, variables
+from tests.engines.libraries import imported_with, require, with_session
 from tests.engines.tiny import (
     FolderArtefacts,
     model_of,
     random_prompts,
     session_generate,
     transformers_generate,
+    transformers_log_probabilities,
     write_model,
 )
 
@@ -62,13 +61,11 @@ def detail(session: Session) -> dict[str, str]:
 def test_same_tokens_as_transformers(
     kind: str,
     folder_of: Callable[[str], Path],
-    prompts_of: Callable[[str], list[list[int]]],
-    expected: Callable[[str, int], list[list[int]]],
+    check_tokens: Callable[[Session, str], None],
     load: Load,
 ) -> None:
     session = load(replace(model_in(folder_of(kind)), context_length=512), FP32)
-    for batch in (1, 4):
-        assert session_generate(session, prompts_of(kind), NEW_TOKENS, batch) == expected(kind, batch), f"batch {batch}"
+    check_tokens(session, kind)
     session.close()
 
 
@@ -109,20 +106,10 @@ def test_the_token_that_ends_rows_for_the_library_ends_none(
 
 
 def test_generation_ends_when_every_row_has_stopped(
-    model: Model,
-    prompts_of: Callable[[str], list[list[int]]],
-    expected: Callable[[str, int], list[list[int]]],
-    load: Load,
+    model: Model, check_stops: Callable[[Session], None], load: Load
 ) -> None:
-    rows = expected("llama", 4)[:2]
-    stops = frozenset({rows[0][3], rows[1][5]})
-    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
     session = load(model, FP32)
-    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
-    assert len(steps) == max(first) + 1
-    for row, last in enumerate(first):
-        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
-        assert all(step.tokens[row] is None for step in steps[last + 1 :])
+    check_stops(session)
     session.close()
 
 
@@ -192,19 +179,13 @@ def test_w8a8_is_closer_to_fp32_than_int4(folder_of: Callable[[str], Path], load
 
 @pytest.mark.parametrize(("kind", "width"), [("llama", 64), ("gemma", 80)])
 def test_log_probabilities_are_those_of_transformers(kind: str, width: int, tmp_path: Path, load: Load) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     # The root of 80 is not a short number: Gemma multiplies its embeddings by it.
     folder = write_model(tmp_path / kind, kind, hidden_size=width)
     rows = [[5], [310, 4, 310, 310, 7], *random_prompts(3, seed=3)]
-    module = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     session = load(model_in(folder), FP32)
-    for row, got in zip(rows, session.log_probabilities(rows), strict=True):
-        with torch.no_grad():
-            logits = module(input_ids=torch.tensor([row])).logits[0, :-1].double()
-        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(row[1:], dtype=torch.long)[:, None])[:, 0]
-        np.testing.assert_allclose(got, exact.numpy(), atol=2e-4)
+    exact = transformers_log_probabilities(folder, rows)
+    for ours, theirs in zip(session.log_probabilities(rows), exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
     session.close()
 
 
@@ -306,28 +287,11 @@ def test_a_graph_is_built_once_a_kind(model: Model, tmp_path: Path) -> None:
 
 def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     """Objects that outlive the library abort the process."""
-    code = (
-        "import sys; from pathlib import Path; from tests.engines.tiny import *;"
-        "from servewatt.engines.onnxruntime_genai import OnnxRuntimeGenAIEngine;"
-        "from servewatt.records import Configuration;"
-        "model = model_of(Path(sys.argv[1])); artefacts = FolderArtefacts(Path(sys.argv[2]));"
-        "session = OnnxRuntimeGenAIEngine().load(model, Configuration('onnxruntime-genai', threads=2), artefacts);"
-        "print(len(list(session.generate([[5, 6]], 3))))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder_of("llama")), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-        env=variables(),
+    done = with_session(
+        "print(len(list(session.generate([[5, 6]], 3))))", replace(FP32, threads=2), folder_of("llama"), tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "3\n", "")
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from servewatt import engines; engines.create('onnxruntime-genai');"
-        "print([m for m in ('torch', 'transformers', 'onnx', 'onnxruntime_genai') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+    assert imported_with("onnxruntime-genai", "torch", "transformers", "onnx", "onnxruntime_genai") == []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,11 +14,11 @@ import pytest
 from servewatt import engines
 from servewatt.engines import Session
 from servewatt.engines import openvino_genai as engine
+from servewatt.engines.openvino import OpenVinoEngine
 from servewatt.engines.proof import violations
-from servewatt.errors import InputError, RefusedError
+from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
-from tests.engines.conftest import NEW_TOKENS
-from tests.engines.libraries import require, variables
+from tests.engines.libraries import imported_with, require, with_session
 from tests.engines.tiny import (
     SIZES,
     FolderArtefacts,
@@ -28,6 +26,7 @@ from tests.engines.tiny import (
     random_prompts,
     session_generate,
     transformers_generate,
+    transformers_log_probabilities,
 )
 
 require("openvino-genai")
@@ -45,33 +44,20 @@ def test_same_tokens_as_transformers(
     kind: str,
     configuration: Configuration,
     folder_of: Callable[[str], Path],
-    prompts_of: Callable[[str], list[list[int]]],
-    expected: Callable[[str, int], list[list[int]]],
+    check_tokens: Callable[[Session, str], None],
     load: Load,
 ) -> None:
     session = load(model_of(folder_of(kind)), configuration)
-    for batch in (1, 4):
-        assert session_generate(session, prompts_of(kind), NEW_TOKENS, batch) == expected(kind, batch), f"batch {batch}"
+    check_tokens(session, kind)
     session.close()
 
 
 @pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
 def test_generation_ends_when_every_row_has_stopped(
-    configuration: Configuration,
-    model: Model,
-    prompts_of: Callable[[str], list[list[int]]],
-    expected: Callable[[str, int], list[list[int]]],
-    load: Load,
+    configuration: Configuration, model: Model, check_stops: Callable[[Session], None], load: Load
 ) -> None:
-    rows = expected("llama", 4)[:2]
-    stops = frozenset({rows[0][3], rows[1][5]})
-    first = [next(i for i, token in enumerate(row) if token in stops) for row in rows]
     session = load(model, configuration)
-    steps = list(session.generate(prompts_of("llama")[:2], NEW_TOKENS, stops))
-    assert len(steps) == max(first) + 1
-    for row, last in enumerate(first):
-        assert [step.tokens[row] for step in steps[: last + 1]] == rows[row][: last + 1]
-        assert all(step.tokens[row] is None for step in steps[last + 1 :])
+    check_stops(session)
     session.close()
 
 
@@ -158,20 +144,32 @@ def test_a_pipeline_that_computes_otherwise_shows_no_weights(
     session.close()
 
 
+def test_facts_hold_no_second_copy_of_the_weights(model: Model, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = load(model, INT4)
+    list(session.generate([[5, 6]], 3))
+    monkeypatch.setattr(OpenVinoEngine, "load", None)
+    assert violations(INT4, session.facts()) == ()
+    session.close()
+
+
+def test_a_graph_that_cannot_be_compiled_again(model: Model, tmp_path: Path) -> None:
+    session = engines.create("openvino-genai").load(model, FP32, FolderArtefacts(tmp_path))
+    list(session.generate([[5, 6]], 3))
+    for graph in tmp_path.rglob("graph.xml"):
+        graph.write_text("<net/>")
+    with pytest.raises(UnavailableError, match="compiles the graph again ended with code 1: "):
+        session.facts()
+    session.close()
+
+
 def test_log_probabilities_are_those_of_transformers(
     model: Model, folder_of: Callable[[str], Path], load: Load
 ) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM
-
     rows = [[5], *random_prompts(3, seed=3)]
-    module = AutoModelForCausalLM.from_pretrained(folder_of("llama"), dtype=torch.float32)
     session = load(model, FP32)
-    for row, got in zip(rows, session.log_probabilities(rows), strict=True):
-        with torch.no_grad():
-            logits = module(input_ids=torch.tensor([row])).logits[0, :-1].double()
-        exact = torch.log_softmax(logits, -1).gather(1, torch.tensor(row[1:], dtype=torch.long)[:, None])[:, 0]
-        np.testing.assert_allclose(got, exact.numpy(), atol=2e-4)
+    exact = transformers_log_probabilities(folder_of("llama"), rows)
+    for ours, theirs in zip(session.log_probabilities(rows), exact, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-4)
     session.close()
 
 
@@ -232,30 +230,14 @@ def test_properties_are_read_from_what_a_pipeline_prints(monkeypatch: pytest.Mon
     assert engine.printed_properties(text[0]) == {"NUM_STREAMS": "1", "EXECUTION_DEVICES": "CPU"}
 
 
-def test_a_process_that_leaves_a_session_open_ends_well(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from servewatt import engines; from tests.engines.tiny import *;"
-        "from servewatt.records import Configuration;"
-        "model = model_of(Path(sys.argv[1])); artefacts = FolderArtefacts(Path(sys.argv[2]));"
-        "configuration = Configuration('openvino-genai', threads=2, options=(('batching', sys.argv[3]),));"
-        "session = engines.create('openvino-genai').load(model, configuration, artefacts);"
-        "print(len(list(session.generate([[5, 6]], 3))))"
-    )
-    for batching in ("static", "continuous"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(folder_of("llama")), str(tmp_path), batching],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parents[2],
-            env=variables(),
-        )
-        assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3"), done.stderr
+@pytest.mark.parametrize("configuration", [FP32, CONTINUOUS], ids=["static", "continuous"])
+def test_a_process_that_leaves_a_session_open_ends_well(
+    configuration: Configuration, folder_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    code = "print(len(list(session.generate([[5, 6]], 3))))"
+    done = with_session(code, replace(configuration, threads=2), folder_of("llama"), tmp_path)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "3"), done.stderr
 
 
 def test_importing_it_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from servewatt import engines; engines.create('openvino-genai');"
-        "print([m for m in ('torch', 'transformers', 'openvino', 'openvino_genai') if m in sys.modules])"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"
+    assert imported_with("openvino-genai", "torch", "transformers", "openvino", "openvino_genai") == []

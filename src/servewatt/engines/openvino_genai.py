@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,12 +20,11 @@ from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.openvino import (
     PROPERTIES,
     WEIGHTS_FILE,
-    OpenVinoEngine,
-    OpenVinoSession,
     graph_folder,
     plugin_settings,
     type_name,
 )
+from servewatt.engines.openvino_genai_again import PlainGraph, shown
 from servewatt.engines.openvino_genai_graph import pipeline_graph
 from servewatt.engines.torch_model import library_versions
 from servewatt.errors import RefusedError
@@ -51,14 +50,8 @@ class OpenVinoGenaiEngine:
         with printed() as text, dropping_file_pages(WEIGHTS_FILE):
             pipeline = open_pipeline(folder, plugin_settings(configuration), continuous=continuous)
         kept = tuple(option for option in configuration.options if option[0] != "batching")
-        plain = replace(configuration, engine="openvino", options=kept)
-
-        def load_plain() -> OpenVinoSession:
-            session = OpenVinoEngine().load(model, plain, artefacts)
-            assert isinstance(session, OpenVinoSession)
-            return session
-
-        return OpenVinoGenaiSession(pipeline, model, printed_properties(text[0]), load_plain, continuous=continuous)
+        plain = PlainGraph(model, replace(configuration, engine="openvino", options=kept), str(folder))
+        return OpenVinoGenaiSession(pipeline, model, printed_properties(text[0]), plain, continuous=continuous)
 
 
 def open_pipeline(folder: Path, settings: Mapping[str, str], *, continuous: bool) -> Any:
@@ -173,15 +166,15 @@ class OpenVinoGenaiSession:
         pipeline: Any,
         model: Model,
         properties: Mapping[str, str],
-        load_plain: Callable[[], OpenVinoSession],
+        plain: PlainGraph,
         *,
         continuous: bool,
     ) -> None:
-        """`properties` are those that the pipeline's compiled model has; `load_plain` compiles the files again."""
+        """`properties` are those that the pipeline's compiled model has; `plain` are its files."""
         self._pipeline = pipeline
         self._model = model
         self._properties = properties
-        self._load_plain = load_plain
+        self._plain = plain
         self._continuous = continuous
         self._last_prompt: list[int] = []
         self._facts: Facts | None = None
@@ -218,7 +211,7 @@ class OpenVinoGenaiSession:
                 "computes the same",
                 "leave out batching=continuous",
             )
-        session = self._load_plain()
+        session = self._plain.load()
         try:
             return session.log_probabilities(rows)
         finally:
@@ -246,7 +239,9 @@ class OpenVinoGenaiSession:
 
         # A property that was not written contradicts whatever is claimed.
         properties = {name: self._properties.get(name, "") for name in PROPERTIES}
-        plain, other = self._plain_facts()
+        again = shown(self._plain, self._last_prompt)
+        plain = again.facts
+        other = [name for name in PROPERTIES if again.properties[name] != self._properties.get(name)]
         ratio = self._prompt_over_step() if self._last_prompt else 0.0
         reuses = plain.kv_cache and ratio >= _LEAST_RATIO
         threads = properties["INFERENCE_NUM_THREADS"]
@@ -269,17 +264,6 @@ class OpenVinoGenaiSession:
                 *(pair for pair in plain.detail if pair[0] not in {"inference_precision", "streams", "attention"}),
             ),
         )
-
-    def _plain_facts(self) -> tuple[Facts, list[str]]:
-        """Facts of the graph compiled again, and the names of properties that the pipeline's model has otherwise."""
-        session = self._load_plain()
-        try:
-            if self._last_prompt:
-                list(session.generate([self._last_prompt], 2))
-            own = session.properties()
-            return session.facts(), [name for name in PROPERTIES if own[name] != self._properties.get(name)]
-        finally:
-            session.close()
 
     def _prompt_over_step(self) -> float:
         """How many times as long as a step after it a long prompt takes; longer ones are tried where short leave doubt.
