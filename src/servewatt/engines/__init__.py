@@ -122,7 +122,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "compile": ("off", "default", "max-autotune"),
                 "steps": ("1", "2", "4", "8", "16"),
                 "attention": ("sdpa", "fused", "triton"),
-                "products": ("library", "triton"),
+                "one_row": ("compiled", "triton"),
                 "bucket": ("64", "128", "256", "512"),
                 "merge": ("on", "off"),
                 "region": ("layer", "step"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from servewatt.engines import decoder_step
 from servewatt.engines.decoder_shape import DecoderShape
-from servewatt.engines.decoder_step import Kernels, Place, Tables
+from servewatt.engines.decoder_step import Place, Tables
 from servewatt.engines.decoder_weights import DecoderWeights
 
 if TYPE_CHECKING:
@@ -73,15 +73,19 @@ class DecoderProgram:
         shape: DecoderShape,
         weights: DecoderWeights,
         tables: Tables,
-        kernels: Kernels,
         compile_: Compile,
         *,
-        whole_step: bool,
+        attention: str = "sdpa",
+        one_row: str = "compiled",
+        whole_step: bool = False,
     ) -> None:
+        """`attention` is of one token a row (see `decoder_step.attend`), `one_row` a layer of one row: compiled, or
+        triton (`decoder_one_row`)."""
         self._shape = shape
         self._weights = weights
         self._tables = tables
-        self._kernels = kernels
+        self._attention = attention
+        self._one_row = one_row
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
         self._layer = piece(decoder_step.layer)
@@ -100,7 +104,7 @@ class DecoderProgram:
         )
         x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns)
         buffers.position.fill_(columns - 1)
-        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, self._kernels)
+        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position)
 
     def step(self, buffers: Buffers, looked_at: int) -> None:
         """Feed the ids at `position`, attend to the first `looked_at` columns, pick the next ids."""
@@ -128,8 +132,8 @@ class DecoderProgram:
         looked_at: int,
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
-        x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
-        self._pick(self._shape, self._weights, x, added, record, position, self._kernels)
+        x, last = self._decode(x, added, keys, values, place, looked_at)
+        self._pick(self._shape, self._weights, x, last, record, position)
 
     def _scoring_step(
         self,
@@ -142,8 +146,29 @@ class DecoderProgram:
         looked_at: int,
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
-        x, added = self._through(self._layer, x, added, keys, values, place, looked_at)
-        self._score(self._shape, self._weights, x, added, record, position, scores, self._kernels)
+        x, last = self._decode(x, added, keys, values, place, looked_at)
+        self._score(self._shape, self._weights, x, last, record, position, scores)
+
+    def _decode(
+        self,
+        x: torch.Tensor,
+        added: torch.Tensor,
+        keys: tuple[torch.Tensor, ...],
+        values: tuple[torch.Tensor, ...],
+        place: Place,
+        looked_at: int,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """One token of each row through all layers: their output, and what is still to be added to it, if anything."""
+        if self._one_row != "triton" or x.shape[0] > 1:
+            return self._through(self._layer, x, added, keys, values, place, looked_at)
+        from servewatt.engines import decoder_one_row
+
+        if self._weights.positions is not None:
+            x = x + added
+        for index, layer in enumerate(self._weights.layers):
+            key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
+            x = decoder_one_row.layer(self._shape, layer, x, key, value, place)
+        return x, None
 
     def _through(
         self,
@@ -158,5 +183,5 @@ class DecoderProgram:
         for index, layer in enumerate(self._weights.layers):
             # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
             key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._kernels)
+            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._attention)
         return x, added

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.decoder_matrix import Matrix, look_up, multiply
+from servewatt.engines.decoder_matrix import look_up, multiply
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
 from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
 
@@ -34,15 +34,6 @@ class Tables(NamedTuple):
     """(head size,), int64: the component that each one rotates with."""
     slopes: torch.Tensor | None
     """(heads,), fp32: what a step away costs a key's score; None without alibi."""
-
-
-class Kernels(NamedTuple):
-    """Which code computes what inductor does not make well by itself."""
-
-    attention: str = "sdpa"
-    """Of one token a row: sdpa, fused or triton."""
-    products: str = "library"
-    """Of one vector and a matrix: library or triton."""
 
 
 class Place(NamedTuple):
@@ -175,18 +166,18 @@ def attend(
     keys: torch.Tensor,
     values: torch.Tensor,
     place: Place,
-    kernels: Kernels,
+    attention: str,
 ) -> torch.Tensor:
     """Write keys and values of `qkv` (batch, tokens, ...) to the cache and attend: (batch, tokens, heads x size).
 
     `keys` and `values` are (batch, kv heads, columns looked at, size). With several tokens the cache is taken to be
-    empty before them.
+    empty before them. `attention` of one token a row is sdpa, fused (what inductor fuses) or triton.
     """
     batch, tokens = qkv.shape[:2]
-    if tokens == 1 and kernels.attention == "triton":
-        from servewatt.engines import decoder_kernels
+    if tokens == 1 and attention == "triton":
+        from servewatt.engines import decoder_attention_kernel
 
-        return decoder_kernels.attend(shape, qkv, keys, values, place)
+        return decoder_attention_kernel.attend(shape, qkv, keys, values, place)
     split = qkv.view(batch, tokens, -1, shape.head_size)
     turned, v = split[:, :, : shape.heads + shape.kv_heads], split[:, :, shape.heads + shape.kv_heads :]
     turned = _rotate(turned, place)
@@ -199,7 +190,7 @@ def attend(
         mask = place.mask
         if mask.shape[1] > 1:
             mask = mask.view(batch, shape.kv_heads, shape.groups, -1)
-        made = _attend_one(grouped, keys, values, mask, shape.scaling, kernels.attention)
+        made = _attend_one(grouped, keys, values, mask, shape.scaling, attention)
         return made.reshape(batch, 1, shape.heads * shape.head_size)
     return _attend_many(shape, q.transpose(1, 2), k, v, place.mask, shape.scaling)
 
@@ -238,7 +229,7 @@ def layer(
     keys: torch.Tensor,
     values: torch.Tensor,
     place: Place,
-    kernels: Kernels,
+    attention: str,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One layer: its input, and what is to be added to it."""
     import torch
@@ -246,43 +237,33 @@ def layer(
     x = x + added
     read = normalise(shape, weights.norm, x)
     if weights.up is None or weights.down is None:
-        both = product(read, weights.qkv, kernels)
+        both = multiply(read, weights.qkv)
         qkv, up = both[..., : shape.qkv_size], both[..., shape.qkv_size :]
-        attended = attend(shape, qkv, keys, values, place, kernels)
-        return x, product(torch.cat((attended, activate(shape, up)), dim=-1), weights.out, kernels)
-    attended = attend(shape, product(read, weights.qkv, kernels), keys, values, place, kernels)
-    attended = product(attended, weights.out, kernels)
+        attended = attend(shape, qkv, keys, values, place, attention)
+        return x, multiply(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
+    attended = attend(shape, multiply(read, weights.qkv), keys, values, place, attention)
+    attended = multiply(attended, weights.out)
     if shape.parallel:
         if weights.second_norm is not None:
             read = normalise(shape, weights.second_norm, x)
-        return x, attended + _feed(shape, weights, read, kernels)
+        return x, attended + _feed(shape, weights, read)
     x = x + attended
     assert weights.second_norm is not None
     read = normalise(shape, weights.second_norm, x)
-    return x, _feed(shape, weights, read, kernels)
+    return x, _feed(shape, weights, read)
 
 
-def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor) -> torch.Tensor:
     """The feed-forward layer."""
     assert weights.up is not None and weights.down is not None
-    return product(activate(shape, product(read, weights.up, kernels)), weights.down, kernels)
+    return multiply(activate(shape, multiply(read, weights.up)), weights.down)
 
 
-def product(x: torch.Tensor, matrix: Matrix, kernels: Kernels) -> torch.Tensor:
-    """`x` (..., inputs) times the matrix, plus its bias, by the code that was chosen."""
-    if kernels.products == "triton" and x.numel() == x.shape[-1] and matrix.weight.dim() == 2:
-        from servewatt.engines.decoder_kernels import multiply_vector
-
-        return multiply_vector(x, matrix)
-    return multiply(x, matrix)
-
-
-def finish(
-    shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor, added: torch.Tensor, kernels: Kernels
-) -> torch.Tensor:
+def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
     """Logits of the last token of each row, (batch, vocabulary)."""
-    read = normalise(shape, weights.norm, x[:, -1] + added[:, -1])
-    return product(read, weights.head, kernels)
+    last = x[:, -1] if added is None else x[:, -1] + added[:, -1]
+    read = normalise(shape, weights.norm, last)
+    return multiply(read, weights.head)
 
 
 def most_likely(logits: torch.Tensor) -> torch.Tensor:
@@ -318,13 +299,12 @@ def pick(
     shape: DecoderShape,
     weights: DecoderWeights,
     x: torch.Tensor,
-    added: torch.Tensor,
+    added: torch.Tensor | None,
     record: torch.Tensor,
     position: torch.Tensor,
-    kernels: Kernels,
 ) -> None:
     """Write the most likely next ids into the column of `record` after `position`, and move it there."""
-    ids = most_likely(finish(shape, weights, x, added, kernels))
+    ids = most_likely(finish(shape, weights, x, added))
     position.add_(1)
     record.index_copy_(0, position, ids[None])
 
@@ -333,17 +313,16 @@ def score(
     shape: DecoderShape,
     weights: DecoderWeights,
     x: torch.Tensor,
-    added: torch.Tensor,
+    added: torch.Tensor | None,
     record: torch.Tensor,
     position: torch.Tensor,
     scores: torch.Tensor,
-    kernels: Kernels,
 ) -> None:
     """Move `position` on, and write the logarithm of the probability of the ids that `record` holds there.
 
     `scores` is (columns, batch), fp32.
     """
-    logarithms = finish(shape, weights, x, added, kernels).float().log_softmax(dim=-1)
+    logarithms = finish(shape, weights, x, added).float().log_softmax(dim=-1)
     position.add_(1)
     following = record.index_select(0, position).view(-1, 1)
     scores.index_copy_(0, position, logarithms.gather(1, following).view(1, -1))

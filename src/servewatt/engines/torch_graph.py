@@ -14,7 +14,7 @@ from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.decoder_program import DecoderProgram
 from servewatt.engines.decoder_shape import decoder_shape
-from servewatt.engines.decoder_step import Kernels, make_tables
+from servewatt.engines.decoder_step import make_tables
 from servewatt.engines.decoder_weights import Holder, load_decoder
 from servewatt.engines.torch_graph_choices import Choices
 from servewatt.engines.torch_graph_compile import inductor_settings, make_compile, require_toolchain
@@ -42,14 +42,21 @@ class TorchGraphEngine:
         shape = decoder_shape(model)
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
-        if "triton" in (choices.attention, choices.products):
+        if "triton" in (choices.attention, choices.one_row):
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
         holder = Holder(configuration.precision, dtype, choices.group)
         weights = load_decoder(model, shape, holder, device, merge=choices.merge)
         tables = make_tables(shape, device)
-        kernels = Kernels(choices.attention, choices.products)
-        program = DecoderProgram(shape, weights, tables, kernels, compile_, whole_step=choices.whole_step)
+        program = DecoderProgram(
+            shape,
+            weights,
+            tables,
+            compile_,
+            attention=choices.attention,
+            one_row=choices.one_row,
+            whole_step=choices.whole_step,
+        )
         return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
 
 

@@ -17,7 +17,7 @@ class Choices:
     compile: str
     steps: int
     attention: str
-    products: str
+    one_row: str
     bucket: int
     merge: bool
     whole_step: bool
@@ -39,19 +39,27 @@ class Choices:
             )
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
-        for name in ("attention", "products"):
+        for name in ("attention", "one_row"):
             if given.get(name) == "triton" and not on_gpu:
                 raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
+        whole_step = given.get("region", "layer") == "step"
+        compiled = whole_step or not on_gpu or given.get("attention", "triton") != "triton"
+        one_row = given.get("one_row", "compiled" if compiled else "triton")
+        if one_row == "triton" and compiled:
+            raise InputError(
+                f"{configuration.key}: option one_row=triton goes with region=layer and attention=triton",
+                "leave it out",
+            )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
         tuned = "max-autotune" if configuration.batch == 1 else "default"
         return cls(
             compile=given.get("compile", tuned if on_gpu else "off"),
             steps=int(given.get("steps", "8")),
             attention=given.get("attention", "triton" if on_gpu else "sdpa"),
-            products=given.get("products", "library"),
+            one_row=one_row,
             bucket=int(given.get("bucket", "128")),
             merge=given.get("merge", "on") == "on",
-            whole_step=given.get("region", "layer") == "step",
+            whole_step=whole_step,
             captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
             compute=compute,
             group=int(given.get("group", "64")),

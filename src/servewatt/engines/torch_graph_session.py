@@ -279,7 +279,7 @@ class TorchGraphSession:
             threads=torch.get_num_threads(),
             detail=(
                 ("attention", choices.attention),
-                ("products", choices.products),
+                ("one_row", choices.one_row),
                 ("compile", choices.compile),
                 ("region", "step" if choices.whole_step else "layer"),
                 ("inductor", choices.inductor or "-"),

@@ -1,4 +1,4 @@
-"""The Triton kernels of a decode step, in Triton's interpreter, beside plain torch."""
+"""The Triton kernel of attention in a decode step, in Triton's interpreter, beside plain torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", reason="needs triton (pip install triton)")
 
 from servewatt.engines import decoder_step  # noqa: E402
-from servewatt.engines.decoder_kernels import attend, multiply_vector  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix, multiply, quantise_int8  # noqa: E402
+from servewatt.engines.decoder_attention_kernel import attend  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
-from servewatt.engines.decoder_step import Kernels, Place, make_tables, most_likely  # noqa: E402
+from servewatt.engines.decoder_step import Place, make_tables, most_likely  # noqa: E402
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,7 +83,7 @@ def test_attention_is_that_of_plain_torch(shape: DecoderShape, dtype: DType) -> 
     place = place_of(shape, batch)
     expected_keys, expected_values = keys.clone(), values.clone()
     plain = decoder_step.attend(
-        shape, qkv, expected_keys[:, :, :LOOKED_AT], expected_values[:, :, :LOOKED_AT], place, Kernels("fused")
+        shape, qkv, expected_keys[:, :, :LOOKED_AT], expected_values[:, :, :LOOKED_AT], place, "fused"
     )
     made = attend(shape, qkv, keys[:, :, :LOOKED_AT], values[:, :, :LOOKED_AT], place)
     tolerance = 1e-5 if dtype is torch.float32 else 5e-3
@@ -106,17 +105,6 @@ def test_columns_that_are_padding_or_not_filled_do_not_matter() -> None:
     for row, padding in enumerate(place.padding.tolist()):
         others, own = POSITION - padding, torch.tensor(4.0).exp()
         torch.testing.assert_close(made[row], ((others * 3.0 + own) / (others + own)).expand_as(made[row]))
-
-
-@pytest.mark.parametrize("inputs", [48, 1024, 1300])
-@pytest.mark.parametrize("biased", [False, True])
-def test_a_vector_times_a_matrix(inputs: int, biased: bool) -> None:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 1, inputs, generator=generator)
-    weight, bias = torch.randn(37, inputs, generator=generator), torch.randn(37, generator=generator)
-    for matrix in (Matrix(weight), quantise_int8(weight, torch.float32)):
-        whole = matrix._replace(bias=bias if biased else None)
-        torch.testing.assert_close(multiply_vector(x, whole), multiply(x, whole), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("vocabulary", [5, 256, 1000])

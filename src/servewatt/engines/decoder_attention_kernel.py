@@ -1,4 +1,4 @@
-"""Triton kernels of a decode step: attention of one token a row, and a vector times a matrix.
+"""A Triton kernel for a decode step: attention of one token a row.
 
 PyTorch's attention is made for many queries: with one a row and a mask it takes most of a decode step. Here a program
 takes a row and a key-value head, turns query and key by the rotary embedding, writes key and value to the cache, and
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import triton
 import triton.language as tl
+from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder_matrix import Matrix
     from servewatt.engines.decoder_shape import DecoderShape
     from servewatt.engines.decoder_step import Place
 
@@ -41,7 +41,7 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
     qkv_row, cache_row, cache_head, cache_column, out_row,
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, GROUPS: tl.constexpr, ROWS: tl.constexpr,
     SIZE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
-    ROTARY: tl.constexpr, ALIBI: tl.constexpr, EXACT: tl.constexpr, SCALING: tl.constexpr,
+    ROTARY: tl.constexpr, ALIBI: tl.constexpr, EXACT: tl.constexpr, SCALING: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
@@ -57,10 +57,19 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
         sine = tl.load(sines + row * SIZE + d, mask=inside, other=0.0)
         partner = tl.load(partners + d, mask=inside, other=0)
     own = qkv + row * qkv_row
-    key = _turned(own + (HEADS + head) * SIZE, inside, d, cosine, sine, partner, ROTARY)
-    value = tl.load(own + (HEADS + KV_HEADS + head) * SIZE + d, mask=inside, other=0.0)
     keys += row * cache_row + head * cache_head
     values += row * cache_row + head * cache_head
+    n = first // BLOCK * BLOCK + tl.arange(0, BLOCK)
+    seen = (n >= first) & (n < at)
+    places = n[:, None] * cache_column + d[None, :]
+    # What was written before this step. A kernel that may start before its predecessor has ended asks for it first.
+    k = tl.load(keys + places, mask=seen[:, None] & inside[None, :], other=0.0)
+    v = tl.load(values + places, mask=seen[:, None] & inside[None, :], other=0.0)
+    if OVERLAPS:
+        gdc_wait()
+        gdc_launch_dependents()
+    key = _turned(own + (HEADS + head) * SIZE, inside, d, cosine, sine, partner, ROTARY)
+    value = tl.load(own + (HEADS + KV_HEADS + head) * SIZE + d, mask=inside, other=0.0)
     tl.store(keys + at * cache_column + d, key, mask=inside)
     tl.store(values + at * cache_column + d, value, mask=inside)
     # Times log2(e), here and in the slopes, because a device has powers of two. A constant, because an argument
@@ -75,12 +84,6 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
         total = 1.0
         made = value.to(tl.float32)
         for start in range(first // BLOCK * BLOCK, at, BLOCK):
-            n = start + tl.arange(0, BLOCK)
-            seen = (n >= first) & (n < at)
-            places = n[:, None] * cache_column + d[None, :]
-            both = seen[:, None] & inside[None, :]
-            k = tl.load(keys + places, mask=both, other=0.0)
-            v = tl.load(values + places, mask=both, other=0.0)
             scores = tl.sum(query[None, :] * k.to(tl.float32), 1)
             if ALIBI:
                 scores += slope * (n - at).to(tl.float32)
@@ -91,6 +94,11 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
             total = total * shrink + tl.sum(shares, 0)
             made = made * shrink + tl.sum(shares[:, None] * v.to(tl.float32), 0)
             most = higher
+            n = start + BLOCK + tl.arange(0, BLOCK)
+            seen = (n >= first) & (n < at)
+            places = n[:, None] * cache_column + d[None, :]
+            k = tl.load(keys + places, mask=seen[:, None] & inside[None, :], other=0.0)
+            v = tl.load(values + places, mask=seen[:, None] & inside[None, :], other=0.0)
         tl.store(out + row * out_row + head * SIZE + d, (made / total).to(value.dtype), mask=inside)
     else:
         g = tl.arange(0, ROWS)
@@ -108,12 +116,6 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
         total = tl.full([ROWS], 1.0, tl.float32)
         made = tl.zeros([ROWS, WIDE], tl.float32) + value.to(tl.float32)[None, :]
         for start in range(first // BLOCK * BLOCK, at, BLOCK):
-            n = start + tl.arange(0, BLOCK)
-            seen = (n >= first) & (n < at)
-            places = n[:, None] * cache_column + d[None, :]
-            within = seen[:, None] & inside[None, :]
-            k = tl.load(keys + places, mask=within, other=0.0)
-            v = tl.load(values + places, mask=within, other=0.0)
             scores = tl.dot(q, tl.trans(k), input_precision="ieee" if EXACT else "tf32") * factor
             if ALIBI:
                 scores += slope[:, None] * (n - at).to(tl.float32)[None, :]
@@ -125,22 +127,35 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
             product = tl.dot(shares.to(v.dtype), v, input_precision="ieee" if EXACT else "tf32")
             made = made * shrink[:, None] + product
             most = higher
+            n = start + BLOCK + tl.arange(0, BLOCK)
+            seen = (n >= first) & (n < at)
+            places = n[:, None] * cache_column + d[None, :]
+            k = tl.load(keys + places, mask=seen[:, None] & inside[None, :], other=0.0)
+            v = tl.load(values + places, mask=seen[:, None] & inside[None, :], other=0.0)
         places = heads[:, None] * SIZE + d[None, :]
         tl.store(out + row * out_row + places, (made / total[:, None]).to(value.dtype), mask=both)
 
 
 def attend(
-    shape: DecoderShape, qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, place: Place
+    shape: DecoderShape,
+    qkv: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    place: Place,
+    *,
+    out: torch.Tensor | None = None,
+    overlaps: bool = False,
 ) -> torch.Tensor:
-    """Attention of one token a row, its key and value written to the cache: (batch, 1, heads x size).
+    """Attention of one token a row, its key and value written to the cache: (batch, 1, heads x size), `out` if given.
 
     `qkv` is (batch, 1, qkv size), as the product leaves it; `keys` and `values` (batch, kv heads, columns, size), of
-    the same strides.
+    the same strides. With `overlaps` it starts before the kernel before it has ended, and lets the next do so.
     """
     import torch
 
     batch, heads, size = qkv.shape[0], shape.heads, shape.head_size
-    out = torch.empty((batch, 1, heads * size), dtype=qkv.dtype, device=qkv.device)
+    if out is None:
+        out = torch.empty((batch, 1, heads * size), dtype=qkv.dtype, device=qkv.device)
     rotary, alibi = place.cosines is not None, place.slopes is not None
     wide = 1 << (size - 1).bit_length()
     # Few programs each need more in flight; wide vectors leave registers for fewer of them.
@@ -154,46 +169,8 @@ def attend(
         HEADS=heads, KV_HEADS=shape.kv_heads, GROUPS=shape.groups,
         ROWS=1 if shape.groups == 1 else max(_LEAST_ROWS, 1 << (shape.groups - 1).bit_length()),
         SIZE=size, WIDE=wide, BLOCK=block, ROTARY=rotary, ALIBI=alibi, EXACT=qkv.dtype == torch.float32,
-        SCALING=shape.scaling,
+        SCALING=shape.scaling, OVERLAPS=overlaps,
         num_warps=8 if few else 4,
-    )  # fmt: skip
-    return out
-
-
-@triton.jit  # type: ignore[untyped-decorator]
-def _vector_kernel(  # type: ignore[no-untyped-def]
-    x, weight, scale, bias, out, outputs, inputs, weight_row,
-    SCALED: tl.constexpr, BIASED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    n = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    real = n < outputs
-    sums = tl.zeros([ROWS, BLOCK], tl.float32)
-    for start in range(0, inputs, BLOCK):
-        k = start + tl.arange(0, BLOCK)
-        within = k < inputs
-        read = tl.load(x + k, mask=within, other=0.0).to(tl.float32)
-        part = tl.load(weight + n[:, None] * weight_row + k[None, :], mask=real[:, None] & within[None, :], other=0)
-        sums += part.to(tl.float32) * read[None, :]
-    made = tl.sum(sums, 1)
-    if SCALED:
-        made *= tl.load(scale + n, mask=real, other=0.0).to(tl.float32)
-    if BIASED:
-        made += tl.load(bias + n, mask=real, other=0.0).to(tl.float32)
-    tl.store(out + n, made.to(out.dtype.element_ty), mask=real)
-
-
-def multiply_vector(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    """One vector `x` (1, ..., inputs) times a floating or int8 matrix, plus its bias, summed in fp32."""
-    import torch
-
-    outputs, inputs = matrix.weight.shape
-    out = torch.empty((*x.shape[:-1], outputs), dtype=x.dtype, device=x.device)
-    scale, bias = matrix.scale, matrix.bias
-    rows = 4 if outputs < 8192 else 8
-    _vector_kernel[(triton.cdiv(outputs, rows),)](
-        x.contiguous(), matrix.weight, x if scale is None else scale, x if bias is None else bias, out,
-        outputs, inputs, matrix.weight.stride(0),
-        SCALED=scale is not None, BIASED=bias is not None, ROWS=rows, BLOCK=1024 if inputs >= 1024 else 256,
-        num_warps=4,
+        **({"launch_pdl": True} if overlaps else {}),
     )  # fmt: skip
     return out
