@@ -4,11 +4,10 @@
     python tools/tune_one_row.py --shapes 7168x1024 2x5632x2048 --types int8 --seconds 60
 
 For someone who changes `servewatt.engines.decoder_product_kernel`, or tunes it for another device: what `_division`
-For someone who changes `servewatt.engines.decoder_product_kernel`, or tunes it for another device: what `_division`
-there picks was chosen by this on an H200. A shape is OUTPUTSxINPUTS, with 2x before it where a gate has as many more
-outputs. Each is multiplied by a chain of matrices, larger together than the device's cache, in one CUDA graph. Prints, for
-each shape and type, the fastest divisions (rows, tiles, items a load, warps) with microseconds and TB/s, and the one
-that is the default. All weights are random; nothing is downloaded.
+there picks was chosen so on an H200. A shape is OUTPUTSxINPUTS, with 2x before it where a gate has as many outputs
+again. Each is multiplied by a chain of matrices, larger together than the device's cache, in one CUDA graph. Prints,
+for each shape and type, the default's microseconds and TB/s and the fastest divisions (rows, tiles, items a load,
+warps). All weights are random; nothing is downloaded.
 """
 
 from __future__ import annotations

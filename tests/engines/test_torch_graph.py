@@ -297,6 +297,16 @@ def test_defaults_depend_on_provider_and_batch() -> None:
     assert Choices.of(configuration()).compile == "off"
 
 
+def test_one_row_is_computed_by_kernels_where_they_can() -> None:
+    cuda = Configuration("torch-graph", Provider.CUDA, Precision.BF16)
+    assert Choices.of(cuda).one_row == "triton"
+    assert Choices.of(configuration()).one_row == "compiled"
+    for option in (("region", "step"), ("attention", "sdpa"), ("one_row", "compiled")):
+        assert Choices.of(replace(cuda, options=(option,))).one_row == "compiled"
+    with pytest.raises(InputError, match="goes with region=layer and attention=triton"):
+        Choices.of(replace(cuda, options=(("one_row", "triton"), ("region", "step"))))
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
