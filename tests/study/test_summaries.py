@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from servewatt.records import Grade, Status
@@ -54,6 +56,18 @@ def test_of_a_block_that_was_repeated_the_valid_attempt_counts() -> None:
     (one,) = summarise(again)
     assert (one.ok, one.blocks, one.failure) == (1, 1, "")
     assert one.estimate("energy_j_per_token") == 3.0
+
+
+def test_blocks_of_two_runs_are_not_one_another() -> None:
+    trials = [
+        observation("phi2", "<CPU, ONNX>", 0, energy_j_per_token=3.0, run="first"),
+        observation("phi2", "<CPU, ONNX>", 0, energy_j_per_token=5.0, run="second"),
+        replace(failed("phi2", "<CPU, ONNX>", 0, Status.TIMED_OUT, "no answer in 600 s"), run="third"),
+    ]
+    (one,) = summarise(trials)
+    assert (one.ok, one.blocks) == (2, 3)
+    assert one.failure == "1 of 3 blocks: timed out (no answer in 600 s)"
+    assert one.estimate("energy_j_per_token") == 4.0
 
 
 def test_a_size_group_is_the_mean_of_medians_and_names_who_is_absent() -> None:

@@ -176,7 +176,7 @@ def _group_mean(key: tuple[str, int, str], members: Sequence[Summary]) -> GroupM
 
 def _summary(key: tuple[str, str, str], parameters: int, weights: Weights, trials: Sequence[Observation]) -> Summary:
     source, model, label = key
-    counted = sorted(usable(trials), key=lambda o: o.block)
+    counted = sorted(usable(trials), key=_block)
     return Summary(
         source,
         model,
@@ -184,9 +184,9 @@ def _summary(key: tuple[str, str, str], parameters: int, weights: Weights, trial
         weights,
         label,
         ok=len(counted),
-        blocks=len({o.block for o in trials}),
+        blocks=len({_block(o) for o in trials}),
         measures=_measures(counted),
-        failure=_failure(trials, {o.block for o in counted}),
+        failure=_failure(trials, {_block(o) for o in counted}),
     )
 
 
@@ -204,12 +204,17 @@ def _measures(counted: Sequence[Observation]) -> tuple[Measure, ...]:
     return tuple(measures)
 
 
-def _failure(trials: Sequence[Observation], counted: Set[int]) -> str:
+def _block(observation: Observation) -> tuple[str, int]:
+    """A block of one run is not that of another."""
+    return observation.run, observation.block
+
+
+def _failure(trials: Sequence[Observation], counted: Set[tuple[str, int]]) -> str:
     if not trials:
         return "not measured"
     # The last attempt tells how a block ended.
-    last = {o.block: o for o in sorted(trials, key=lambda o: o.attempt) if o.block not in counted}
-    blocks = len({o.block for o in trials})
+    last = {_block(o): o for o in sorted(trials, key=lambda o: o.attempt) if _block(o) not in counted}
+    blocks = len({_block(o) for o in trials})
     texts = []
     for (status, reason), count in Counter((o.status, o.reason) for o in last.values()).most_common():
         share = "" if count == blocks else f"{count} of {blocks} blocks: "
