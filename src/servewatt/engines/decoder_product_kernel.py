@@ -99,6 +99,37 @@ def _total(pieces):  # type: ignore[no-untyped-def]
     return tl.sum(total, 0)
 
 
+@triton.jit
+def _total_of_squares(pieces):  # type: ignore[no-untyped-def]
+    total = pieces[0] * pieces[0]
+    for i in tl.static_range(1, len(pieces)):
+        total += pieces[i] * pieces[i]
+    return tl.sum(total, 0)
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _centred(pieces, mean, ROW: tl.constexpr, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
+    made = ()
+    for i in tl.static_range(len(pieces)):
+        inside = i * CHUNK + tl.arange(0, CHUNK) < ROW
+        made = made + (tl.where(inside, pieces[i] - mean, 0.0),)
+    return made
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _stretched(pieces, spread, factors, shifts, WEIGHTED: tl.constexpr, SHIFTED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The second half of a norm: each piece times `spread` and the norm's weights, plus its biases."""
+    made = ()
+    for i in tl.static_range(len(pieces)):
+        piece = pieces[i] * spread
+        if WEIGHTED:
+            piece *= factors[i]
+        if SHIFTED:
+            piece += shifts[i]
+        made = made + (piece,)
+    return made
+
+
 @triton.jit  # type: ignore[untyped-decorator]
 def _products(rows, low, high, ROWS: tl.constexpr, CHUNK: tl.constexpr, HALF: tl.constexpr, SCALED: tl.constexpr):  # type: ignore[no-untyped-def]
     """What `_rows` loaded times the vector, plus bias: (rows,)."""
@@ -133,7 +164,6 @@ def _product_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     # Of int4 two inputs share a byte.
     ROW: tl.constexpr = INPUTS if HALF == 0 else INPUTS // 2
-    COUNT: tl.constexpr = (ROW + CHUNK - 1) // CHUNK
     program = tl.program_id(0).to(tl.int64)
     if OVERLAPS and program >= FIRST_WAVE:
         # The kernel before has ended: waiting after asking for the matrix would only put one behind the other.
@@ -144,12 +174,10 @@ def _product_kernel(  # type: ignore[no-untyped-def]
     others = rows
     if GATED:
         others = _rows(weight, scale, bias, n + outputs, real, ROWS, ROW, CHUNK, HALF, SCALED, BIASED)
-    if WEIGHTED:
-        factors = _inputs(norm_weight, ROW, CHUNK, HALF, 0)
-        high_factors = _inputs(norm_weight, ROW, CHUNK, HALF, 1) if HALF else factors
-    if SHIFTED:
-        shifts = _inputs(norm_bias, ROW, CHUNK, HALF, 0)
-        high_shifts = _inputs(norm_bias, ROW, CHUNK, HALF, 1) if HALF else shifts
+    factors = _inputs(norm_weight, ROW, CHUNK, HALF, 0) if WEIGHTED else ()
+    high_factors = _inputs(norm_weight, ROW, CHUNK, HALF, 1) if WEIGHTED and HALF else factors
+    shifts = _inputs(norm_bias, ROW, CHUNK, HALF, 0) if SHIFTED else ()
+    high_shifts = _inputs(norm_bias, ROW, CHUNK, HALF, 1) if SHIFTED and HALF else shifts
     if OVERLAPS:
         if program < FIRST_WAVE:
             gdc_wait()
@@ -157,38 +185,13 @@ def _product_kernel(  # type: ignore[no-untyped-def]
     low = _inputs(x, ROW, CHUNK, HALF, 0)
     high = _inputs(x, ROW, CHUNK, HALF, 1) if HALF else low
     if NORM:
-        mean = 0.0
         if NORM == _LAYER_NORM:
             mean = (_total(low + high) if HALF else _total(low)) / INPUTS
-        centred = ()
-        squares = ()
-        for i in tl.static_range(COUNT):
-            inside = i * CHUNK + tl.arange(0, CHUNK) < ROW
-            centred = centred + (tl.where(inside, low[i] - mean, 0.0),)
-            squares = squares + (centred[i] * centred[i],)
-        high_centred = ()
-        if HALF:
-            for i in tl.static_range(COUNT):
-                inside = i * CHUNK + tl.arange(0, CHUNK) < ROW
-                high_centred = high_centred + (tl.where(inside, high[i] - mean, 0.0),)
-                squares = squares + (high_centred[i] * high_centred[i],)
-        spread = tl.rsqrt(_total(squares) / INPUTS + epsilon)
-        low = ()
-        high = ()
-        for i in tl.static_range(COUNT):
-            made = centred[i] * spread
-            if WEIGHTED:
-                made *= factors[i]
-            if SHIFTED:
-                made += shifts[i]
-            low = low + (made,)
-            if HALF:
-                made = high_centred[i] * spread
-                if WEIGHTED:
-                    made *= high_factors[i]
-                if SHIFTED:
-                    made += high_shifts[i]
-                high = high + (made,)
+            low = _centred(low, mean, ROW, CHUNK)
+            high = _centred(high, mean, ROW, CHUNK) if HALF else low
+        spread = tl.rsqrt((_total_of_squares(low + high) if HALF else _total_of_squares(low)) / INPUTS + epsilon)
+        low = _stretched(low, spread, factors, shifts, WEIGHTED, SHIFTED)
+        high = _stretched(high, spread, high_factors, high_shifts, WEIGHTED, SHIFTED) if HALF else low
     for tile in tl.static_range(TILES):
         before = tl.load(residual + n, mask=real, other=0.0).to(tl.float32) if ADDED else tl.zeros([ROWS], tl.float32)
         next_n = n + ROWS
