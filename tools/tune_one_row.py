@@ -132,7 +132,7 @@ def timed(chain: Chain, division: tuple[int, ...] | None) -> float:
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             chain.run()
     graph.replay()
-    times_ms = []
+    times_ms: list[float] = []
     for _ in range(REPLAYS):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
