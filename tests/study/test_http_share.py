@@ -103,9 +103,18 @@ def test_older_results_show_what_they_showed_and_newer_ones_beside_them_say_so()
     assert unknown.notes == ("measured by a version that did not record the engine's seconds",)
 
 
+RESULTS = Path(__file__).parents[2] / "results"
+
+
 def test_the_recorded_results_of_an_older_version_are_read() -> None:
-    recorded = results_file.read(Path(__file__).parents[2] / "results" / "cpu-2-core-http.parquet")
+    recorded = results_file.read(RESULTS / "cpu-2-core.parquet")
     assert {o.engine_share for o in recorded.observations} == {None}
-    shares = http_shares(recorded.observations)
+    assert http_shares(recorded.observations) == ()
+
+
+def test_the_recorded_shares_are_those_that_the_study_tells() -> None:
+    shares = http_shares(results_file.read(RESULTS / "cpu-2-core-http.parquet").observations)
     assert len(shares) == 8
-    assert all(s.energy is not None and s.outside_engine is None for s in shares)
+    known = [s.outside_engine for s in shares if s.outside_engine is not None]
+    assert len(known) == 8
+    assert all(0.002 < k.estimate < 0.007 and k.high is not None and k.high < 0.0135 for k in known)
