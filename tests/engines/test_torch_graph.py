@@ -303,8 +303,13 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
     assert Choices.of(configuration()).one_row == "compiled"
     for option in (("region", "step"), ("attention", "sdpa"), ("one_row", "compiled")):
         assert Choices.of(replace(cuda, options=(option,))).one_row == "compiled"
-    with pytest.raises(InputError, match="goes with region=layer and attention=triton"):
-        Choices.of(replace(cuda, options=(("one_row", "triton"), ("region", "step"))))
+    assert Choices.of(replace(cuda, batch=64)).one_row == "compiled"
+    for asked in (
+        replace(cuda, options=(("one_row", "triton"), ("region", "step"))),
+        replace(cuda, options=(("one_row", "triton"),), batch=64),
+    ):
+        with pytest.raises(InputError, match="goes with batch 1, region=layer and attention=triton"):
+            Choices.of(asked)
 
 
 @pytest.mark.parametrize(

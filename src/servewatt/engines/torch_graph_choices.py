@@ -43,11 +43,11 @@ class Choices:
             if given.get(name) == "triton" and not on_gpu:
                 raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
         whole_step = given.get("region", "layer") == "step"
-        compiled = whole_step or not on_gpu or given.get("attention", "triton") != "triton"
-        one_row = given.get("one_row", "compiled" if compiled else "triton")
-        if one_row == "triton" and compiled:
+        own = on_gpu and configuration.batch == 1 and not whole_step and given.get("attention", "triton") == "triton"
+        one_row = given.get("one_row", "triton" if own else "compiled")
+        if one_row == "triton" and not own:
             raise InputError(
-                f"{configuration.key}: option one_row=triton goes with region=layer and attention=triton",
+                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer and attention=triton",
                 "leave it out",
             )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
