@@ -4,6 +4,7 @@
     python tools/check_cuda_engines.py --engines onnx --precisions bf16 --architectures PhiForCausalLM
     python tools/check_cuda_engines.py --provider cpu --precisions fp32
     python tools/check_cuda_engines.py --engines torch,vllm --seconds 3600
+    python tools/check_cuda_engines.py --engines torch,onnx,onnx/graphs=on
 
 For someone with a GPU, after a change to an engine or a new version of a library: tests need none, so they cannot see
 this. It wants servewatt importable (installed, or PYTHONPATH=src), torch, transformers, onnx, onnxscript and
@@ -62,7 +63,7 @@ DEVIATION = 0.3
 
 
 Case = tuple[str, str, str, int]
-"""Engine, precision, architecture, batch."""
+"""Engine (and its options, `onnx/graphs=on`), precision, architecture, batch."""
 
 
 @dataclass(frozen=True)
@@ -150,14 +151,22 @@ def prompts() -> list[list[int]]:
     return [[generator.randrange(3, VOCABULARY) for _ in range(length)] for length in PROMPT_LENGTHS]
 
 
+def parsed(engine: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Name and options of `name/option=value/...`, with those that its every case has."""
+    name, *given = engine.split("/")
+    pairs = (option.partition("=") for option in given)
+    return name, (*OPTIONS.get(name, ()), *((option, value) for option, _, value in pairs))
+
+
 def try_case(folder: Path, provider: Provider, threads: int, case: Case) -> Outcome:
     """Load, generate, compare what ran with the claim."""
     engine, precision, architecture, batch = case
-    configuration = Configuration(engine, provider, Precision(precision), batch, threads, OPTIONS.get(engine, ()))
+    name, options = parsed(engine)
+    configuration = Configuration(name, provider, Precision(precision), batch, threads, options)
     try:
         engines.check(configuration)
         cache = ArtefactCache(folder / "cache")
-        session = engines.create(engine).load(model_in(folder / architecture), configuration, cache)
+        session = engines.create(name).load(model_in(folder / architecture), configuration, cache)
         rows: list[tuple[int, ...]] = []
         times: list[float] = []
         for first in range(0, len(PROMPT_LENGTHS), batch):
@@ -250,7 +259,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
     def percent(share: float | None) -> str:
         return "-" if share is None else f"{share:.0%}"
 
-    form = "{:<12} {:<5} {:<22} {:>5}  {:<4} {:>6} {:>5} {:>8}  {}"
+    form = "{:<16} {:<5} {:<22} {:>5}  {:<4} {:>6} {:>5} {:>8}  {}"
     print(form.format("engine", "type", "architecture", "batch", "", "=torch", "=fp32", "ms/token", "where, or why"))
     for o in outcomes:
         step = "-" if o.step_ms is None else f"{o.step_ms:.2f}"
@@ -266,7 +275,7 @@ def main() -> None:
     """Check what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--provider", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--engines", default=ENGINES, help="default: %(default)s")
+    parser.add_argument("--engines", default=ENGINES, help="with options: onnx/graphs=on; default: %(default)s")
     parser.add_argument("--precisions", default=PRECISIONS, help="default: %(default)s")
     parser.add_argument("--architectures", default=ARCHITECTURES, help="default: %(default)s")
     parser.add_argument("--seconds", type=float, default=240, help="give up after this long (default: %(default)s)")
@@ -285,7 +294,7 @@ def main() -> None:
         (engine, precision)
         for engine in asked.engines.split(",")
         for precision in asked.precisions.split(",")
-        if (provider, Precision(precision)) in engines.entry(engine).supports
+        if (provider, Precision(precision)) in engines.entry(parsed(engine)[0]).supports
     ]
     cpus = len(os.sched_getaffinity(0))
     folder = Path(tempfile.mkdtemp(prefix="servewatt-check-"))

@@ -17,9 +17,10 @@ from safetensors.torch import load_file, save_file
 from servewatt.engines import Session
 from servewatt.engines.causal_graph import example_inputs, probe_cache, register_attention, trace_graph
 from servewatt.engines.decode import GraphSession, left_pad
-from servewatt.engines.onnx import OnnxSession, create_graph
+from servewatt.engines.onnx import create_graph
 from servewatt.engines.onnx_export import GraphDescription, export
 from servewatt.engines.onnx_graph import CUDA_KERNELS
+from servewatt.engines.onnx_session import OnnxSession
 from servewatt.engines.proof import violations
 from servewatt.engines.torch_model import load_module
 from servewatt.engines.weights import MappedWeights, stored_tensors

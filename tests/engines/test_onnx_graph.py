@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from servewatt.engines.onnx_graph import CUDA_KERNELS, matrix_products, widen
+from servewatt.engines.onnx_graph import CUDA_KERNELS, even_concats, matrix_products, widen
 from servewatt.records import Precision
 
 HALVES = {Precision.BF16: TensorProto.BFLOAT16, Precision.FP16: TensorProto.FLOAT16}
@@ -142,3 +142,30 @@ def test_bf16_lacks_on_cuda_what_fp16_has() -> None:
     lacking = CUDA_KERNELS[Precision.FP16] - CUDA_KERNELS[Precision.BF16]
     assert {"ArgMax", "ReduceMean", "Reciprocal", "Sin", "Cos"} <= lacking
     assert CUDA_KERNELS[Precision.BF16] < CUDA_KERNELS[Precision.FP16]
+
+
+def test_uneven_pieces_are_joined_as_even_ones() -> None:
+    """Of 4, 2 and 6 columns: pieces of 2."""
+    kind = TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Abs", ["x"], ["a"], name="abs"),
+        helper.make_node("Concat", ["a", "y", "z"], ["joined"], name="join", axis=-1),
+        helper.make_node("Concat", ["y", "y"], ["even"], name="even", axis=-1),
+    ]
+    sizes = {"x": 4, "y": 2, "z": 6, "joined": 12, "even": 4}
+    values = {name: helper.make_tensor_value_info(name, kind, ["rows", size]) for name, size in sizes.items()}
+    made = helper.make_graph(
+        nodes, "test", [values[name] for name in ("x", "y", "z")], [values["joined"], values["even"]]
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    graph = onnx_ir.from_proto(onnx.shape_inference.infer_shapes(model, strict_mode=True))
+    assert even_concats(graph) == 1
+    changed = onnx_ir.to_proto(graph)
+    checked(changed)
+    assert [node.op_type for node in changed.graph.node] == ["Abs", "Split", "Split", "Concat", "Concat"]
+    (joined,) = (node for node in changed.graph.node if "joined" in node.output)
+    assert len(joined.input) == 6
+    given = {name: -np.arange(2 * sizes[name], dtype=np.float32).reshape(2, -1) for name in ("x", "y", "z")}
+    got, even = ReferenceEvaluator(changed).run(None, given)
+    np.testing.assert_array_equal(got, np.hstack([np.abs(given["x"]), given["y"], given["z"]]))
+    np.testing.assert_array_equal(even, np.hstack([given["y"], given["y"]]))

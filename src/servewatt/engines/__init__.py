@@ -153,7 +153,12 @@ ENGINES: dict[str, EngineEntry] = {
                 *(_CPU32, (Provider.CPU, Precision.INT4), (Provider.CPU, Precision.W8A8)),
                 *(_CUDA32, *_CUDA_HALF, (Provider.CUDA, Precision.INT8), (Provider.CUDA, Precision.INT4)),
             ),
-            {"group": ("32", "64", "128"), "activations": ("float", "int8"), "compute": ("fp32", "fp16")},
+            {
+                "group": ("32", "64", "128"),
+                "activations": ("float", "int8"),
+                "compute": ("fp32", "fp16"),
+                "graphs": ("off", "on"),
+            },
         ),
         EngineEntry(
             "openvino",

@@ -54,7 +54,7 @@ def register_attention() -> str:
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
-    AttentionInterface.register(GRAPH_ATTENTION, _masked_sdpa)
+    AttentionInterface.register(GRAPH_ATTENTION, masked_sdpa)
     AttentionMaskInterface.register(GRAPH_ATTENTION, _additive_mask)
     return GRAPH_ATTENTION
 
@@ -85,11 +85,18 @@ def _additive_mask(  # noqa: PLR0913  the signature is transformers'
     rows = torch.arange(batch_size, device=device)[:, None, None, None]
     allowed = mask_function(rows, torch.zeros_like(rows), queries, keys)
     allowed = allowed & attention_mask[:, None, None, :].to(torch.bool)
-    nothing = torch.zeros((), dtype=dtype, device=device)
+    return additive(allowed, dtype)
+
+
+def additive(allowed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """0 where `allowed`, half the type's least number elsewhere."""
+    import torch
+
+    nothing = torch.zeros((), dtype=dtype, device=allowed.device)
     return torch.where(allowed, nothing, torch.finfo(dtype).min / 2)
 
 
-def _masked_sdpa(
+def masked_sdpa(
     module: Any,
     query: torch.Tensor,
     key: torch.Tensor,

@@ -26,13 +26,29 @@ from servewatt.engines.causal_graph import (
     register_attention,
 )
 from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.onnx_graph import CUDA_KERNELS, INLINE_BYTES, matrix_products, shape_nodes, simplify, widen
+from servewatt.engines.onnx_graph import (
+    CUDA_KERNELS,
+    INLINE_BYTES,
+    even_concats,
+    matrix_products,
+    shape_nodes,
+    simplify,
+    widen,
+)
+from servewatt.engines.static_graph import (
+    OWN_INPUTS,
+    OWN_OUTPUTS,
+    build_static_graph,
+    static_example_inputs,
+)
 from servewatt.engines.torch_model import dtype_name, load_module, metadata_version, torch_dtype
 from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors
 from servewatt.records import Model, Precision
 
 GRAPH_FORMAT = "4"
 """Changes when an export would make another graph from the same versions of everything else."""
+STATIC_FORMAT = "1"
+"""The same for what concerns graphs of fixed capacity only."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +105,21 @@ class GraphDescription:
         return MappedWeights(tensors), names
 
 
-def export_key(model: Model, precision: Precision) -> tuple[str, ...]:
+def export_key(model: Model, precision: Precision, *, static: bool = False) -> tuple[str, ...]:
     """Everything the exported graph depends on."""
     packages = ("torch", "transformers", "onnx", "onnxscript")
     versions = (f"{package} {metadata_version(package)}" for package in packages)
-    return (model.revision, GRAPH_FORMAT, precision.value, *versions)
+    form = (f"static {STATIC_FORMAT}",) if static else ()
+    return (model.revision, GRAPH_FORMAT, precision.value, *versions, *form)
 
 
-def export(model: Model, folder: Path, precision: Precision, kernels: frozenset[str] | None = None) -> None:
+def export(
+    model: Model, folder: Path, precision: Precision, kernels: frozenset[str] | None = None, *, static: bool = False
+) -> None:
     """Write the artefact of `model`, computing in `precision`, into `folder`.
 
     In half precision, operators that are not among `kernels` (by default those that CUDA has) are computed in fp32.
+    `static` takes the graph whose cache has a fixed capacity (`static_graph`), not the one whose cache grows.
     Peak memory stays near one copy of the weights.
     """
     import torch
@@ -107,7 +127,9 @@ def export(model: Model, folder: Path, precision: Precision, kernels: frozenset[
     with torch.no_grad():
         module = load_module(model, precision, torch.device("cpu"), register_attention())
         cache = probe_cache(module)
-        graph = simplify(_export_graph(module, cache))
+        graph = simplify(_export_static_graph(module, cache) if static else _export_graph(module, cache))
+        if static:
+            even_concats(graph)
         drop_file_pages(".safetensors")
         if kernels is None:
             kernels = CUDA_KERNELS.get(precision)
@@ -139,20 +161,46 @@ def _export_graph(module: Any, cache: CacheShape) -> Any:
     import torch
 
     batch, new, past = (torch.export.Dim(name) for name in ("batch", "new", "past"))
+    return _exported(
+        build_causal_graph(module),
+        example_inputs(module, cache),
+        (["ids", "padding", *cache.input_names], ["logits", "next_ids", *cache.output_names]),
+        {"ids": {0: batch, 1: new}, "padding": {0: batch}, "past": tuple({0: batch, 2: past} for _ in cache.flat)},
+    )
+
+
+def _export_static_graph(module: Any, cache: CacheShape) -> Any:
+    import torch
+
+    batch, new, capacity = (torch.export.Dim(name) for name in ("batch", "new", "capacity"))
+    return _exported(
+        build_static_graph(module),
+        static_example_inputs(module, cache),
+        ([*OWN_INPUTS, *cache.input_names], [*OWN_OUTPUTS, *cache.output_names]),
+        {
+            "ids": {0: batch, 1: new},
+            "padding": {0: batch},
+            "places": {0: new},
+            "columns": {0: capacity},
+            "past": tuple({0: batch, 2: capacity} for _ in cache.flat),
+        },
+    )
+
+
+def _exported(module: Any, examples: Any, names: tuple[list[str], list[str]], dynamic_shapes: Any) -> Any:
+    """`module` as a graph; `names` are those of its inputs and outputs."""
+    import torch
+
     with _exporter_noise_accepted():
         program = torch.onnx.export(
-            build_causal_graph(module),
-            example_inputs(module, cache),
+            module,
+            examples,
             dynamo=True,
             optimize=False,
             verbose=False,
-            input_names=["ids", "padding", *cache.input_names],
-            output_names=["logits", "next_ids", *cache.output_names],
-            dynamic_shapes={
-                "ids": {0: batch, 1: new},
-                "padding": {0: batch},
-                "past": tuple({0: batch, 2: past} for _ in cache.flat),
-            },
+            input_names=names[0],
+            output_names=names[1],
+            dynamic_shapes=dynamic_shapes,
         )
     assert program is not None
     return program.model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
 
@@ -12,6 +13,8 @@ INLINE_BYTES = 4096
 PRODUCTS = frozenset({"MatMul", "Gemm", "FusedMatMul"})
 """Operators that multiply matrices."""
 _MICROSOFT = "com.microsoft"
+_BY_VALUE = 32
+"""Most inputs of a Concat or outputs of a Split that ONNX Runtime's CUDA kernels are told of by value."""
 _TYPE_NAMES = {"FLOAT": "fp32", "FLOAT16": "fp16", "BFLOAT16": "bf16"}
 
 _BF16_NAMES = """
@@ -69,6 +72,54 @@ def simplify(graph: Any) -> Any:
     # Last, because it would fold the transposed weights themselves.
     onnxscript.optimizer.optimize_ir(graph, input_size_limit=INLINE_BYTES, output_size_limit=INLINE_BYTES)
     return graph
+
+
+def even_concats(graph: Any) -> int:
+    """Let every Concat of floats join pieces of one size, cut from its inputs where need be; how many were changed.
+
+    The sizes of uneven pieces go to the device by a copy from the host's memory, which a CUDA graph would repeat when
+    something else lies there; those of even ones are arguments of the kernel. What this does not concern: dimensions
+    that are not fixed, and inputs that make too many pieces.
+    """
+    import onnx_ir
+
+    count = 0
+    for node in list(graph.graph):
+        if node.op_type != "Concat" or not node.inputs[0].dtype.is_floating_point():
+            continue
+        axis = node.attributes["axis"].as_int()
+        sizes = [value.shape[axis] for value in node.inputs]
+        if not all(isinstance(size, int) for size in sizes) or len(set(sizes)) == 1:
+            continue
+        piece = math.gcd(*sizes)
+        if sum(sizes) // piece > _BY_VALUE:
+            continue
+        pieces: list[Any] = []
+        for index, (value, size) in enumerate(zip(node.inputs, sizes, strict=True)):
+            if size == piece:
+                pieces.append(value)
+                continue
+            split = _split(value, axis, size // piece, f"{node.name}.{index}")
+            graph.graph.insert_before(node, split)
+            pieces += split.outputs
+        joined = onnx_ir.node("Concat", pieces, {"axis": axis}, num_outputs=1, name=f"{node.name}.even")
+        output, former = joined.outputs[0], node.outputs[0]
+        output.name, output.shape, output.type = former.name, former.shape, former.type
+        onnx_ir.convenience.replace_nodes_and_values(graph.graph, node, [node], [joined], [former], [output])
+        count += 1
+    return count
+
+
+def _split(value: Any, axis: int, parts: int, name: str) -> Any:
+    import onnx_ir
+
+    attributes = {"axis": axis, "num_outputs": parts}
+    node = onnx_ir.node("Split", [value], attributes, num_outputs=parts, name=name)
+    shape = list(value.shape)
+    shape[axis] //= parts
+    for index, output in enumerate(node.outputs):
+        output.name, output.shape, output.type = f"{name}.{index}", onnx_ir.Shape(shape), value.type
+    return node
 
 
 def widen(graph: Any, kernels: frozenset[str]) -> int:
