@@ -116,6 +116,38 @@ def test_one_step_is_bound_to_the_same_memory_until_more_is_needed(replaying: Re
     assert session.start(ids, mask, 2)[1] is wider
 
 
+def test_a_step_is_recorded_before_it_matters_and_once(
+    replaying: Replaying, expected: Callable[[str, int], list[list[int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime runs a step three times when it records it, and again for memory that it was not recorded with."""
+    session = replaying("gpt_neox")
+    inner = session._session
+    recorded: dict[str, Any] = {}
+    unrecorded = 0
+
+    class Recording:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(inner, name)
+
+        def run_with_iobinding(self, binding: Any, options: Any) -> None:
+            nonlocal unrecorded
+            graph_id = options.get_run_config_entry("gpu_graph_id")
+            unrecorded += graph_id == "-1"
+            new = graph_id != "-1" and graph_id not in recorded
+            assert recorded.setdefault(graph_id, binding) is binding or graph_id == "-1"
+            for _ in range(3 if new else 1):
+                inner.run_with_iobinding(binding, options)
+
+    monkeypatch.setattr(session, "_session", Recording())
+    monkeypatch.setattr(session, "_records", True)
+    for batch in (1, 4):
+        assert session_generate(session, random_prompts(), 64, batch) == expected("gpt_neox", batch)
+    assert recorded.keys() == {"-1", "1", "2"}
+    assert unrecorded == 20 + 5
+    session_generate(session, random_prompts(1), BUCKET, 1)
+    assert recorded.keys() == {"-1", "1", "2", "3"}
+
+
 def test_a_step_that_writes_elsewhere_proves_no_cache(replaying: Replaying) -> None:
     session = replaying("gpt2")
     _, state = session.start(np.ones((1, 4), np.int64), np.ones((1, 4), np.int64), 4)
