@@ -55,7 +55,7 @@ class ReplayState:
 
     def __getitem__(self, name: str) -> Any:
         """The value of an input or output."""
-        return (self.inputs | self.outputs)[name].value
+        return (self.inputs[name] if name in self.inputs else self.outputs[name]).value
 
 
 class ReplaySession(OnnxSession):
@@ -142,16 +142,16 @@ class ReplaySession(OnnxSession):
         return ReplayState(capacity, inputs, outputs, binding, _run_options(str(next(self._graph_ids))))
 
     def _prove(self, state: ReplayState) -> DecodeProof:
-        """Run the step on the last column, and see which columns of the first layer's keys have changed."""
-        last = state.capacity - 1
+        """Run the step on a column that is still empty, and see which of the first layer's keys have changed."""
+        place = BUCKET - 1
         keys = state.inputs[self._cache_names[0]]
         fed = state.inputs["ids"].shape[1]
-        state["places"].update_inplace(np.array([last]))
+        state["places"].update_inplace(np.array([place]))
         before = _bits(keys.value)
         self._session.run_with_iobinding(state.binding, state.run_options)
         changed = np.unique(np.nonzero(_bits(keys.value) != before)[2]).tolist()
-        grown = int(state["places"].numpy()[0]) - last
-        return DecodeProof(fed, last, last + grown if changed == [last] else last, self._dtype)
+        grown = int(state["places"].numpy()[0]) - place
+        return DecodeProof(fed, place, place + grown if changed == [place] else place, self._dtype)
 
     def _integers(self, array: npt.NDArray[Any]) -> _Tensor:
         return _Tensor(self._value(array.astype(np.int64)), 7, array.shape)
