@@ -77,9 +77,9 @@ def simplify(graph: Any) -> Any:
 def even_concats(graph: Any) -> int:
     """Let every Concat of floats join pieces of one size, cut from its inputs where need be; how many were changed.
 
-    The sizes of uneven pieces go to the device by a copy from the host's memory, which a CUDA graph would repeat when
-    something else lies there; those of even ones are arguments of the kernel. What this does not concern: dimensions
-    that are not fixed, and inputs that make too many pieces.
+    The sizes of uneven pieces go to the device by a copy from the host's memory, which a CUDA graph repeats when
+    something else may lie there; those of even ones are arguments of the kernel. Dimensions that are not fixed, and
+    inputs that would make too many pieces, are left alone. https://github.com/microsoft/onnxruntime/pull/32121
     """
     import onnx_ir
 

@@ -120,6 +120,7 @@ class ReplaySession(OnnxSession):
         state = self._state(batch, capacity)
         if self._records:
             # ONNX Runtime runs a step several times before and when it records it; prefill overwrites what they write.
+            # https://github.com/microsoft/onnxruntime/issues/32243
             self._session.run_with_iobinding(state.binding, state.run_options)
         if self._proof is None:
             self._proof = self._prove(state)
