@@ -13,9 +13,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
 
 from servewatt.engines import decoder_matrix, decoder_step  # noqa: E402
+from servewatt.engines.decoder_kernel_parts import Product  # noqa: E402
 from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8  # noqa: E402
-from servewatt.engines.decoder_one_row import layer  # noqa: E402
-from servewatt.engines.decoder_product_kernel import multiply  # noqa: E402
+from servewatt.engines.decoder_one_row import layer, multiply  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
 from servewatt.engines.decoder_step import Place, make_tables  # noqa: E402
 from servewatt.engines.decoder_weights import LayerWeights, NormWeights  # noqa: E402
@@ -34,7 +34,7 @@ LOOKED_AT = 64
 POSITION = 37
 PADDING = 5
 BASE = DecoderShape(
-    "Some", 64, 256, 64, 96, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU_TANH, True, scaling=32**-0.5
+    "Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU_TANH, True, scaling=32**-0.5
 )  # fmt: skip
 GENERATOR = torch.Generator()
 
@@ -54,7 +54,7 @@ def matrix_of(outputs: int, inputs: int, kind: str, dtype: DType, *, biased: boo
     if kind == "int8":
         return quantise_int8(weight, dtype)._replace(bias=bias)
     if kind == "int4":
-        return quantise_int4(weight, dtype, 32)._replace(bias=bias)
+        return quantise_int4(weight, dtype, 64)._replace(bias=bias)
     return Matrix(weight.to(dtype), None, bias)
 
 
@@ -129,7 +129,10 @@ def test_half_precision_is_summed_in_single() -> None:
     matrix = Matrix(torch.full((3, 2048), 2.0**-10, dtype=torch.float16))
     x = torch.ones(1, 1, 2048, dtype=torch.float16)
     # Added up in fp16, 2 + 2**-10 is 2 from the 2048th on; the residual's 2**-9 is half a step of fp16 there.
-    out = multiply(shape, x, matrix, torch.empty(3, dtype=torch.float16), residual=torch.full((3,), 2.0**-9).half())
+    out = multiply(
+        shape,
+        Product(x, matrix, torch.empty(3, dtype=torch.float16), residual=torch.full((3,), 2.0**-9).half()),
+    )
     assert out.tolist() == [2.0 + 2.0**-9] * 3
 
 
@@ -138,7 +141,7 @@ def test_rows_beyond_the_last_are_not_written(outputs: int) -> None:
     matrix = matrix_of(outputs, 48, "int8", torch.float32, biased=True)
     x = some(1, 1, 48)
     room = torch.full((outputs + 9,), 7.0)
-    multiply(BASE, x, matrix, room[:outputs])
+    multiply(BASE, Product(x, matrix, room[:outputs]))
     expected = decoder_matrix.multiply(x, matrix).flatten()
     torch.testing.assert_close(room[:outputs], expected, rtol=1e-4, atol=1e-4)
     assert room[outputs:].tolist() == [7.0] * 9
@@ -148,6 +151,6 @@ def test_a_gate_multiplies_what_it_lets_through() -> None:
     shape = replace(BASE, hidden=2, gated=True)
     weight = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
     x = torch.tensor([[[2.0, 3.0]]])
-    out = multiply(shape, x, Matrix(weight), torch.empty(2), activation=Activation.RELU)
+    out = multiply(shape, Product(x, Matrix(weight), torch.empty(2), activation=Activation.RELU))
     # Gates relu(2), relu(0); others 3, 5.
     assert out.tolist() == [6.0, 0.0]

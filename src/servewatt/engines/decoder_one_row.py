@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from servewatt.engines import decoder_integer_kernel, decoder_product_kernel
 from servewatt.engines.decoder_attention_kernel import attend
-from servewatt.engines.decoder_product_kernel import multiply
+from servewatt.engines.decoder_kernel_parts import Product
 
 if TYPE_CHECKING:
     import torch
@@ -16,10 +17,22 @@ if TYPE_CHECKING:
     from servewatt.engines.decoder_matrix import Matrix
     from servewatt.engines.decoder_shape import DecoderShape
     from servewatt.engines.decoder_step import Place
-    from servewatt.engines.decoder_weights import LayerWeights
+    from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights
 
 _OVERLAPPING = (9, 0)
 """Least compute capability of devices that start a kernel before its predecessor has ended."""
+
+
+def _overlaps(x: torch.Tensor) -> bool:
+    import torch
+
+    return x.is_cuda and torch.cuda.get_device_capability(x.device) >= _OVERLAPPING
+
+
+def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:
+    """The product's `out`, by the kernel for its matrix."""
+    integer = product.matrix.scale is not None
+    return (decoder_integer_kernel if integer else decoder_product_kernel).multiply(shape, product)
 
 
 def layer(
@@ -28,10 +41,10 @@ def layer(
     """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache."""
     import torch
 
-    overlaps = x.is_cuda and torch.cuda.get_device_capability(x.device) >= _OVERLAPPING
+    overlaps = _overlaps(x)
 
     def times(read: torch.Tensor, matrix: Matrix, out: torch.Tensor, **more: Any) -> torch.Tensor:
-        return multiply(shape, read, matrix, out, overlaps=overlaps, **more)
+        return multiply(shape, Product(read, matrix, out, overlaps=overlaps, **more))
 
     def attended(out: torch.Tensor) -> torch.Tensor:
         return attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
@@ -50,3 +63,9 @@ def layer(
     norm = weights.norm if weights.second_norm is None else weights.second_norm
     inner = times(read, weights.up, x.new_empty((1, 1, shape.inner)), norm=norm, activation=shape.activation)
     return times(inner, weights.down, torch.empty_like(x), residual=after)
+
+
+def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor) -> torch.Tensor:
+    """Logits (1, vocabulary) of `x` (1, 1, hidden)."""
+    out = x.new_empty((1, weights.head.weight.shape[0]))
+    return multiply(shape, Product(x, weights.head, out, norm=weights.norm, overlaps=_overlaps(x)))

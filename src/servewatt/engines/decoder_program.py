@@ -86,11 +86,14 @@ class DecoderProgram:
         self._tables = tables
         self._attention = attention
         self._one_row = one_row
+        self._integer_head = weights.head.scale is not None
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
         self._layer = piece(decoder_step.layer)
         self._pick = piece(decoder_step.pick)
         self._score = piece(decoder_step.score)
+        self._pick_of = piece(decoder_step.pick_of)
+        self._score_of = piece(decoder_step.score_of)
         whole: Compile = compile_ if whole_step else (lambda function: function)
         self._whole_step = whole(self._step)
         self._whole_scoring_step = whole(self._scoring_step)
@@ -133,7 +136,10 @@ class DecoderProgram:
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
         x, last = self._decode(x, added, keys, values, place, looked_at)
-        self._pick(self._shape, self._weights, x, last, record, position)
+        if last is None and self._integer_head:
+            self._pick_of(self._finish_one_row(x), record, position)
+        else:
+            self._pick(self._shape, self._weights, x, last, record, position)
 
     def _scoring_step(
         self,
@@ -147,7 +153,10 @@ class DecoderProgram:
     ) -> None:
         x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
         x, last = self._decode(x, added, keys, values, place, looked_at)
-        self._score(self._shape, self._weights, x, last, record, position, scores)
+        if last is None and self._integer_head:
+            self._score_of(self._finish_one_row(x), record, position, scores)
+        else:
+            self._score(self._shape, self._weights, x, last, record, position, scores)
 
     def _decode(
         self,
@@ -169,6 +178,12 @@ class DecoderProgram:
             key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
             x = decoder_one_row.layer(self._shape, layer, x, key, value, place)
         return x, None
+
+    def _finish_one_row(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits. Inductor makes a good product of a vector and a floating matrix, none of one with integers."""
+        from servewatt.engines import decoder_one_row
+
+        return decoder_one_row.finish(self._shape, self._weights, x)
 
     def _through(
         self,

@@ -304,7 +304,12 @@ def pick(
     position: torch.Tensor,
 ) -> None:
     """Write the most likely next ids into the column of `record` after `position`, and move it there."""
-    ids = most_likely(finish(shape, weights, x, added))
+    pick_of(finish(shape, weights, x, added), record, position)
+
+
+def pick_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor) -> None:
+    """The same, of logits (batch, vocabulary)."""
+    ids = most_likely(logits)
     position.add_(1)
     record.index_copy_(0, position, ids[None])
 
@@ -322,7 +327,12 @@ def score(
 
     `scores` is (columns, batch), fp32.
     """
-    logarithms = finish(shape, weights, x, added).float().log_softmax(dim=-1)
+    score_of(finish(shape, weights, x, added), record, position, scores)
+
+
+def score_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor, scores: torch.Tensor) -> None:
+    """The same, of logits (batch, vocabulary)."""
+    logarithms = logits.float().log_softmax(dim=-1)
     position.add_(1)
     following = record.index_select(0, position).view(-1, 1)
     scores.index_copy_(0, position, logarithms.gather(1, following).view(1, -1))

@@ -8,6 +8,8 @@ from servewatt.errors import InputError
 from servewatt.records import Configuration, Precision, Provider
 
 _QUANTISED = frozenset({Precision.INT8, Precision.INT4})
+_LEAST_GROUP = 64
+"""Inputs of int4 that share a scale, at least, for `decoder_integer_kernel`."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,14 @@ class Choices:
             if given.get(name) == "triton" and not on_gpu:
                 raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
         whole_step = given.get("region", "layer") == "step"
+        group = int(given.get("group", "64"))
         own = on_gpu and configuration.batch == 1 and not whole_step and given.get("attention", "triton") == "triton"
+        own = own and group >= _LEAST_GROUP
         one_row = given.get("one_row", "triton" if own else "compiled")
         if one_row == "triton" and not own:
             raise InputError(
-                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer and attention=triton",
+                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer, attention=triton and "
+                f"groups of {_LEAST_GROUP} or more",
                 "leave it out",
             )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
@@ -62,6 +67,6 @@ class Choices:
             whole_step=whole_step,
             captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
             compute=compute,
-            group=int(given.get("group", "64")),
+            group=group,
             inductor=given.get("inductor", ""),
         )
