@@ -71,7 +71,7 @@ class Product:
     @property
     def outputs(self) -> int:
         """Rows of the matrix, or pairs of them."""
-        return self.out.numel() if self.gated else self.matrix.weight.shape[0]
+        return int(self.out.numel() if self.gated else self.matrix.weight.shape[0])
 
 
 def launch(

@@ -26,7 +26,7 @@ _OVERLAPPING = (9, 0)
 def _overlaps(x: torch.Tensor) -> bool:
     import torch
 
-    return x.is_cuda and torch.cuda.get_device_capability(x.device) >= _OVERLAPPING
+    return bool(x.is_cuda) and torch.cuda.get_device_capability(x.device) >= _OVERLAPPING
 
 
 def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:

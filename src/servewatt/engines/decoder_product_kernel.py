@@ -39,7 +39,7 @@ def _rows(  # type: ignore[no-untyped-def]
     return pieces, shift
 
 
-@triton.jit
+@triton.jit  # type: ignore[untyped-decorator]
 def _inputs(x, INPUTS: tl.constexpr, CHUNK: tl.constexpr):  # type: ignore[no-untyped-def]
     """A vector chunk by chunk, fp32."""
     pieces = ()
@@ -189,7 +189,7 @@ def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:
     outputs, inputs = product.outputs, weight.shape[1]
     division = _division(outputs, inputs, weight.element_size(), pairs=product.gated)
     launch(
-        _product_kernel, triton.cdiv(outputs, division.rows * division.tiles), division.warps, shape, product, (weight,),
-        INPUTS=inputs, CHUNK=division.chunk, ROWS=division.rows, TILES=division.tiles,
+        _product_kernel, triton.cdiv(outputs, division.rows * division.tiles), division.warps, shape, product,
+        (weight,), INPUTS=inputs, CHUNK=division.chunk, ROWS=division.rows, TILES=division.tiles,
     )  # fmt: skip
     return product.out
