@@ -3,11 +3,12 @@
     python tools/tune_one_row.py --out divisions.json
     python tools/tune_one_row.py --shapes 7168x1024 2x5632x2048 --types int8 --seconds 60
 
-For someone who changes `servewatt.engines.decoder_product_kernel`, or tunes it for another device: what `_division`
-there picks was chosen so on an H200. A shape is OUTPUTSxINPUTS, with 2x before it where a gate has as many outputs
-again. Each is multiplied by a chain of matrices, larger together than the device's cache, in one CUDA graph. Prints,
-for each shape and type, the default's microseconds and TB/s and the fastest divisions (rows, tiles, items a load,
-warps). All weights are random; nothing is downloaded.
+For someone who changes `servewatt.engines.decoder_product_kernel` or `decoder_integer_kernel`, or tunes them for
+another device: what `_division` picks in each was chosen so on an H200. A shape is OUTPUTSxINPUTS, with 2x before it
+where a gate has as many outputs again. Each is multiplied by a chain of matrices, larger together than the device's
+cache, in one CUDA graph. Prints, for each shape and type, the default's microseconds and TB/s and the fastest
+divisions: (rows, tiles, items a load, warps) of floating matrices, (rows, tiles, warps) of integers. All weights are
+random; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8
@@ -68,14 +69,20 @@ class Chain:
 
     def run(self) -> None:
         """Multiply by every matrix. Wide products read a norm, narrow ones add to what was there."""
-        from servewatt.engines import decoder_product_kernel as kernel
+        from servewatt.engines import decoder_one_row
+        from servewatt.engines.decoder_kernel_parts import Product
 
         for matrix in self.matrices:
-            kernel.multiply(
-                self.shape, self.x, matrix, self.out, norm=self.norm,
+            product = Product(
+                self.x,
+                matrix,
+                self.out,
+                norm=self.norm,
                 residual=self.out if self.norm is None else None,
-                activation=Activation.SILU if self.gated else None, overlaps=True,
-            )  # fmt: skip
+                activation=Activation.SILU if self.gated else None,
+                overlaps=True,
+            )
+            decoder_one_row.multiply(self.shape, product)
 
 
 def make_chain(text: str, kind: str) -> Chain:
@@ -106,12 +113,26 @@ def make_chain(text: str, kind: str) -> Chain:
     return Chain(shape, gated, outputs, matrices, x, torch.zeros(outputs, dtype=dtype, device=device), norm)
 
 
+def kernel_of(chain: Chain) -> Any:
+    """The module of the chain's kernel."""
+    from servewatt.engines import decoder_integer_kernel, decoder_product_kernel
+
+    return decoder_product_kernel if chain.matrices[0].scale is None else decoder_integer_kernel
+
+
 def divisions(chain: Chain) -> Iterator[tuple[int, ...]]:
     """Ways to cut the product that leave no thread idle and give none too much."""
-    weight = chain.matrices[0].weight
-    row, pair = weight[0].numel(), 2 if chain.gated else 1
+    matrix = chain.matrices[0]
+    row, pair = matrix.weight[0].numel(), 2 if chain.gated else 1
+    if matrix.scale is not None:
+        inputs = chain.x.numel()
+        for warps, rows, tiles in itertools.product((1, 2, 4, 8), (8, 16, 32), (1, 2, 3, 4, 6, 8)):
+            held, programs = pair * rows * row / (128 * warps), chain.outputs / rows / tiles
+            if held >= 8 and held + inputs / (32 * warps) <= 192 and 96 <= programs <= 1400:
+                yield rows, tiles, warps
+        return
     for warps, rows, tiles in itertools.product((1, 2, 4), (1, 2, 4, 8), (1, 2, 4)):
-        chunk = 32 * warps * 16 // weight.element_size()
+        chunk = 32 * warps * 16 // matrix.weight.element_size()
         while chunk > 128 and row % chunk:
             chunk //= 2
         if 16 <= pair * rows * row / (32 * warps) <= 192 and chain.outputs / rows / tiles >= 128:
@@ -122,8 +143,7 @@ def timed(chain: Chain, division: tuple[int, ...] | None) -> float:
     """Microseconds of one product, median over replays; None is the default division."""
     import torch
 
-    from servewatt.engines import decoder_product_kernel as kernel
-
+    kernel = kernel_of(chain)
     made = kernel._division if division is None else mock.Mock(return_value=kernel._Division(*division))
     with mock.patch.object(kernel, "_division", made):
         chain.run()

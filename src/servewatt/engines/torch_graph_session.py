@@ -267,7 +267,9 @@ class TorchGraphSession:
         table = self._weights.embedding
         compute = table.weight.dtype if table.scale is None else table.scale.dtype
         choices, proof = self._choices, self._proof
-        quantised = (("group", str(choices.group)),) if "int4" in dict(sizes) else ()
+        quantised: tuple[tuple[str, str], ...] = (("group", str(choices.group)),) if "int4" in dict(sizes) else ()
+        if choices.one_row == "triton" and {"int8", "int4"} & dict(sizes).keys():
+            quantised += (("vectors", "fixed point of 23 bits"),)
         return Facts(
             engine_version=torch.__version__,
             libraries=library_versions(("torch", "triton", "safetensors", "numpy")),
