@@ -53,6 +53,7 @@ BATCHES = (1, 2)
 NEW_TOKENS = 32
 PROMPT_LENGTHS = (7, 19)
 VOCABULARY = 512
+POSITIONS = 512
 OPTIONS = {"vllm": (("memory", "0.1"),)}
 """Of an engine's every case: processes share the GPU, and vllm would take most of its memory."""
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
@@ -96,7 +97,7 @@ class Outcome:
 
 
 def cut(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration of the catalogue with two layers, four heads of the same size, and a small vocabulary."""
+    """A configuration of the catalogue with two layers, four heads of the same size, and small tables."""
     small = {k: v for k, v in config.items() if k != "architectures"}
 
     def first(*names: str) -> str:
@@ -110,6 +111,9 @@ def cut(config: dict[str, Any]) -> dict[str, Any]:
     if "num_key_value_heads" in small:
         small["num_key_value_heads"] = max(1, small["num_key_value_heads"] // factor)
     small[first("n_layer", "num_hidden_layers")] = LAYERS
+    if "n_positions" in small:
+        # A learned table; as long as it was it would outweigh what is left of the matrices.
+        small["n_positions"] = POSITIONS
     deviation = DEVIATION * math.sqrt(64 / small[hidden])
     return small | {"vocab_size": VOCABULARY, "initializer_range": deviation} | SPECIAL
 
