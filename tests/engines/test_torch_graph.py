@@ -308,8 +308,23 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
         replace(cuda, options=(("one_row", "triton"), ("region", "step"))),
         replace(cuda, options=(("one_row", "triton"),), batch=64),
     ):
-        with pytest.raises(InputError, match="goes with batch 1, region=layer and attention=triton"):
+        with pytest.raises(InputError, match="goes with batch 1, region=layer, attention=triton"):
             Choices.of(asked)
+
+
+def test_products_of_prefill_are_unpacked_unless_asked() -> None:
+    cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT8)
+    assert Choices.of(cuda).prefill_products == "unpacked"
+    triton = (("prefill_products", "triton"),)
+    for asked in (cuda, replace(cuda, precision=Precision.INT4), replace(cuda, batch=64)):
+        assert Choices.of(replace(asked, options=triton)).prefill_products == "triton"
+    for refused, where in (
+        (replace(cuda, precision=Precision.BF16), "int8 and int4"),
+        (replace(cuda, provider=Provider.CPU), "CUDA"),
+    ):
+        assert Choices.of(replace(refused, options=(("prefill_products", "unpacked"),))).prefill_products == "unpacked"
+        with pytest.raises(InputError, match=f"prefill_products=triton is for {where}"):
+            Choices.of(replace(refused, options=triton))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +393,7 @@ def every_option() -> Iterable[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "value"), every_option())
 def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
-    precision = Precision.INT4 if name in {"group", "compute"} else Precision.FP32
+    precision = Precision.INT4 if name in {"group", "compute", "prefill_products"} else Precision.FP32
     asked = configured(precision, {name: value})
     if value == "triton":
         with pytest.raises(InputError, match="is for CUDA"):

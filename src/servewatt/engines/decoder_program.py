@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines import decoder_step
+from servewatt.engines import decoder_matrix, decoder_step
 from servewatt.engines.decoder_shape import DecoderShape
-from servewatt.engines.decoder_step import Place, Tables
+from servewatt.engines.decoder_step import Multiply, Place, Tables
 from servewatt.engines.decoder_weights import DecoderWeights
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype,
     )
 
 
+def _prefill_times(products: str) -> Multiply:
+    if products == "unpacked":
+        return decoder_matrix.multiply
+    from servewatt.engines import decoder_matmul_kernel
+
+    return decoder_matmul_kernel.multiply
+
+
 class DecoderProgram:
     """The steps of one decoder, their pieces compiled layer by layer or a step at a time.
 
@@ -78,14 +87,17 @@ class DecoderProgram:
         attention: str = "sdpa",
         one_row: str = "compiled",
         whole_step: bool = False,
+        prefill_products: str = "unpacked",
     ) -> None:
         """`attention` is of one token a row (see `decoder_step.attend`), `one_row` a layer of one row: compiled, or
-        triton (`decoder_one_row`)."""
+        triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), or triton
+        (`decoder_matmul_kernel`)."""
         self._shape = shape
         self._weights = weights
         self._tables = tables
         self._attention = attention
         self._one_row = one_row
+        self._prefill_times = _prefill_times(prefill_products)
         self._integer_head = weights.head.scale is not None
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
@@ -105,9 +117,11 @@ class DecoderProgram:
         x, added, place = decoder_step.begin(
             self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
         )
-        x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns)
+        times = self._prefill_times
+        run_layer = functools.partial(decoder_step.layer, times=times)
+        x, added = self._through(run_layer, x, added, buffers.keys, buffers.values, place, columns)
         buffers.position.fill_(columns - 1)
-        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position)
+        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, times)
 
     def step(self, buffers: Buffers, looked_at: int) -> None:
         """Feed the ids at `position`, attend to the first `looked_at` columns, pick the next ids."""

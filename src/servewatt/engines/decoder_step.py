@@ -9,9 +9,10 @@ together with the next layer's norm.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.decoder_matrix import look_up, multiply
+from servewatt.engines.decoder_matrix import Matrix, look_up, multiply
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
 from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 
+Multiply = Callable[["torch.Tensor", Matrix], "torch.Tensor"]
+"""`decoder_matrix.multiply`, or what does the same."""
 _PARTS = 256
 """Of a row of logits."""
 
@@ -221,7 +224,7 @@ def _attend_many(
     return made.transpose(1, 2).reshape(batch, tokens, shape.heads * size)
 
 
-def layer(
+def layer(  # noqa: PLR0913, PLR0917  inductor compiles it with what it takes as arguments
     shape: DecoderShape,
     weights: LayerWeights,
     x: torch.Tensor,
@@ -230,6 +233,7 @@ def layer(
     values: torch.Tensor,
     place: Place,
     attention: str,
+    times: Multiply = multiply,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One layer: its input, and what is to be added to it."""
     import torch
@@ -237,33 +241,39 @@ def layer(
     x = x + added
     read = normalise(shape, weights.norm, x)
     if weights.up is None or weights.down is None:
-        both = multiply(read, weights.qkv)
+        both = times(read, weights.qkv)
         qkv, up = both[..., : shape.qkv_size], both[..., shape.qkv_size :]
         attended = attend(shape, qkv, keys, values, place, attention)
-        return x, multiply(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
-    attended = attend(shape, multiply(read, weights.qkv), keys, values, place, attention)
-    attended = multiply(attended, weights.out)
+        return x, times(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
+    attended = attend(shape, times(read, weights.qkv), keys, values, place, attention)
+    attended = times(attended, weights.out)
     if shape.parallel:
         if weights.second_norm is not None:
             read = normalise(shape, weights.second_norm, x)
-        return x, attended + _feed(shape, weights, read)
+        return x, attended + _feed(shape, weights, read, times)
     x = x + attended
     assert weights.second_norm is not None
     read = normalise(shape, weights.second_norm, x)
-    return x, _feed(shape, weights, read)
+    return x, _feed(shape, weights, read, times)
 
 
-def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor) -> torch.Tensor:
+def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, times: Multiply) -> torch.Tensor:
     """The feed-forward layer."""
     assert weights.up is not None and weights.down is not None
-    return multiply(activate(shape, multiply(read, weights.up)), weights.down)
+    return times(activate(shape, times(read, weights.up)), weights.down)
 
 
-def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor, added: torch.Tensor | None) -> torch.Tensor:
+def finish(
+    shape: DecoderShape,
+    weights: DecoderWeights,
+    x: torch.Tensor,
+    added: torch.Tensor | None,
+    times: Multiply = multiply,
+) -> torch.Tensor:
     """Logits of the last token of each row, (batch, vocabulary)."""
     last = x[:, -1] if added is None else x[:, -1] + added[:, -1]
     read = normalise(shape, weights.norm, last)
-    return multiply(read, weights.head)
+    return times(read, weights.head)
 
 
 def most_likely(logits: torch.Tensor) -> torch.Tensor:
@@ -302,9 +312,10 @@ def pick(
     added: torch.Tensor | None,
     record: torch.Tensor,
     position: torch.Tensor,
+    times: Multiply = multiply,
 ) -> None:
     """Write the most likely next ids into the column of `record` after `position`, and move it there."""
-    pick_of(finish(shape, weights, x, added), record, position)
+    pick_of(finish(shape, weights, x, added, times), record, position)
 
 
 def pick_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor) -> None:

@@ -42,7 +42,7 @@ class TorchGraphEngine:
         shape = decoder_shape(model)
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
-        if "triton" in (choices.attention, choices.one_row):
+        if "triton" in (choices.attention, choices.one_row, choices.prefill_products):
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
         holder = Holder(configuration.precision, dtype, choices.group)
@@ -56,6 +56,7 @@ class TorchGraphEngine:
             attention=choices.attention,
             one_row=choices.one_row,
             whole_step=choices.whole_step,
+            prefill_products=choices.prefill_products,
         )
         return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
 

@@ -24,6 +24,7 @@ class Choices:
     merge: bool
     whole_step: bool
     captured_prefill: bool
+    prefill_products: str
     compute: Precision
     group: int
     inductor: str
@@ -41,9 +42,14 @@ class Choices:
             )
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
-        for name in ("attention", "one_row"):
+        for name in ("attention", "one_row", "prefill_products"):
             if given.get(name) == "triton" and not on_gpu:
                 raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
+        prefill_products = given.get("prefill_products", "unpacked")
+        if prefill_products == "triton" and configuration.precision not in _QUANTISED:
+            raise InputError(
+                f"{configuration.key}: option prefill_products=triton is for int8 and int4", "leave it out"
+            )
         whole_step = given.get("region", "layer") == "step"
         group = int(given.get("group", "64"))
         own = on_gpu and configuration.batch == 1 and not whole_step and given.get("attention", "triton") == "triton"
@@ -66,6 +72,7 @@ class Choices:
             merge=given.get("merge", "on") == "on",
             whole_step=whole_step,
             captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
+            prefill_products=prefill_products,
             compute=compute,
             group=group,
             inductor=given.get("inductor", ""),

@@ -1,0 +1,196 @@
+"""Several rows times matrices of integers, in Triton's interpreter, beside plain torch and float64."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+torch = pytest.importorskip("torch")
+os.environ["TRITON_INTERPRET"] = "1"
+pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
+
+from servewatt.engines import decoder_matmul_kernel as kernel  # noqa: E402
+from servewatt.engines import decoder_matrix  # noqa: E402
+from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8  # noqa: E402
+from servewatt.engines.decoder_program import DecoderProgram, make_buffers  # noqa: E402
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
+from servewatt.engines.decoder_step import make_tables  # noqa: E402
+from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights  # noqa: E402
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch import dtype as DType  # noqa: N812
+
+pytestmark = [
+    pytest.mark.engine,
+    # Of the interpreter itself.
+    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
+    pytest.mark.filterwarnings("ignore:invalid value encountered"),
+]
+
+KINDS = ["int8", "int4 32", "int4 64", "int4 128"]
+GENERATOR = torch.Generator()
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    GENERATOR.manual_seed(0)
+
+
+def some(*size: int) -> Tensor:
+    return torch.randn(size, generator=GENERATOR)
+
+
+def matrix_of(outputs: int, inputs: int, kind: str, dtype: DType = torch.float32) -> Matrix:
+    weight, bias = some(outputs, inputs) * inputs**-0.5, some(outputs).to(dtype)
+    name, _, group = kind.partition(" ")
+    made = quantise_int8(weight, dtype) if name == "int8" else quantise_int4(weight, dtype, int(group))
+    return made._replace(bias=bias)
+
+
+def exact(x: Tensor, matrix: Matrix) -> Tensor:
+    """The product in float64."""
+    assert matrix.scale is not None and matrix.bias is not None
+    if matrix.weight.dim() == 2:
+        whole = matrix.weight.double() * matrix.scale.double()[:, None]
+    else:
+        integers = torch.cat((matrix.weight & 15, matrix.weight >> 4), dim=2).double() - 8
+        whole = (integers * matrix.scale.double()[:, :, None]).flatten(1)
+    return x.double() @ whole.T + matrix.bias.double()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("rows", "outputs", "inputs"),
+    [(1, 40, 128), (5, 130, 768), (16, 64, 128), (40, 70, 384), (130, 200, 256), (3, 7, 4096)],
+)
+def test_a_product_is_that_of_float64(rows: int, outputs: int, inputs: int, kind: str) -> None:
+    matrix, x = matrix_of(outputs, inputs, kind), some(1, rows, inputs)
+    made = kernel.multiply(x, matrix)
+    assert made.shape == (1, rows, outputs)
+    torch.testing.assert_close(made.double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made, decoder_matrix.multiply(x, matrix), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [4, 33, 70, 130])
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_rounded_once(kind: str, rows: int) -> None:
+    matrix, x = matrix_of(96, 256, kind, torch.float16), some(2, rows, 256).half()
+    made = kernel.multiply(x, matrix)
+    assert made.dtype == torch.float16
+    # Half a step of fp16 and what fp32 adds.
+    torch.testing.assert_close(made.double(), exact(x, matrix), rtol=5e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("inputs", [64, 192, 320])
+@pytest.mark.parametrize("kind", ["int8", "int4 32", "int4 64"])
+def test_inputs_need_be_no_multiple_of_a_chunk(kind: str, inputs: int) -> None:
+    matrix, x = matrix_of(20, inputs, kind), some(2, 9, inputs)
+    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("splits", [1, 2, 3, 4])
+def test_programs_may_share_the_inputs(kind: str, splits: int) -> None:
+    matrix, x = matrix_of(70, 640, kind), some(20, 640)
+    group = 0 if kind == "int8" else int(kind.split()[1])
+    cut = kernel._division(20, 70, 640, group, 4)._replace(splits=splits, chunk=128)
+    torch.testing.assert_close(kernel._run(x, matrix, cut).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+
+
+def test_without_bias() -> None:
+    matrix, x = matrix_of(33, 4096, "int8"), some(1, 2, 4096)
+    assert matrix.bias is not None
+    made = kernel.multiply(x, matrix._replace(bias=None)) + matrix.bias
+    torch.testing.assert_close(made, kernel.multiply(x, matrix), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_need_not_lie_side_by_side() -> None:
+    matrix, wide = matrix_of(12, 64, "int8"), some(2, 3, 100)
+    x = wide[..., 20:84]
+    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["int8", "int4 64"])
+def test_what_is_no_number_stays_in_its_row(kind: str) -> None:
+    matrix, x = matrix_of(20, 128, kind), some(1, 3, 128)
+    x[0, 1, 5] = math.nan
+    made = kernel.multiply(x, matrix)[0].isnan()
+    assert made.all(dim=1).tolist() == [False, True, False]
+    assert made.any(dim=1).tolist() == [False, True, False]
+
+
+def test_what_has_no_kernel_is_multiplied_in_plain_torch() -> None:
+    floating, x = Matrix(some(5, 64)), some(1, 4, 64)
+    short, y = matrix_of(5, 48, "int8"), some(1, 4, 48)
+    with mock.patch.object(kernel, "_run") as run:
+        assert torch.equal(kernel.multiply(x, floating), decoder_matrix.multiply(x, floating))
+        assert torch.equal(kernel.multiply(y, short), decoder_matrix.multiply(y, short))
+    run.assert_not_called()
+
+
+@pytest.mark.parametrize(("outputs", "splits"), [(50304, 1), (17920, 1), (7168, 2), (2048, 8), (768, 16)])
+def test_a_narrow_matrix_is_shared_by_more_programs(outputs: int, splits: int) -> None:
+    assert kernel._division(16, outputs, 16384, 0, 2).splits == splits
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rows", [1, 16, 32, 33, 64, 100, 1000])
+def test_chunks_fill_a_row_of_the_matrix(rows: int, kind: str) -> None:
+    group = 0 if kind == "int8" else int(kind.split()[1])
+    for inputs in (128, 768, 1024, 2560, 5120, 12800, 16384):
+        cut = kernel._division(rows, 2048, inputs, group, 2)
+        assert inputs % cut.chunk == 0
+        assert group == 0 or cut.chunk % group == 0
+        # What is under way at once, and the floating copy of a chunk, must fit into shared memory.
+        weights, read = cut.outputs * cut.chunk, 2 * cut.rows * cut.chunk
+        stored = weights if group == 0 else weights // 2
+        assert cut.stages * (stored + read) + (0 if cut.left else 2 * weights) < 200 * 1024
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_prefill_takes_these_products(merged: bool) -> None:
+    shape = DecoderShape(
+        "Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU, True, parallel=merged,
+        one_norm=merged, scaling=32**-0.5,
+    )  # fmt: skip
+    weights = decoder_of(shape, merged=merged)
+    ids = torch.randint(64, (5, 2), generator=GENERATOR)
+    found = []
+    for products in ("unpacked", "triton"):
+        program = DecoderProgram(
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, prefill_products=products
+        )
+        buffers = make_buffers(shape, 2, 16, torch.float32, torch.device("cpu"))
+        buffers.record[:5] = ids
+        with mock.patch.object(kernel, "_run", wraps=kernel._run) as run:
+            program.prefill(buffers, 5)
+            assert run.call_count == (0 if products == "unpacked" else 3 if merged else 5)
+            run.reset_mock()
+            program.step(buffers, 16)
+            run.assert_not_called()
+        found.append(buffers)
+    plain, made = found
+    assert torch.equal(plain.record, made.record)
+    torch.testing.assert_close(made.keys[0], plain.keys[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.values[0], plain.values[0], rtol=1e-4, atol=1e-5)
+
+
+def decoder_of(shape: DecoderShape, *, merged: bool) -> DecoderWeights:
+    def norm() -> NormWeights:
+        return NormWeights(1 + 0.1 * some(64), some(64))
+
+    if merged:
+        out = matrix_of(64, 64 + 192, "int4 64")
+        layer = LayerWeights(norm(), matrix_of(shape.qkv_size + 192, 64, "int8"), out, None, None, None)
+    else:
+        layer = LayerWeights(
+            norm(), matrix_of(shape.qkv_size, 64, "int8"), matrix_of(64, 64, "int4 64"), norm(),
+            matrix_of(192, 64, "int4 32"), matrix_of(64, 192, "int8"),
+        )  # fmt: skip
+    head = matrix_of(256, 64, "int8")
+    return DecoderWeights(Matrix(head.weight, head.scale), None, None, (layer,), norm(), head)
