@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 os.environ["TRITON_INTERPRET"] = "1"
 pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
 
-from servewatt.engines import decoder_step  # noqa: E402
+from servewatt.engines import decoder_attention  # noqa: E402
 from servewatt.engines.decoder_attention_kernel import attend  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
 from servewatt.engines.decoder_step import Place, make_tables, most_likely  # noqa: E402
@@ -82,7 +82,7 @@ def test_attention_is_that_of_plain_torch(shape: DecoderShape, dtype: DType) -> 
     keys, values = some(*room), some(*room)
     place = place_of(shape, batch)
     expected_keys, expected_values = keys.clone(), values.clone()
-    plain = decoder_step.attend(
+    plain = decoder_attention.attend(
         shape, qkv, expected_keys[:, :, :LOOKED_AT], expected_values[:, :, :LOOKED_AT], place, "fused"
     )
     made = attend(shape, qkv, keys[:, :, :LOOKED_AT], values[:, :, :LOOKED_AT], place)

@@ -89,9 +89,12 @@ class DecoderProgram:
         whole_step: bool = False,
         prefill_products: str = "unpacked",
     ) -> None:
-        """`attention` is of one token a row (see `decoder_step.attend`), `one_row` a layer of one row: compiled, or
-        triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), or triton
-        (`decoder_matmul_kernel`)."""
+        """How products and attention are computed.
+
+        `attention` is of one token a row (see `decoder_attention.attend`). `one_row` is a layer of one row: compiled,
+        or triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), or triton
+        (`decoder_matmul_kernel`).
+        """
         self._shape = shape
         self._weights = weights
         self._tables = tables
