@@ -97,6 +97,11 @@ def test_configurations_stand_in_the_study_s_order_other_precisions_after() -> N
     assert ordered[-3:] == list(BF16[:3])
 
 
+def test_batches_stand_by_size() -> None:
+    labels = ["<CPU, TORCH, batch 16>", "<CPU, TORCH, batch 4>", "<CPU, TORCH>", "<CPU, TORCH, batch 256>"]
+    assert sorted(labels, key=configuration_order) == [labels[2], labels[1], labels[0], labels[3]]
+
+
 def test_the_worst_grade_is_the_least_trusted() -> None:
     assert worst([Grade.COUNTER, Grade.ESTIMATED, Grade.INTEGRATED]) is Grade.ESTIMATED
     assert worst([]) is Grade.MISSING

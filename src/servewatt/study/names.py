@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from servewatt.errors import InputError, nearest
 from servewatt.records import Configuration, Precision, Provider, Via
 
@@ -67,4 +69,6 @@ def configuration_order(label: str) -> tuple[int, tuple[str, ...], int, str]:
     engines = tuple(ENGINE_LABELS.values())
     engine = parts[1] if len(parts) > 1 else ""
     place = engines.index(engine) if engine in engines else len(engines)
-    return (tuple(Provider).index(provider_of(label)), tuple(parts[2:]), place, engine)
+    # Numbers by their value: batch 4 before batch 16.
+    more = tuple(re.sub(r"\d+", lambda digits: digits[0].zfill(9), part) for part in parts[2:])
+    return (tuple(Provider).index(provider_of(label)), more, place, engine)
