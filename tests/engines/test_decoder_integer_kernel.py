@@ -15,10 +15,11 @@ pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the in
 
 from servewatt.engines import decoder_integer_kernel as kernel  # noqa: E402
 from servewatt.engines.decoder_kernel_parts import Product  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8  # noqa: E402
+from servewatt.engines.decoder_matrix import Matrix  # noqa: E402
 from servewatt.engines.decoder_one_row import finish  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
 from servewatt.engines.decoder_weights import DecoderWeights, NormWeights  # noqa: E402
+from tests.engines.matrices import GENERATOR, exact, matrix_of, some  # noqa: E402
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,32 +35,11 @@ pytestmark = [
 SHAPE = DecoderShape("Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU, True)
 DIVISIONS = [(8, 1, 4), (16, 2, 4), (8, 3, 2), (32, 1, 1), (16, 1, 8)]
 KINDS = ["int8", "int4 64", "int4 128"]
-GENERATOR = torch.Generator()
 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     GENERATOR.manual_seed(0)
-
-
-def some(*size: int) -> Tensor:
-    return torch.randn(size, generator=GENERATOR)
-
-
-def matrix_of(outputs: int, inputs: int, kind: str) -> Matrix:
-    weight, bias = some(outputs, inputs) * inputs**-0.5, some(outputs)
-    name, _, group = kind.partition(" ")
-    made = quantise_int8(weight, torch.float32) if name == "int8" else quantise_int4(weight, torch.float32, int(group))
-    return made._replace(bias=bias)
-
-
-def exact(matrix: Matrix) -> Tensor:
-    """The matrix in float64."""
-    assert matrix.scale is not None
-    if matrix.weight.dim() == 2:
-        return matrix.weight.double() * matrix.scale.double()[:, None]
-    both = torch.cat(((matrix.weight & 15).double() - 8, (matrix.weight >> 4).double() - 8), dim=-1)
-    return (both * matrix.scale.double()[..., None]).flatten(1)
 
 
 def product_of(matrix: Matrix, x: Tensor) -> Tensor:

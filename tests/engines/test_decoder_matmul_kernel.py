@@ -15,15 +15,15 @@ pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the in
 
 from servewatt.engines import decoder_matmul_kernel as kernel  # noqa: E402
 from servewatt.engines import decoder_matrix  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8  # noqa: E402
+from servewatt.engines.decoder_matrix import Matrix  # noqa: E402
 from servewatt.engines.decoder_program import DecoderProgram, make_buffers  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
 from servewatt.engines.decoder_step import make_tables  # noqa: E402
 from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights  # noqa: E402
+from tests.engines.matrices import GENERATOR, exact, matrix_of, some  # noqa: E402
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch import dtype as DType  # noqa: N812
 
 pytestmark = [
     pytest.mark.engine,
@@ -33,7 +33,6 @@ pytestmark = [
 ]
 
 KINDS = ["int8", "int4 32", "int4 64", "int4 128"]
-GENERATOR = torch.Generator()
 
 
 @pytest.fixture(autouse=True)
@@ -41,26 +40,10 @@ def seeded() -> None:
     GENERATOR.manual_seed(0)
 
 
-def some(*size: int) -> Tensor:
-    return torch.randn(size, generator=GENERATOR)
-
-
-def matrix_of(outputs: int, inputs: int, kind: str, dtype: DType = torch.float32) -> Matrix:
-    weight, bias = some(outputs, inputs) * inputs**-0.5, some(outputs).to(dtype)
-    name, _, group = kind.partition(" ")
-    made = quantise_int8(weight, dtype) if name == "int8" else quantise_int4(weight, dtype, int(group))
-    return made._replace(bias=bias)
-
-
-def exact(x: Tensor, matrix: Matrix) -> Tensor:
-    """The product in float64."""
-    assert matrix.scale is not None and matrix.bias is not None
-    if matrix.weight.dim() == 2:
-        whole = matrix.weight.double() * matrix.scale.double()[:, None]
-    else:
-        integers = torch.cat((matrix.weight & 15, matrix.weight >> 4), dim=2).double() - 8
-        whole = (integers * matrix.scale.double()[:, :, None]).flatten(1)
-    return x.double() @ whole.T + matrix.bias.double()
+def exact_product(x: Tensor, matrix: Matrix) -> Tensor:
+    """In float64."""
+    assert matrix.bias is not None
+    return x.double() @ exact(matrix).T + matrix.bias.double()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -72,7 +55,7 @@ def test_a_product_is_that_of_float64(rows: int, outputs: int, inputs: int, kind
     matrix, x = matrix_of(outputs, inputs, kind), some(1, rows, inputs)
     made = kernel.multiply(x, matrix)
     assert made.shape == (1, rows, outputs)
-    torch.testing.assert_close(made.double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.double(), exact_product(x, matrix), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made, decoder_matrix.multiply(x, matrix), rtol=1e-4, atol=1e-5)
 
 
@@ -83,14 +66,14 @@ def test_half_precision_is_rounded_once(kind: str, rows: int) -> None:
     made = kernel.multiply(x, matrix)
     assert made.dtype == torch.float16
     # Half a step of fp16 and what fp32 adds.
-    torch.testing.assert_close(made.double(), exact(x, matrix), rtol=5e-4, atol=1e-5)
+    torch.testing.assert_close(made.double(), exact_product(x, matrix), rtol=5e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("inputs", [64, 192, 320])
 @pytest.mark.parametrize("kind", ["int8", "int4 32", "int4 64"])
 def test_inputs_need_be_no_multiple_of_a_chunk(kind: str, inputs: int) -> None:
     matrix, x = matrix_of(20, inputs, kind), some(2, 9, inputs)
-    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact_product(x, matrix), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,7 +82,7 @@ def test_programs_may_share_the_inputs(kind: str, splits: int) -> None:
     matrix, x = matrix_of(70, 640, kind), some(20, 640)
     group = 0 if kind == "int8" else int(kind.split()[1])
     cut = kernel._division(20, 70, 640, group, 4)._replace(splits=splits, chunk=128)
-    torch.testing.assert_close(kernel._run(x, matrix, cut).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kernel._run(x, matrix, cut).double(), exact_product(x, matrix), rtol=1e-4, atol=1e-5)
 
 
 def test_without_bias() -> None:
@@ -112,7 +95,7 @@ def test_without_bias() -> None:
 def test_rows_need_not_lie_side_by_side() -> None:
     matrix, wide = matrix_of(12, 64, "int8"), some(2, 3, 100)
     x = wide[..., 20:84]
-    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact(x, matrix), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(kernel.multiply(x, matrix).double(), exact_product(x, matrix), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["int8", "int4 64"])

@@ -34,7 +34,7 @@ from servewatt.engines.decoder_kernel_integers import (
     normed,
     places,
 )
-from servewatt.engines.decoder_kernel_parts import Product, activated, launch
+from servewatt.engines.decoder_kernel_parts import Product, activated, launch, store
 
 if TYPE_CHECKING:
     import torch
@@ -131,7 +131,6 @@ def _integer_kernel(  # type: ignore[no-untyped-def]
     for i in tl.static_range(len(vector)):
         digits = digits + (digits_of(vector[i], inverse, SPLIT, HALF),)
     for tile in tl.static_range(TILES):
-        real = n < outputs
         first += ROWS
         made, rows = _products(
             rows, digits, weight, scale, first, outputs - 1, tile + 1 < TILES, ROWS, ROW, SPLIT, HALF, EMULATED
@@ -144,14 +143,7 @@ def _integer_kernel(  # type: ignore[no-untyped-def]
             )  # fmt: skip
             made = activated(made, ACTIVATION) * (other * size + other_shift)
         made += before
-        if ACTIVATION and not GATED:
-            # Outputs from FIRST_ACTIVE on are activated, and go elsewhere.
-            active = n >= FIRST_ACTIVE
-            tl.store(out + n, made.to(out.dtype.element_ty), mask=real & ~active)
-            made = activated(made, ACTIVATION).to(out.dtype.element_ty)
-            tl.store(active_out + n - FIRST_ACTIVE, made, mask=real & active)
-        else:
-            tl.store(out + n, made.to(out.dtype.element_ty), mask=real)
+        store(made, out, active_out, n, outputs, GATED, ACTIVATION, FIRST_ACTIVE)
         n += ROWS
         if tile + 1 < TILES:
             if BIASED:

@@ -44,6 +44,21 @@ def activated(x, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
     return x
 
 
+@triton.jit  # type: ignore[untyped-decorator]
+def store(  # type: ignore[no-untyped-def]
+    made, out, active_out, n, outputs, GATED: tl.constexpr, ACTIVATION: tl.constexpr, FIRST_ACTIVE: tl.constexpr,
+):  # fmt: skip
+    """Write outputs `n` of a product, (rows,), fp32; from FIRST_ACTIVE on they are activated, and go elsewhere."""
+    real = n < outputs
+    if ACTIVATION and not GATED:
+        active = n >= FIRST_ACTIVE
+        tl.store(out + n, made.to(out.dtype.element_ty), mask=real & ~active)
+        made = activated(made, ACTIVATION).to(out.dtype.element_ty)
+        tl.store(active_out + n - FIRST_ACTIVE, made, mask=real & active)
+    else:
+        tl.store(out + n, made.to(out.dtype.element_ty), mask=real)
+
+
 @dataclass(frozen=True)
 class Product:
     """`out` (..., outputs) = a matrix times the norm of `x` (..., inputs), one vector, plus bias and residual.

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from servewatt.engines.decoder_kernel_parts import LAYER_NORM, Product, activated, launch
+from servewatt.engines.decoder_kernel_parts import LAYER_NORM, Product, activated, launch, store
 
 if TYPE_CHECKING:
     import torch
@@ -142,14 +142,7 @@ def _product_kernel(  # type: ignore[no-untyped-def]
         if GATED:
             made = activated(made, ACTIVATION) * _products(others, vector, ROWS, CHUNK)
         made += before
-        if ACTIVATION and not GATED:
-            # Outputs from FIRST_ACTIVE on are activated, and go elsewhere.
-            active = n >= FIRST_ACTIVE
-            tl.store(out + n, made.to(out.dtype.element_ty), mask=real & ~active)
-            made = activated(made, ACTIVATION).to(out.dtype.element_ty)
-            tl.store(active_out + n - FIRST_ACTIVE, made, mask=real & active)
-        else:
-            tl.store(out + n, made.to(out.dtype.element_ty), mask=real)
+        store(made, out, active_out, n, outputs, GATED, ACTIVATION, FIRST_ACTIVE)
         n = next_n
         real = next_real
         rows = next_rows
