@@ -78,13 +78,13 @@ def test_unknown_options_are_refused(engine: str, model: Model, load: Load) -> N
             refuse(configuration)
 
 
-def test_the_nearest_option_and_value_are_named(model: Model, load: Load) -> None:
+def test_the_nearest_option_and_all_its_values_are_named(model: Model, load: Load) -> None:
     with pytest.raises(InputError) as error:
         load(model, Configuration("torch", options=(("lineer", "plain"),)))
     assert error.value.hint == "did you mean linear?"
     with pytest.raises(InputError, match="option linear cannot be 'plane'") as error:
         engines.check(Configuration("torchscript", options=(("linear", "plane"),)))
-    assert error.value.hint == "did you mean plain or packed?"
+    assert error.value.hint == "one of: packed, plain"
 
 
 @pytest.mark.engine

@@ -234,6 +234,17 @@ def test_source_is_built_with_the_entry_s_variables(tmp_path: Path) -> None:
     assert module.read_text() == "BUILT_WITH = 'no tiles'"
 
 
+def test_what_the_user_has_set_in_such_a_variable_comes_after(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    repository, source = Path(__file__).parents[2], Path(servewatt.__file__).parents[1]
+    backend = BACKEND.format(helper=f"{repository}")
+    tiny_sdist(tmp_path, backend.replace("from tests", f"sys.path.insert(1, {str(source)!r})\nfrom tests", 1))
+    monkeypatch.setenv("FLAGS", "-DCUDA=ON")
+    after = made(tmp_path, FLAGS="-DTILES=OFF")
+    (module,) = after.folder.glob("lib/*/site-packages/tiny_engine/__init__.py")
+    assert module.read_text() == "BUILT_WITH = '-DTILES=OFF -DCUDA=ON'"
+    assert after.problem == ""
+
+
 def test_source_that_does_not_build_is_a_reason(tmp_path: Path) -> None:
     tiny_sdist(tmp_path, "def build_wheel(*_): raise RuntimeError('no compiler')")
     with pytest.raises(UnavailableError) as caught:
@@ -258,6 +269,17 @@ def test_an_interpreter_that_does_not_do_is_told_before_anything_is_built(tmp_pa
         with pytest.raises(InputError, match=words):
             build(NAME, (PIN,), {}, python=python)
     assert not state.root().exists()
+
+
+def test_an_interpreter_without_venv_is_a_reason(tmp_path: Path) -> None:
+    python = tmp_path / "python3.12"
+    python.write_text('#!/bin/sh\ncase "$*" in *venv*) echo No module named venv; exit 1;; esac\necho 3.12.1\n')
+    python.chmod(0o755)
+    with pytest.raises(UnavailableError, match="python -m venv, exit code 1: No module named venv") as caught:
+        build(NAME, (PIN,), {}, python=str(python))
+    assert str(log_of(NAME)) in caught.value.hint
+    assert "python3-venv" in caught.value.hint
+    assert not (state.root() / NAME).exists()
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 
 from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
+from servewatt.engines.host import metadata_version
 from servewatt.engines.llama_cpp_build import BuildVariables
 from servewatt.engines.vllm_requirements import REQUIREMENTS as VLLM_REQUIREMENTS
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
@@ -67,7 +67,7 @@ class EngineEntry:
         It is that of the environment built for it, or of servewatt's own where none was built.
         """
         environment = self.environment()
-        look = environment.version if environment else _version_here
+        look = environment.version if environment else metadata_version
         versions = [_version_of_any(package.split("|"), look) for package in self.packages]
         if None in versions:
             return None
@@ -80,13 +80,6 @@ class EngineEntry:
 
 def _version_of_any(packages: Sequence[str], look: Callable[[str], str | None]) -> str | None:
     return next((version for version in map(look, packages) if version is not None), None)
-
-
-def _version_here(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 _CPU32 = (Provider.CPU, Precision.FP32)
@@ -298,7 +291,7 @@ def check(configuration: Configuration) -> None:
 
 
 def check_options(configuration: Configuration) -> None:
-    """InputError, with the nearest names, for an option or a value that the engine does not have."""
+    """InputError, with those that it has, for an option or a value that the engine does not have."""
     known = entry(configuration.engine)
     for name, value in configuration.options:
         if name not in known.options:
@@ -306,7 +299,7 @@ def check_options(configuration: Configuration) -> None:
             raise InputError(f"engine {known.name} has no option {name!r}", hint)
         values = known.options[name]
         if values and value not in values:
-            raise InputError(f"engine {known.name}: option {name} cannot be {value!r}", nearest(value, values))
+            raise InputError(f"engine {known.name}: option {name} cannot be {value!r}", f"one of: {', '.join(values)}")
 
 
 def activations_of(configuration: Configuration) -> str:

@@ -17,11 +17,10 @@ from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.ctranslate2_export import ModelType, check_architecture, export, export_key
 from servewatt.engines.ctranslate2_model import HeldWeights, held_weights
-from servewatt.engines.torch_model import cpu_threads, library_versions
+from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
-_FLOATING = (Precision.FP32, Precision.BF16, Precision.FP16)
 _LEAST_RATIO = 2.0
 """A prompt must take this many times as long as a step after it, or the step may have computed it again."""
 _PROBE_TOKENS = 64
@@ -61,7 +60,7 @@ def _model_type(configuration: Configuration) -> ModelType:
             f"{configuration.key}: CTranslate2 multiplies 8-bit weights by activations in 8 bits too",
             "that is precision w8a8",
         )
-    if configuration.precision not in _FLOATING or (configuration.precision is not Precision.FP32 and not on_gpu):
+    if not configuration.precision.is_floating or (configuration.precision is not Precision.FP32 and not on_gpu):
         raise RefusedError(
             f"{configuration.key}: CTranslate2 has no kernels for {configuration.precision.value} on "
             f"{configuration.provider.value} and would convert the weights",

@@ -12,7 +12,7 @@ from pathlib import Path
 from servewatt.engines.ctranslate2_architectures import BUILDERS, Parts, integer
 from servewatt.engines.ctranslate2_weights import Checkpoint, Writer
 from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.torch_model import metadata_version
+from servewatt.engines.host import metadata_version
 from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.decode import chosen_log_probabilities
 from servewatt.engines.file_pages import drop_file_pages
 from servewatt.engines.gguf_architectures import layout_of
 from servewatt.engines.gguf_export import (
@@ -25,6 +26,7 @@ from servewatt.engines.gguf_export import (
     storage_of,
 )
 from servewatt.engines.gguf_layout import Layout
+from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.engines.llama_cpp_library import (
     MOST_SEQUENCES,
     OUTPUTS_PER_PASS,
@@ -38,12 +40,9 @@ from servewatt.engines.llama_cpp_library import (
     product_type,
 )
 from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch_model import cpu_threads, library_versions
 from servewatt.engines.weights import read_config
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
-
-_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
 
 
 class LlamaCppEngine:
@@ -69,8 +68,7 @@ def _check_provider(configuration: Configuration) -> None:
     if not library().llama_supports_gpu_offload():
         raise UnavailableError(
             f"{configuration.key}: this llama-cpp-python is built without CUDA",
-            "CMAKE_ARGS=-DGGML_CUDA=ON pip install --force-reinstall --no-deps --no-cache-dir --no-binary "
-            "llama-cpp-python llama-cpp-python; or use provider cpu",
+            "CMAKE_ARGS=-DGGML_CUDA=ON servewatt engines add --rebuild llama-cpp; or use provider cpu",
         )
     if configuration.precision is Precision.FP32:
         raise RefusedError(
@@ -84,7 +82,7 @@ def context_options(configuration: Configuration) -> ContextOptions:
     RefusedError for flash attention in fp32: llama.cpp rounds queries and products to fp16 in it.
     """
     precision, options = configuration.precision, dict(configuration.options)
-    natural = precision.value if precision in _FLOATING else "fp16"
+    natural = precision.value if precision.is_floating else "fp16"
     attention = options.get("attention", "plain" if precision is Precision.FP32 else "flash")
     if precision is Precision.FP32 and attention == "flash":
         raise RefusedError(
@@ -216,10 +214,8 @@ class LlamaCppSession:
             for first in range(0, len(row) - 1, OUTPUTS_PER_PASS):
                 given = row[first : min(first + OUTPUTS_PER_PASS, len(row) - 1)]
                 self._batch.fill_part(given, first)
-                logits = self._decode(len(given)).astype(np.float64)
-                logits -= logits.max(axis=1, keepdims=True)
-                chosen = logits[np.arange(len(given)), row[first + 1 : first + 1 + len(given)]]
-                found += (chosen - np.log(np.exp(logits).sum(axis=1))).tolist()
+                following = row[first + 1 : first + 1 + len(given)]
+                found += chosen_log_probabilities(self._decode(len(given)), following)
             result.append(found)
         return result
 

@@ -77,7 +77,7 @@ def library() -> Any:
     except (OSError, RuntimeError) as error:
         raise UnavailableError(
             f"llama-cpp-python cannot load its library: {error}",
-            "servewatt engines remove llama-cpp; servewatt engines add llama-cpp",
+            "servewatt engines add --rebuild llama-cpp",
         ) from error
     if not _callbacks:
 

@@ -12,17 +12,15 @@ import numpy.typing as npt
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.file_pages import dropping_file_pages
+from servewatt.engines.host import cpu_threads, thread_count
 from servewatt.engines.onnx_export import GraphDescription, export, export_key
 from servewatt.engines.onnx_quantised import QUANTISED_FORMAT, graph_file, product_type, quantise_graph
 from servewatt.engines.onnx_replay import ReplaySession
 from servewatt.engines.onnx_session import ELEMENT_TYPES, LoadedGraph, OnnxSession, type_name
 from servewatt.engines.quantisation import BITS, options_of, refuse_options
-from servewatt.engines.torch_model import cpu_threads
 from servewatt.engines.weights import numpy_dtype
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
-
-_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
 
 
 class OnnxEngine:
@@ -45,7 +43,7 @@ def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) 
     static = _replays(configuration)
     key = export_key(model, floating, static=static)
     exported = artefacts.get_or_build("onnx", key, lambda folder: export(model, folder, floating, static=static))
-    if configuration.precision in _FLOATING:
+    if configuration.precision.is_floating:
         return exported
     bits, group = BITS[configuration.precision], int(options_of(configuration)["group"])
     key = (*key, "quantised", QUANTISED_FORMAT, f"int{bits}", f"group {group}")
@@ -58,7 +56,7 @@ def _check(configuration: Configuration) -> None:
     precision, provider, key = configuration.precision, configuration.provider, configuration.key
     if _replays(configuration) and provider is Provider.CPU:
         raise RefusedError(f"{key}: graphs=on records steps in CUDA graphs", "leave out graphs, or use provider cuda")
-    if precision in _FLOATING:
+    if precision.is_floating:
         refuse_options(configuration, ("group", "activations", "compute"))
         if precision is not Precision.FP32 and provider is Provider.CPU:
             raise RefusedError(
@@ -87,7 +85,7 @@ def _replays(configuration: Configuration) -> bool:
 
 def _floating(configuration: Configuration) -> Precision:
     """The type of everything that is not quantised, and of the products with what is."""
-    if configuration.precision in _FLOATING:
+    if configuration.precision.is_floating:
         return configuration.precision
     default = "fp32" if configuration.provider is Provider.CPU else "fp16"
     return Precision(dict(configuration.options).get("compute", default))
@@ -138,11 +136,11 @@ def create_graph(
     options.add_external_initializers(list(weights), list(weights.values()))
     activations = options_of(configuration)["activations"] if description.group else ""
     path = str(artefact / (graph_file(activations) if activations else "graph.onnx"))
-    threads_before = _thread_count()
+    threads_before = thread_count()
     # Weights are packed or copied to the device; what is still needed comes back from the page cache.
     with dropping_file_pages(".safetensors"):
         session = onnxruntime.InferenceSession(path, options, providers=providers)
-    threads_started = _thread_count() - threads_before
+    threads_started = thread_count() - threads_before
     got = session.get_providers()
     if providers[0][0] not in got:
         raise UnavailableError(
@@ -165,7 +163,3 @@ def _bound(array: npt.NDArray[Any]) -> Any:
     if array.dtype == numpy_dtype("bf16"):  # which numpy itself does not know
         return OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), ELEMENT_TYPES["bf16"])
     return OrtValue.ortvalue_from_numpy(array)
-
-
-def _thread_count() -> int:
-    return sum(1 for _ in Path("/proc/self/task").iterdir())

@@ -26,6 +26,7 @@ from servewatt.engines.causal_graph import (
     register_attention,
 )
 from servewatt.engines.file_pages import drop_file_pages
+from servewatt.engines.host import metadata_version
 from servewatt.engines.onnx_graph import (
     CUDA_KERNELS,
     INLINE_BYTES,
@@ -41,7 +42,7 @@ from servewatt.engines.static_graph import (
     build_static_graph,
     static_example_inputs,
 )
-from servewatt.engines.torch_model import dtype_name, load_module, metadata_version, torch_dtype
+from servewatt.engines.torch_model import dtype_name, load_module, torch_dtype
 from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors
 from servewatt.records import Model, Precision
 

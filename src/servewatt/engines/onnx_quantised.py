@@ -34,7 +34,7 @@ from servewatt.records import Model
 QUANTISED_FORMAT = "1"
 """Changes when this file would build another graph or other weights from the same export."""
 QUANTISED_PRODUCT = "MatMulNBits"
-_ACCURACY_LEVELS = {"float": 1, "int8": 4}
+ACCURACY_LEVELS = {"float": 1, "int8": 4}
 """Least type, in ONNX Runtime's terms, to which a CPU kernel may round activations: 1 is fp32, 4 is int8."""
 _MICROSOFT = "com.microsoft"
 
@@ -74,7 +74,7 @@ def quantise_graph(export: Path, model: Model, folder: Path, bits: int, group: i
 
     description = GraphDescription.read(export)
     matrices: dict[str, _Matrix] = {}
-    for activations, level in _ACCURACY_LEVELS.items():
+    for activations, level in ACCURACY_LEVELS.items():
         graph = onnx_ir.load(export / "graph.onnx")
         matrices = _replace_products(graph, bits, group, level)
         onnx_ir.save(graph, folder / graph_file(activations))
@@ -239,7 +239,7 @@ def product_type(bits: int, group: int, activations: str) -> str:
         ["inputs", *tensors],
         ["product"],
         domain=_MICROSOFT,
-        **{"K": columns, "N": rows, "bits": bits, "block_size": group, "accuracy_level": _ACCURACY_LEVELS[activations]},
+        **{"K": columns, "N": rows, "bits": bits, "block_size": group, "accuracy_level": ACCURACY_LEVELS[activations]},
     )
     graph = helper.make_graph(
         [product],

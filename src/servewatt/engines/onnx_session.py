@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from servewatt.engines.causal_graph import empty_cache
 from servewatt.engines.decode import GraphSession
+from servewatt.engines.host import library_versions
 from servewatt.engines.onnx_export import GraphDescription
 from servewatt.engines.onnx_graph import PRODUCTS
 from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch_model import library_versions
 from servewatt.records import Configuration, Facts, Provider
 
 _DTYPES = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}

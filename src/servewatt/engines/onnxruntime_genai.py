@@ -22,6 +22,7 @@ from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.decode import chosen_log_probabilities
 from servewatt.engines.file_pages import dropping_file_pages
+from servewatt.engines.host import cpu_threads, library_versions, thread_count
 from servewatt.engines.onnxruntime_genai_export import (
     PAD_ID,
     GraphDescription,
@@ -32,11 +33,9 @@ from servewatt.engines.onnxruntime_genai_export import (
 )
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.quantisation import BITS, options_of, refuse_options
-from servewatt.engines.torch_model import cpu_threads, library_versions
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
-_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
 _CAN_RUN = {
     Provider.CPU: (Precision.FP32, Precision.INT4, Precision.W8A8),
     Provider.CUDA: (Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4),
@@ -56,11 +55,11 @@ class OnnxRuntimeGenAIEngine:
         check_model(model)
         _check_device(configuration)
         folder = _artefact(model, configuration, artefacts)
-        threads_before = _thread_count()
+        threads_before = thread_count()
         with dropping_file_pages(".onnx.data"):
             loaded = _open(folder, configuration)
         # The thread that asks computes too. A GPU's driver starts threads of its own.
-        threads = 1 + _thread_count() - threads_before if configuration.provider is Provider.CPU else None
+        threads = 1 + thread_count() - threads_before if configuration.provider is Provider.CPU else None
         return OnnxRuntimeGenAISession(
             loaded, Graph(GraphDescription.read(folder), kind, model.vocabulary_size, model.context_length, threads)
         )
@@ -75,7 +74,7 @@ def _graph_type(configuration: Configuration) -> GraphType:
         raise RefusedError(
             f"{configuration.key}: no graphs with kernels for {precision.value} on {provider.value}", f"use {able}"
         )
-    if precision in _FLOATING:
+    if precision.is_floating:
         refuse_options(configuration, ("group", "activations"))
         return GraphType(provider.value, precision)
     options = options_of(configuration)
@@ -113,10 +112,6 @@ def _library() -> Any:
 
     onnxruntime_genai.disable_telemetry_events()
     return onnxruntime_genai
-
-
-def _thread_count() -> int:
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 def _open(folder: Path, configuration: Configuration) -> Any:

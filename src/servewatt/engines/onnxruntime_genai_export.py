@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.torch_model import load_module, metadata_version
+from servewatt.engines.host import metadata_version
+from servewatt.engines.onnx_quantised import ACCURACY_LEVELS
+from servewatt.engines.torch_model import load_module
 from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model, Precision
@@ -32,8 +34,6 @@ PAD_ID = -1
 ARCHITECTURES = {"GemmaForCausalLM": "GemmaModel", "LlamaForCausalLM": "LlamaModel", "PhiForCausalLM": "PhiModel"}
 """Those of the builder's that servewatt knows -> the builder's class."""
 _BUILT_BY = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime", "onnxruntime-gpu", "onnx-ir", "transformers")
-_ACCURACY_LEVELS = {"float": 1, "int8": 4}
-"""Least type, in ONNX Runtime's terms, to which a CPU kernel may round activations: 1 is fp32, 4 is int8."""
 _BUILDER_BITS = {Precision.INT4: "int4", Precision.INT8: "int8", Precision.W8A8: "int8"}
 _ROTATED_TOGETHER = 16
 """Of which GroupQueryAttention wants the rotated part of a head to be a multiple."""
@@ -191,7 +191,7 @@ def _options(kind: GraphType, *, tied: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"shared_embeddings": shared, "block_size": kind.group}
     options["op_types_to_quantize"] = ("MatMul", "Gather") if shared else ("MatMul",)
     if kind.provider == "cpu":
-        options["accuracy_level"] = _ACCURACY_LEVELS[kind.activations]
+        options["accuracy_level"] = ACCURACY_LEVELS[kind.activations]
     return options
 
 

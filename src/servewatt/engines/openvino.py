@@ -14,11 +14,11 @@ from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.decode import GraphSession
 from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
+from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.engines.openvino_export import convert, convert_key
 from servewatt.engines.openvino_quantised import QUANTISED_FORMAT, product_type, quantise_graph
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.quantisation import BITS, options_of, refuse_options
-from servewatt.engines.torch_model import cpu_threads, library_versions
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 

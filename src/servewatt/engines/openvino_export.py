@@ -7,7 +7,8 @@ from typing import Any
 
 from servewatt.engines.causal_graph import CacheShape, example_inputs, probe_cache, register_attention, trace_graph
 from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.torch_model import load_module, metadata_version
+from servewatt.engines.host import metadata_version
+from servewatt.engines.torch_model import load_module
 from servewatt.records import Model, Precision
 
 GRAPH_FORMAT = "2"

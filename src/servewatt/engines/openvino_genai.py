@@ -17,6 +17,7 @@ from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.decode import left_pad
 from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
+from servewatt.engines.host import library_versions
 from servewatt.engines.openvino import (
     PROPERTIES,
     WEIGHTS_FILE,
@@ -26,7 +27,6 @@ from servewatt.engines.openvino import (
 )
 from servewatt.engines.openvino_genai_again import PlainGraph, shown
 from servewatt.engines.openvino_genai_graph import pipeline_graph
-from servewatt.engines.torch_model import library_versions
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model
 

@@ -21,9 +21,6 @@ _COMPUTE: dict[Precision, frozenset[str]] = {
 }
 """Types in which matrix products of a precision may be computed, options apart."""
 
-_FLOATING = frozenset({Precision.FP32, Precision.BF16, Precision.FP16})
-"""Precisions whose type is also that of the KV cache."""
-
 
 @dataclass(frozen=True)
 class DecodeProof:
@@ -61,7 +58,7 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
 
 def _claimed_cache(configuration: Configuration) -> str | None:
     """Type of the KV cache that is claimed, if any."""
-    floating = configuration.precision.value if configuration.precision in _FLOATING else None
+    floating = configuration.precision.value if configuration.precision.is_floating else None
     return dict(configuration.options).get("cache", floating)
 
 

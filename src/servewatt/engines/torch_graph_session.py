@@ -5,29 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from servewatt.engines.base import Step
 from servewatt.engines.decode import left_pad
 from servewatt.engines.decoder_program import Buffers, DecoderProgram, make_buffers
 from servewatt.engines.decoder_shape import DecoderShape
 from servewatt.engines.decoder_weights import DecoderWeights, held_tensors
+from servewatt.engines.host import library_versions
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch_graph_choices import Choices
 from servewatt.engines.torch_graph_replay import Recorder, Work, pieces, round_up
-from servewatt.engines.torch_model import (
-    arithmetic_detail,
-    dtype_name,
-    held_devices,
-    held_weights,
-    library_versions,
-    torch_dtype,
-)
+from servewatt.engines.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
 from servewatt.errors import InputError
 from servewatt.records import Facts
-
-if TYPE_CHECKING:
-    pass
 
 _PROMPT_BUCKET = 32
 """A captured prefill takes prompts padded to a multiple of this."""

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections import Counter
 from collections.abc import Iterable
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from servewatt.engines.file_pages import dropping_file_pages
+from servewatt.engines.host import cpu_threads
 from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 
 if TYPE_CHECKING:
     import torch
-
-
-def cpu_threads(configuration: Configuration) -> int:
-    """CPU threads to compute with: as configured, else every CPU this process may use."""
-    return configuration.threads or len(os.sched_getaffinity(0))
 
 
 def torch_dtype(precision: Precision) -> torch.dtype:
@@ -128,20 +122,6 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def metadata_version(package: str) -> str | None:
-    """Installed version of a distribution, or None."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def library_versions(packages: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """(distribution, version) of those of `packages` that are installed."""
-    versions = ((package, metadata_version(package)) for package in packages)
-    return tuple((package, version) for package, version in versions if version is not None)
 
 
 def held_weights(tensors: Iterable[torch.Tensor]) -> tuple[tuple[str, int], ...]:

@@ -10,14 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.decode import GraphSession
+from servewatt.engines.host import library_versions
 from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch_model import (
-    arithmetic_detail,
-    dtype_name,
-    held_devices,
-    held_weights,
-    library_versions,
-)
+from servewatt.engines.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights
 from servewatt.records import Facts
 
 if TYPE_CHECKING:

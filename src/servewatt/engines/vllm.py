@@ -16,16 +16,9 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.host import library_versions, metadata_version
 from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch_model import (
-    arithmetic_detail,
-    dtype_name,
-    held_devices,
-    held_weights,
-    library_versions,
-    metadata_version,
-    prepare_torch,
-)
+from servewatt.engines.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights, prepare_torch
 from servewatt.engines.vllm_settings import OTHER_ENGINES, VARIABLES, VllmSettings, cache_variables, check_model
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model

@@ -25,6 +25,11 @@ class Precision(StrEnum):
     W8A8 = "w8a8"
     """Weights in 8-bit integers, and activations rounded to such for the products."""
 
+    @property
+    def is_floating(self) -> bool:
+        """Whether the weights are floating numbers."""
+        return self in (Precision.FP32, Precision.BF16, Precision.FP16)
+
 
 class Stop(StrEnum):
     """When a generation ends: after a fixed number of tokens, or at an end-of-sequence token."""

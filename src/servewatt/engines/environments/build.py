@@ -36,16 +36,17 @@ def build(
 ) -> EngineEnvironment:
     """Build the environment of `engine` from exact pins, replacing one that is there.
 
-    `python` is the interpreter to build it with, by name or path; `pip_arguments` go to pip as they are. Raises
-    UnavailableError with the reason and the path of the log; what was there before is then untouched.
+    `python` is the interpreter to build it with, by name or path; `pip_arguments` go to pip as they are, and what the
+    environment has in one of the `build_variables` is put after it. Raises UnavailableError with the reason and the
+    path of the log; what was there before is then untouched.
     """
     worker = state.worker_requirements(requirements)
     interpreter, version = _checked_python(python)
     home = state.root() / engine
     log_path = log_of(engine)
     with _writing(engine), _lock(engine):
-        home.mkdir(parents=True, exist_ok=True)
         _sweep(home)
+        home.mkdir(parents=True, exist_ok=True)
         # Scripts of a virtual environment hold its path, so it is built where it stays; the manifest names it.
         folder = home / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
         try:
@@ -123,11 +124,16 @@ def _fill(
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env={**variables, **build_variables},
+        env=variables | _joined(build_variables, variables),
         check=False,
     ).returncode
     if code != 0:
         raise _failed(engine, "pip install", code, "")
+
+
+def _joined(build_variables: Mapping[str, str], users: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a build, each followed by what the user has set in one of the same name, such as CMAKE_ARGS."""
+    return {name: f"{value} {users.get(name, '')}".strip() for name, value in build_variables.items()}
 
 
 def _failed(engine: str, step: str, code: int, hint: str) -> UnavailableError:
@@ -156,6 +162,8 @@ def _checked_python(python: str) -> tuple[str, str]:
 
 def _sweep(home: Path) -> None:
     """Remove what the manifest does not name: the predecessor, or what an interrupted build left."""
+    if not home.is_dir():
+        return
     try:
         kept = {MANIFEST, Manifest.read(home / MANIFEST).folder}
     except FileNotFoundError:
