@@ -110,6 +110,7 @@ def test_a_loaded_engine_shows_what_runs(
     assert detail["attention"] == (
         "flash" if configuration.precision is not Precision.FP32 and cache != "fp32" else "plain"
     )
+    assert detail.get("group") == (None if configuration.precision.is_floating else "32")
     # What llama.cpp says of the model it loaded is what the file holds.
     assert int(detail["model_bytes"]) == sum(size for _, size in facts.weight_dtypes)
     assert session.peak_device_bytes() is None

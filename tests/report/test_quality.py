@@ -129,11 +129,13 @@ def test_one_configuration_in_one_line() -> None:
 
 
 def test_the_table_of_the_command() -> None:
-    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    console = Console(file=io.StringIO(), width=80, force_terminal=False)
     render_quality(console, QUALITY)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     for words in (
+        "openvino cpu ",
+        "bf16 b8 t1 ",
         "50 %",
         "72.3 %",
         "at 39",

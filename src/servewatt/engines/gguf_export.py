@@ -46,6 +46,11 @@ class StorageType:
     """(our dtype, bytes) of one block: the elements, then their scales."""
 
     @property
+    def group(self) -> int:
+        """Elements that share a scale; 0 where there are no scales."""
+        return 32 if self.block > 1 else 0
+
+    @property
     def block_bytes(self) -> int:
         return sum(size for _, size in self.parts)
 

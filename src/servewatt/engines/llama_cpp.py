@@ -299,6 +299,7 @@ class LlamaCppSession:
                 ("attention", "none yet" if context is None else "flash" if context.flash_attention else "plain"),
                 ("gelu", self._gelu()),
                 ("format", self._storage.name),
+                *((("group", str(self._storage.group)),) if self._storage.group else ()),
                 ("model_bytes", str(int(self._llama.llama_model_size(self._model.handle)))),
                 ("buffers_mib", ", ".join(f"{size:g} {name}" for name, size in buffers)),
                 ("commit", base.ggml_commit().decode()),

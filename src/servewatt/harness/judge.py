@@ -68,7 +68,7 @@ def _beyond_the_limit(result: Result, environment: Environment) -> Fault | None:
         return None
     if peak.bandwidth_bytes_s is None or peak.cache_bytes is None:
         return None
-    needed = weight_bytes(shape, configuration.precision, group_of(configuration))
+    needed = weight_bytes(shape, configuration.precision, group_of(configuration, result.facts))
     if fits_cache(needed, peak):
         return None
     rate, flops_s = needed / work.step_s, work.rows * decode_flops(shape, 0) / work.step_s

@@ -10,6 +10,7 @@ from servewatt.quality import Agreement, Assessment, Quality, says_alike
 from servewatt.records import Configuration, Interval, Status, Weights
 from servewatt.report import units
 from servewatt.report.units import DASH, Quantity
+from servewatt.report.view import shared_parts, short_labels
 from servewatt.stats.records import Analysis
 
 if TYPE_CHECKING:
@@ -87,19 +88,22 @@ def quality_sentence(quality: Quality, configuration: Configuration) -> str:
 
 def render_quality(console: Console, quality: Quality) -> None:
     """Everything `servewatt quality` found, as a table with notes."""
+    from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     random = f" ({RANDOM})" if quality.model.weights is Weights.RANDOM else ""
-    table = Table(title=f"Quality of {escape(quality.model.name)}{random}", title_justify="left")
+    title = f"Quality of {escape(quality.model.name)}{random}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     tested = any(a.pass_rate for a in quality.assessments)
+    labels = short_labels([a.configuration for a in quality.assessments])
     table.add_column("configuration", overflow="fold")
     heads = ["same\noutput", "same\nbeginning", "first\ndiffers", "perplexity\nratio", "bits/\nbyte"]
     for head in heads + ["passed"] * tested:
         table.add_column(head, justify="right", no_wrap=True)
     for assessment in quality.assessments:
         cells = _all_cells(assessment, quality)
-        table.add_row(escape(assessment.configuration.key), *(cells if tested else cells[:-1]))
+        table.add_row(escape(labels[assessment.configuration.key]), *(cells if tested else cells[:-1]))
     console.print(table)
     for line in _all_notes(quality):
         console.print(line, markup=False, soft_wrap=True)
@@ -181,6 +185,8 @@ def _all_notes(quality: Quality) -> list[str]:
     text = quality.held_out
     if text is not None:
         lines.append(f"Text: {_text_of(quality)}, seed {text.seed}, sha256 {text.digest[:12]}.")
+    if shared := shared_parts([a.configuration for a in quality.assessments]):
+        lines.append(f"All configurations: {shared}.")
     for assessment in quality.assessments:
         key = assessment.configuration.key
         if assessment.status is not Status.OK:

@@ -139,7 +139,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         warnings=analysis.warnings,
         runner_up=_runner_up(recommendation.runner_up),
         candidates=tuple(c.key for c in recommendation.candidates),
-        shared=_shared([s.configuration for s in analysis.summaries]),
+        shared=shared_parts([s.configuration for s in analysis.summaries]),
     )
 
 
@@ -196,7 +196,8 @@ def _parts(configuration: Configuration) -> list[str]:
     return [*replace(configuration, options=()).key.split("/"), *options]
 
 
-def _shared(configurations: Sequence[Configuration]) -> str:
+def shared_parts(configurations: Sequence[Configuration]) -> str:
+    """What all of these configurations have in common but the engine, such as `cpu, b1`."""
     if len(configurations) < 2:
         return ""
     parts = [_parts(c) for c in configurations]

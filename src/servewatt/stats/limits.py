@@ -3,10 +3,10 @@
 Everything follows from the shape of the model, so it holds for whatever engine runs it. The figures are lower
 bounds: biases, norms, activations and everything written are left out, and an untied input embedding is only looked
 up. What is assumed of narrow weights (`int8`, `int4`, `w8a8`): every matrix, the output projection too, is held in
-that type, with one 2-byte scale for each group (the configuration's option `group`) or for each output channel where
-there is none; zero points are left out. An engine that keeps the output projection or the embeddings wider reads
-more, and so stands further from the floor: that is its choice. Keys and values are in the type of floating weights,
-and in 8 bits beside integer ones.
+that type, with one 2-byte scale for each group (the configuration's option `group`, or what the engine shows) or for
+each output channel where there is none; zero points are left out. An engine that keeps the output projection or the
+embeddings wider reads more, and so stands further from the floor: that is its choice. Keys and values are in the type
+of floating weights, and in 8 bits beside integer ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from servewatt.records import Configuration, Environment, Precision, Result, Shape
+from servewatt.records import Configuration, Environment, Facts, Precision, Result, Shape
 from servewatt.stats.intervals import typical
 from servewatt.stats.peaks import Peak, peak_of
 from servewatt.stats.records import Interval, Limit
@@ -121,9 +121,10 @@ def decode_work(result: Result) -> DecodeWork | None:
     return DecodeWork(rows, statistics.fmean(contexts), statistics.fmean(lengths), step_s)
 
 
-def group_of(configuration: Configuration) -> int | None:
-    """How many weights share a scale, if the configuration's options tell."""
-    text = dict(configuration.options).get("group", "")
+def group_of(configuration: Configuration, facts: Facts | None) -> int | None:
+    """How many weights share a scale, if the configuration's options tell, or else the loaded engine."""
+    shown = dict(facts.detail).get("group", "") if facts is not None else ""
+    text = dict(configuration.options).get("group", shown)
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
@@ -144,10 +145,10 @@ def limit_of(
     if shape is None or configuration.engine == "fake" or not works:
         return None
     work, precision = works[-1], configuration.precision
-    weights, cache = step_bytes(shape, precision, work.rows, work.context_tokens, group_of(configuration))
+    facts = valid[-1].facts
+    weights, cache = step_bytes(shape, precision, work.rows, work.context_tokens, group_of(configuration, facts))
     flops = decode_flops(shape, work.context_tokens)
     peak = peak_of(environment, configuration.provider)
-    facts = valid[-1].facts
     rate = peak.flops(precision, facts.compute_dtype if facts is not None else "") if peak is not None else None
     memory_s, compute_s, why = _floors(weights, cache, flops * work.rows, peak, rate)
     floor_s = max((s for s in (memory_s, compute_s) if s is not None), default=None)
