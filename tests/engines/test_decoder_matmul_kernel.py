@@ -136,25 +136,30 @@ def test_chunks_fill_a_row_of_the_matrix(rows: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("merged", [True, False])
-def test_prefill_takes_these_products(merged: bool) -> None:
+@pytest.mark.parametrize(
+    ("products", "columns", "by_kernel"),
+    # Two rows of 16 columns are the most that `auto` takes.
+    [("unpacked", 5, False), ("triton", 5, True), ("triton", 17, True), ("auto", 16, True), ("auto", 17, False)],
+)
+def test_prefill_takes_these_products(merged: bool, products: str, columns: int, by_kernel: bool) -> None:
     shape = DecoderShape(
         "Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU, True, parallel=merged,
         one_norm=merged, scaling=32**-0.5,
     )  # fmt: skip
     weights = decoder_of(shape, merged=merged)
-    ids = torch.randint(64, (5, 2), generator=GENERATOR)
+    ids = torch.randint(64, (columns, 2), generator=GENERATOR)
     found = []
-    for products in ("unpacked", "triton"):
+    for asked, launches in (("unpacked", 0), (products, (3 if merged else 5) if by_kernel else 0)):
         program = DecoderProgram(
-            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, prefill_products=products
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, prefill_products=asked
         )
-        buffers = make_buffers(shape, 2, 16, torch.float32, torch.device("cpu"))
-        buffers.record[:5] = ids
+        buffers = make_buffers(shape, 2, 32, torch.float32, torch.device("cpu"))
+        buffers.record[:columns] = ids
         with mock.patch.object(kernel, "_run", wraps=kernel._run) as run:
-            program.prefill(buffers, 5)
-            assert run.call_count == (0 if products == "unpacked" else 3 if merged else 5)
+            program.prefill(buffers, columns)
+            assert run.call_count == launches
             run.reset_mock()
-            program.step(buffers, 16)
+            program.step(buffers, 32)
             run.assert_not_called()
         found.append(buffers)
     plain, made = found

@@ -312,9 +312,15 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
             Choices.of(asked)
 
 
-def test_products_of_prefill_are_unpacked_unless_asked() -> None:
+def test_products_of_prefill_by_default_and_as_asked() -> None:
     cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT8)
-    assert Choices.of(cuda).prefill_products == "unpacked"
+    assert Choices.of(cuda).prefill_products == "auto"
+    for other in (
+        replace(cuda, options=(("compute", "fp16"),)),
+        replace(cuda, precision=Precision.BF16),
+        replace(cuda, provider=Provider.CPU),
+    ):
+        assert Choices.of(other).prefill_products == "unpacked"
     triton = (("prefill_products", "triton"),)
     for asked in (cuda, replace(cuda, precision=Precision.INT4), replace(cuda, batch=64)):
         assert Choices.of(replace(asked, options=triton)).prefill_products == "triton"
@@ -323,8 +329,9 @@ def test_products_of_prefill_are_unpacked_unless_asked() -> None:
         (replace(cuda, provider=Provider.CPU), "CUDA"),
     ):
         assert Choices.of(replace(refused, options=(("prefill_products", "unpacked"),))).prefill_products == "unpacked"
-        with pytest.raises(InputError, match=f"prefill_products=triton is for {where}"):
-            Choices.of(replace(refused, options=triton))
+        for value in ("triton", "auto"):
+            with pytest.raises(InputError, match=f"prefill_products={value} is for {where}"):
+                Choices.of(replace(refused, options=(("prefill_products", value),)))
 
 
 @pytest.mark.parametrize(
@@ -395,7 +402,7 @@ def every_option() -> Iterable[tuple[str, str]]:
 def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
     precision = Precision.INT4 if name in {"group", "compute", "prefill_products"} else Precision.FP32
     asked = configured(precision, {name: value})
-    if value == "triton":
+    if value in {"triton", "auto"}:
         with pytest.raises(InputError, match="is for CUDA"):
             Choices.of(asked)
         asked = replace(asked, provider=Provider.CUDA)

@@ -120,7 +120,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "merge": ("on", "off"),
                 "region": ("layer", "step"),
                 "prefill": ("eager", "graph"),
-                "prefill_products": ("unpacked", "triton"),
+                "prefill_products": ("unpacked", "triton", "auto"),
                 "compute": ("fp32", "bf16", "fp16"),
                 "group": ("32", "64", "128"),
                 "inductor": (),

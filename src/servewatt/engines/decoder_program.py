@@ -62,8 +62,13 @@ def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype,
     )
 
 
-def _prefill_times(products: str) -> Multiply:
-    if products == "unpacked":
+_MOST_ROWS = 32
+"""Rows of a prefill, up to which `auto` multiplies by integers as they are stored: so many have been timed. With enough
+rows a floating copy pays, because it is made once for all of them."""
+
+
+def _prefill_times(products: str, rows: int) -> Multiply:
+    if products == "unpacked" or (products == "auto" and rows > _MOST_ROWS):
         return decoder_matrix.multiply
     from servewatt.engines import decoder_matmul_kernel
 
@@ -92,15 +97,15 @@ class DecoderProgram:
         """How products and attention are computed.
 
         `attention` is of one token a row (see `decoder_attention.attend`). `one_row` is a layer of one row: compiled,
-        or triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), or triton
-        (`decoder_matmul_kernel`).
+        or triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), triton
+        (`decoder_matmul_kernel`), or auto: the latter for few rows.
         """
         self._shape = shape
         self._weights = weights
         self._tables = tables
         self._attention = attention
         self._one_row = one_row
-        self._prefill_times = _prefill_times(prefill_products)
+        self._prefill_products = prefill_products
         self._integer_head = weights.head.scale is not None
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
@@ -120,7 +125,7 @@ class DecoderProgram:
         x, added, place = decoder_step.begin(
             self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
         )
-        times = self._prefill_times
+        times = _prefill_times(self._prefill_products, ids.numel())
         run_layer = functools.partial(decoder_step.layer, times=times)
         x, added = self._through(run_layer, x, added, buffers.keys, buffers.values, place, columns)
         buffers.position.fill_(columns - 1)

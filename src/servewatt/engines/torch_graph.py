@@ -42,7 +42,7 @@ class TorchGraphEngine:
         shape = decoder_shape(model)
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
-        if "triton" in (choices.attention, choices.one_row, choices.prefill_products):
+        if "triton" in (choices.attention, choices.one_row) or choices.prefill_products != "unpacked":
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
         holder = Holder(configuration.precision, dtype, choices.group)

@@ -42,13 +42,14 @@ class Choices:
             )
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
-        for name in ("attention", "one_row", "prefill_products"):
-            if given.get(name) == "triton" and not on_gpu:
-                raise InputError(f"{configuration.key}: option {name}=triton is for CUDA", "leave it out")
-        prefill_products = given.get("prefill_products", "unpacked")
-        if prefill_products == "triton" and configuration.precision not in _QUANTISED:
+        for name, value in given.items():
+            if not on_gpu and (value == "triton" or (name, value) == ("prefill_products", "auto")):
+                raise InputError(f"{configuration.key}: option {name}={value} is for CUDA", "leave it out")
+        timed = on_gpu and configuration.precision in _QUANTISED and compute is Precision.BF16
+        prefill_products = given.get("prefill_products", "auto" if timed else "unpacked")
+        if prefill_products != "unpacked" and configuration.precision not in _QUANTISED:
             raise InputError(
-                f"{configuration.key}: option prefill_products=triton is for int8 and int4", "leave it out"
+                f"{configuration.key}: option prefill_products={prefill_products} is for int8 and int4", "leave it out"
             )
         whole_step = given.get("region", "layer") == "step"
         group = int(given.get("group", "64"))
