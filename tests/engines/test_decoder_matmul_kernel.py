@@ -16,7 +16,7 @@ pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the in
 from servewatt.engines import decoder_matmul_kernel as kernel  # noqa: E402
 from servewatt.engines import decoder_matrix  # noqa: E402
 from servewatt.engines.decoder_matrix import Matrix  # noqa: E402
-from servewatt.engines.decoder_program import DecoderProgram, make_buffers  # noqa: E402
+from servewatt.engines.decoder_program import DecoderProgram, Ways, make_buffers  # noqa: E402
 from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
 from servewatt.engines.decoder_step import make_tables  # noqa: E402
 from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights  # noqa: E402
@@ -142,16 +142,13 @@ def test_chunks_fill_a_row_of_the_matrix(rows: int, kind: str) -> None:
     [("unpacked", 5, False), ("triton", 5, True), ("triton", 17, True), ("auto", 16, True), ("auto", 17, False)],
 )
 def test_prefill_takes_these_products(merged: bool, products: str, columns: int, by_kernel: bool) -> None:
-    shape = DecoderShape(
-        "Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU, True, parallel=merged,
-        one_norm=merged, scaling=32**-0.5,
-    )  # fmt: skip
+    shape = shape_of(merged=merged)
     weights = decoder_of(shape, merged=merged)
     ids = torch.randint(64, (columns, 2), generator=GENERATOR)
     found = []
     for asked, launches in (("unpacked", 0), (products, (3 if merged else 5) if by_kernel else 0)):
         program = DecoderProgram(
-            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, prefill_products=asked
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Ways(prefill_products=asked)
         )
         buffers = make_buffers(shape, 2, 32, torch.float32, torch.device("cpu"))
         buffers.record[:columns] = ids
@@ -166,6 +163,40 @@ def test_prefill_takes_these_products(merged: bool, products: str, columns: int,
     assert torch.equal(plain.record, made.record)
     torch.testing.assert_close(made.keys[0], plain.keys[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made.values[0], plain.values[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("merged", [True, False])
+def test_a_step_takes_these_products_if_asked(merged: bool) -> None:
+    shape = shape_of(merged=merged)
+    weights = decoder_of(shape, merged=merged)
+    ids = torch.randint(64, (5, 2), generator=GENERATOR)
+    found = []
+    for products, launches in (("unpacked", 0), ("triton", 3 if merged else 5)):
+        program = DecoderProgram(
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Ways(step_products=products)
+        )
+        buffers = make_buffers(shape, 2, 32, torch.float32, torch.device("cpu"))
+        buffers.record[:5] = ids
+        with mock.patch.object(kernel, "_run", wraps=kernel._run) as run:
+            program.prefill(buffers, 5)
+            run.assert_not_called()
+            program.step(buffers, 32)
+            assert run.call_count == launches
+            buffers.position.fill_(5)
+            program.scoring_step(buffers, 32)
+            assert run.call_count == 2 * launches
+        found.append(buffers)
+    plain, made = found
+    assert torch.equal(plain.record, made.record)
+    torch.testing.assert_close(made.keys[0], plain.keys[0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(made.scores, plain.scores, rtol=1e-4, atol=1e-5)
+
+
+def shape_of(*, merged: bool) -> DecoderShape:
+    return DecoderShape(
+        "Some", 64, 256, 64, 192, 1, 2, 2, 32, Norm.LAYER, 1e-5, Activation.GELU, True, parallel=merged,
+        one_norm=merged, scaling=32**-0.5,
+    )  # fmt: skip
 
 
 def decoder_of(shape: DecoderShape, *, merged: bool) -> DecoderWeights:

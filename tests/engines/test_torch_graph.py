@@ -312,6 +312,18 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
             Choices.of(asked)
 
 
+def test_products_of_a_step_are_unpacked_unless_asked() -> None:
+    cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT4, batch=4)
+    assert Choices.of(cuda).step_products == "unpacked"
+    asked = replace(cuda, options=(("step_products", "triton"),))
+    assert Choices.of(asked).step_products == "triton"
+    for refused in (replace(asked, batch=1), replace(asked, precision=Precision.BF16)):
+        with pytest.raises(InputError, match="step_products=triton is for int8 and int4 at batch 2 or more"):
+            Choices.of(refused)
+    with pytest.raises(InputError, match="step_products=triton is for CUDA"):
+        Choices.of(replace(asked, provider=Provider.CPU))
+
+
 def test_products_of_prefill_by_default_and_as_asked() -> None:
     cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT8)
     assert Choices.of(cuda).prefill_products == "auto"
@@ -400,8 +412,10 @@ def every_option() -> Iterable[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "value"), every_option())
 def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
-    precision = Precision.INT4 if name in {"group", "compute", "prefill_products"} else Precision.FP32
-    asked = configured(precision, {name: value})
+    quantised = {"group", "compute", "prefill_products", "step_products"}
+    asked = configured(Precision.INT4 if name in quantised else Precision.FP32, {name: value})
+    if name == "step_products":
+        asked = replace(asked, batch=2)
     if value in {"triton", "auto"}:
         with pytest.raises(InputError, match="is for CUDA"):
             Choices.of(asked)

@@ -121,6 +121,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "region": ("layer", "step"),
                 "prefill": ("eager", "graph"),
                 "prefill_products": ("unpacked", "triton", "auto"),
+                "step_products": ("unpacked", "triton"),
                 "compute": ("fp32", "bf16", "fp16"),
                 "group": ("32", "64", "128"),
                 "inductor": (),

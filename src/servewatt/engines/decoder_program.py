@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -67,12 +66,28 @@ _MOST_ROWS = 32
 rows a floating copy pays, because it is made once for all of them."""
 
 
-def _prefill_times(products: str, rows: int) -> Multiply:
+def _times(products: str, rows: int = 0) -> Multiply:
+    """How `rows` meet a matrix of integers."""
     if products == "unpacked" or (products == "auto" and rows > _MOST_ROWS):
         return decoder_matrix.multiply
     from servewatt.engines import decoder_matmul_kernel
 
     return decoder_matmul_kernel.multiply
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How the parts of prefill and step are computed."""
+
+    attention: str = "sdpa"
+    """Of one token a row, see `decoder_attention.attend`."""
+    one_row: str = "compiled"
+    """A layer of one row: compiled, or triton (`decoder_one_row`)."""
+    prefill_products: str = "unpacked"
+    """Of integer matrices: unpacked (`decoder_matrix`), triton (`decoder_matmul_kernel`), or auto: the latter for few
+    rows."""
+    step_products: str = "unpacked"
+    """The same of a compiled step, unpacked or triton."""
 
 
 class DecoderProgram:
@@ -88,27 +103,18 @@ class DecoderProgram:
         weights: DecoderWeights,
         tables: Tables,
         compile_: Compile,
+        ways: Ways = Ways(),
         *,
-        attention: str = "sdpa",
-        one_row: str = "compiled",
         whole_step: bool = False,
-        prefill_products: str = "unpacked",
     ) -> None:
-        """How products and attention are computed.
-
-        `attention` is of one token a row (see `decoder_attention.attend`). `one_row` is a layer of one row: compiled,
-        or triton (`decoder_one_row`). `prefill_products` of integer matrices are unpacked (`decoder_matrix`), triton
-        (`decoder_matmul_kernel`), or auto: the latter for few rows.
-        """
         self._shape = shape
         self._weights = weights
         self._tables = tables
-        self._attention = attention
-        self._one_row = one_row
-        self._prefill_products = prefill_products
+        self._ways = ways
         self._integer_head = weights.head.scale is not None
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
+        self._step_times = _times(ways.step_products)
         self._layer = piece(decoder_step.layer)
         self._pick = piece(decoder_step.pick)
         self._score = piece(decoder_step.score)
@@ -125,9 +131,8 @@ class DecoderProgram:
         x, added, place = decoder_step.begin(
             self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
         )
-        times = _prefill_times(self._prefill_products, ids.numel())
-        run_layer = functools.partial(decoder_step.layer, times=times)
-        x, added = self._through(run_layer, x, added, buffers.keys, buffers.values, place, columns)
+        times = _times(self._ways.prefill_products, ids.numel())
+        x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns, times)
         buffers.position.fill_(columns - 1)
         decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, times)
 
@@ -161,7 +166,7 @@ class DecoderProgram:
         if last is None and self._integer_head:
             self._pick_of(self._finish_one_row(x), record, position)
         else:
-            self._pick(self._shape, self._weights, x, last, record, position)
+            self._pick(self._shape, self._weights, x, last, record, position, self._step_times)
 
     def _scoring_step(
         self,
@@ -178,7 +183,7 @@ class DecoderProgram:
         if last is None and self._integer_head:
             self._score_of(self._finish_one_row(x), record, position, scores)
         else:
-            self._score(self._shape, self._weights, x, last, record, position, scores)
+            self._score(self._shape, self._weights, x, last, record, position, scores, self._step_times)
 
     def _decode(
         self,
@@ -190,8 +195,8 @@ class DecoderProgram:
         looked_at: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One token of each row through all layers: their output, and what is still to be added to it, if anything."""
-        if self._one_row != "triton" or x.shape[0] > 1:
-            return self._through(self._layer, x, added, keys, values, place, looked_at)
+        if self._ways.one_row != "triton" or x.shape[0] > 1:
+            return self._through(self._layer, x, added, keys, values, place, looked_at, self._step_times)
         from servewatt.engines import decoder_one_row
 
         if self._weights.positions is not None:
@@ -216,9 +221,10 @@ class DecoderProgram:
         values: tuple[torch.Tensor, ...],
         place: Place,
         looked_at: int,
+        times: Multiply,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for index, layer in enumerate(self._weights.layers):
             # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
             key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._attention)
+            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._ways.attention, times)
         return x, added

@@ -262,12 +262,13 @@ def score(
     record: torch.Tensor,
     position: torch.Tensor,
     scores: torch.Tensor,
+    times: Multiply = multiply,
 ) -> None:
     """Move `position` on, and write the logarithm of the probability of the ids that `record` holds there.
 
     `scores` is (columns, batch), fp32.
     """
-    score_of(finish(shape, weights, x, added), record, position, scores)
+    score_of(finish(shape, weights, x, added, times), record, position, scores)
 
 
 def score_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor, scores: torch.Tensor) -> None:

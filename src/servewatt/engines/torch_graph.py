@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.decoder_program import DecoderProgram
+from servewatt.engines.decoder_program import DecoderProgram, Ways
 from servewatt.engines.decoder_shape import decoder_shape
 from servewatt.engines.decoder_step import make_tables
 from servewatt.engines.decoder_weights import Holder, load_decoder
@@ -42,7 +42,8 @@ class TorchGraphEngine:
         shape = decoder_shape(model)
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
-        if "triton" in (choices.attention, choices.one_row) or choices.prefill_products != "unpacked":
+        kernels = (choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
+        if not {"triton", "auto"}.isdisjoint(kernels):
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
         holder = Holder(configuration.precision, dtype, choices.group)
@@ -53,10 +54,8 @@ class TorchGraphEngine:
             weights,
             tables,
             compile_,
-            attention=choices.attention,
-            one_row=choices.one_row,
+            Ways(choices.attention, choices.one_row, choices.prefill_products, choices.step_products),
             whole_step=choices.whole_step,
-            prefill_products=choices.prefill_products,
         )
         return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
 

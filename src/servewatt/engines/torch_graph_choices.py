@@ -25,6 +25,7 @@ class Choices:
     whole_step: bool
     captured_prefill: bool
     prefill_products: str
+    step_products: str
     compute: Precision
     group: int
     inductor: str
@@ -51,6 +52,12 @@ class Choices:
             raise InputError(
                 f"{configuration.key}: option prefill_products={prefill_products} is for int8 and int4", "leave it out"
             )
+        step_products = given.get("step_products", "unpacked")
+        if step_products == "triton" and (configuration.precision not in _QUANTISED or configuration.batch == 1):
+            raise InputError(
+                f"{configuration.key}: option step_products=triton is for int8 and int4 at batch 2 or more",
+                "leave it out",
+            )
         whole_step = given.get("region", "layer") == "step"
         group = int(given.get("group", "64"))
         own = on_gpu and configuration.batch == 1 and not whole_step and given.get("attention", "triton") == "triton"
@@ -74,6 +81,7 @@ class Choices:
             whole_step=whole_step,
             captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
             prefill_products=prefill_products,
+            step_products=step_products,
             compute=compute,
             group=group,
             inductor=given.get("inductor", ""),

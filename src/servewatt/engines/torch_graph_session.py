@@ -282,6 +282,7 @@ class TorchGraphSession:
                 ("matrices_per_layer", str(2 if self._weights.layers[0].up is None else 4)),
                 ("prefill", "graph" if choices.captured_prefill else "eager"),
                 ("prefill_products", choices.prefill_products),
+                ("step_products", choices.step_products),
                 *quantised,
                 *arithmetic_detail(),
             ),
