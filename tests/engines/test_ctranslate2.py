@@ -219,6 +219,21 @@ def test_threads_are_those_of_the_thread_that_decodes(folder_of: Callable[[str],
     assert in_a_process(code, folder_of("llama"), tmp_path) == (0, "2\n", "")
 
 
+def test_loading_leaves_no_threads_behind(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """OpenMP's of the loading thread would make more than there are CPUs, which then sleep at every barrier."""
+    code = (
+        "from servewatt.engines.host import thread_count; from servewatt.records import Precision;"
+        "session.close(); before = thread_count();"
+        "narrow = Configuration('ctranslate2', precision=Precision.W8A8, threads=2);"
+        "session = engines.create('ctranslate2').load(model, narrow, artefacts);"
+        "import time; end_s = time.monotonic() + 10\n"
+        "while (left := thread_count() - before) > 1 and time.monotonic() < end_s: time.sleep(0.01)\n"
+        "print(left)"
+    )
+    # The thread that decodes stays; the others take a moment to end.
+    assert in_a_process(code, folder_of("bundled"), tmp_path) == (0, "1\n", "")
+
+
 def test_importing_it_imports_nothing_heavy() -> None:
     code = (
         "import sys; from servewatt import engines; engines.create('ctranslate2');"

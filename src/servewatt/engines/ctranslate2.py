@@ -9,6 +9,7 @@ import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,20 +107,26 @@ def _load_cublas(configuration: Configuration) -> None:
         except OSError as error:
             raise UnavailableError(
                 f"{configuration.key}: ctranslate2 needs {library}: {error}",
-                "install nvidia-cublas-cu12 into the engine's environment",
+                "servewatt engines add --rebuild ctranslate2 --pip-argument=nvidia-cublas-cu12",
             ) from error
 
 
 def _open(folder: Path, configuration: Configuration, model_type: ModelType) -> Any:
     import ctranslate2
 
-    generator = ctranslate2.Generator(
-        str(folder),
-        device=configuration.provider.value,
-        compute_type=model_type.name,
-        inter_threads=1,
-        intra_threads=cpu_threads(configuration),
-    )
+    def load() -> Any:
+        return ctranslate2.Generator(
+            str(folder),
+            device=configuration.provider.value,
+            compute_type=model_type.name,
+            inter_threads=1,
+            intra_threads=cpu_threads(configuration),
+        )
+
+    # Loading 8-bit weights computes on OpenMP threads of the thread that loads. While those exist beside the decoding
+    # thread's there are more than CPUs, and OpenMP lets them sleep at every barrier; with their thread they end.
+    with ThreadPoolExecutor(1, "ctranslate2-load") as loader:
+        generator = loader.submit(load).result()
     if generator.compute_type != model_type.name:
         raise RefusedError(
             f"{configuration.key}: ctranslate2 computes in {generator.compute_type}, not in {model_type.name}",
