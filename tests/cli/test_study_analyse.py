@@ -103,6 +103,8 @@ def test_results_without_jit_as_json(results: Path, capsys: pytest.CaptureFixtur
         (["--csv", "nowhere.csv", "--value", "j", "--group", "g"], "there is no file nowhere.csv"),
         (["a.parquet", "--csv", "x.csv", "--value", "j", "--group", "g"], "both --csv and results files"),
         (["--csv", "x.csv", "--value", "j", "--group", "g", "--without-jit"], "--without-jit goes with results files"),
+        (["--csv", "x.csv", "--value", "j", "--group", "j"], "the values and what groups them are both column 'j'"),
+        (["--csv", "x.csv", "--value", "j", "--group", "g", "--subject", "g"], "--group and --subject are both column"),
         (["a.parquet", "--value", "j"], "--value goes with --csv"),
         (["nowhere.parquet"], "there is no results file nowhere.parquet"),
     ],

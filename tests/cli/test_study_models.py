@@ -97,6 +97,7 @@ def test_the_funnel_in_words(
     assert "is for code, by its page 2 —" in shown
     assert "owner/good 1.00 B results tag code 90" in shown
     assert "google/codegemma-2b 1.00 B by hand name 50" in shown
+    assert any(line.startswith("1 of them is gated and shows no HumanEval result") for line in shown)
     assert "phi2 left out at: humaneval" in shown
     assert "codegemma-2b passes" in shown
     assert "pythia-410m not on the hub" in shown

@@ -11,7 +11,7 @@ import pytest
 from servewatt.cli.main import run
 from servewatt.models import catalogue
 from servewatt.records import Status
-from servewatt.store import StoreReader
+from servewatt.store import Store, StoreReader
 from servewatt.study import results_file
 from servewatt.study.observations import usable
 from servewatt.study.protocols import DIFFERENCES, PROTOCOLS
@@ -65,6 +65,25 @@ def test_collected_results_grow(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["observations"] == len(observations(out))
     valid = sorted((o.model, o.block) for o in usable(observations(out)))
     assert valid == [("codeparrot-small", 0), ("codeparrot-small", 1), ("tiny-starcoder", 0), ("tiny-starcoder", 1)]
+
+
+def test_fresh_measures_again_as_a_new_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = str(tmp_path / "study.db")
+    for options in ([], ["--fresh"]):
+        assert study("--models", "tiny-starcoder", "--store", store, *options) == 0
+        told = capsys.readouterr().err
+        assert "is complete" not in told
+        assert "next: servewatt study collect" in told
+    with StoreReader.open(store) as opened:
+        assert len(opened.runs()) == 2
+
+
+def test_an_empty_store_has_nothing_to_collect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, out = tmp_path / "study.db", tmp_path / "here.parquet"
+    Store.open(store).close()
+    assert run(["study", "collect", "--out", str(out), "--store", str(store)]) == 2
+    assert "error: there are no trials to collect" in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_evicting_leaves_no_weights_behind(tmp_path: Path) -> None:

@@ -45,6 +45,23 @@ def test_one_analysis_for_each_model_and_variable_that_has_data() -> None:
     assert welch[0].p_family == pytest.approx(3 * (welch[0].p_value or 0))
 
 
+def test_two_names_of_the_same_observations_count_once() -> None:
+    made = [o for n, level in ((TORCH, 2.0), (ONNX, 1.0)) for o in trials("m", n, level)]
+    gpu_alone = [replace(o, gpu_energy_j_per_token=o.energy_j_per_token) for o in made]
+    energy, gpu = analyse_observations(gpu_alone)
+    assert (energy.same_as, gpu.same_as) == ("", "energy_j_per_token")
+    assert gpu.battery.variable == "gpu_energy_j_per_token"
+    assert gpu.battery.notes[0] == "the same observations as of global energy; the family counts their tests once"
+    welch = [f for a in (energy, gpu) for f in a.battery.findings if f.test == "welch-anova"]
+    assert welch[0].p_family == welch[1].p_family == welch[0].p_value
+    # One joule more, and they are two variables, although their ranks are the same.
+    apart = [replace(o, gpu_energy_j_per_token=1 + (o.energy_j_per_token or 0)) for o in made]
+    energy, gpu = analyse_observations(apart)
+    kruskal = [f for a in (energy, gpu) for f in a.battery.findings if f.test == "kruskal-wallis"]
+    assert gpu.same_as == ""
+    assert [f.p_family for f in kruskal] == pytest.approx([2 * (kruskal[0].p_value or 0)] * 2)
+
+
 def test_variables_models_and_jit_can_be_chosen() -> None:
     made = trials("m", TORCH, 2) + trials("m", ONNX, 1) + trials("m", JIT, 3) + trials("n", TORCH, 1)
     found = only(analyse_observations(made, ["energy_j_per_token"], ["m"], without_jit=True))

@@ -99,6 +99,11 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
     text.write_text("not Parquet")
     with pytest.raises(InputError, match="no Parquet file"):
         results_file.read(text)
+    table = tmp_path / "runs.csv"
+    table.write_text("model,joules\n")
+    with pytest.raises(InputError) as told:
+        results_file.read(table)
+    assert told.value.hint.startswith(f"`servewatt study analyse --csv {table} --value COLUMN")
     other = tmp_path / "other.parquet"
     parquet.write_table(pyarrow.table({"a": [1]}), other)
     with pytest.raises(InputError, match="no results file of the study"):

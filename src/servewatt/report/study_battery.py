@@ -125,10 +125,11 @@ def _head(battery: Battery) -> Text:
 
 def _legend(analyses: Sequence[Analysis]) -> str:
     alphas = ", ".join(f"{alpha:g}" for alpha in sorted({a.battery.alpha for a in analyses}))
-    tests = sum(not f.refused for a in analyses for f in a.battery.findings)
+    count = sum(not f.refused for a in analyses if not a.same_as for f in a.battery.findings)
+    tests = f"{count} finding{'' if count == 1 else 's'}"
     return (
         f"* p below {alphas} · p: as each test's procedure gives it · family: corrected after Holm over all findings "
-        f"of the same test shown here ({tests} findings of all tests) · Cliff's delta: -1 where every value of the "
+        f"of the same test shown here ({tests} of all tests) · Cliff's delta: -1 where every value of the "
         "first is below every value of the second"
     )
 

@@ -48,7 +48,8 @@ def render_selection(console: Console, selection: Selection) -> None:
         counts.add_row(stage.rule, f"{stage.remaining:,}", published)
     console.print(counts)
     if selection.by_hand:
-        console.print(f"{selection.by_hand} of them are gated and show no HumanEval result: to be checked by hand")
+        verbs = "is gated and shows" if selection.by_hand == 1 else "are gated and show"
+        console.print(f"{selection.by_hand} of them {verbs} no HumanEval result: to be checked by hand")
     survivors = _table("hub id", "parameters", "HumanEval", "for code", "downloads", right=("parameters", "downloads"))
     for model in selection.survivors[:SHOWN_SURVIVORS]:
         evidence = ", ".join(model.humaneval) or "by hand"

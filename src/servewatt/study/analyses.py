@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError, nearest
@@ -38,6 +38,29 @@ class Analysis:
     """None for observations without blocks, and where no configuration has a positive value."""
     disagreements: tuple[str, ...] = ()
     """Where the decision and the tests of pairs differ, and why."""
+    same_as: str = ""
+    """The subject's variable that has the very same observations, such as global energy where the boundary is the GPU:
+    the family counts their tests once."""
+
+
+@dataclass(frozen=True)
+class _Observed:
+    """One variable of one subject, before its tests."""
+
+    subject: str
+    variable: str
+    groups: Mapping[str, Sequence[float]]
+    observations: tuple[Observation, ...]
+    """All of the subject's."""
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """The same for variables that have the same values."""
+        return self.subject, tuple((label, tuple(values)) for label, values in self.groups.items())
+
+    def battery(self, alpha: float) -> Battery:
+        battery = run_battery(self.subject, self.variable, self.groups, alpha)
+        return replace(battery, notes=(*_machines(usable(self.observations)), *battery.notes))
 
 
 def analyse_observations(
@@ -51,17 +74,22 @@ def analyse_observations(
     """Every variable of every model and campaign; all that have data unless `variables` or `models` are named.
 
     Only valid trials enter, the last attempt of each block. A configuration without any is a group without
-    observations. Campaigns are subjects of their own, because their machines differ. Raises InputError for an unknown
-    variable or model, if nothing remains, or an `alpha` not between 0 and 1.
+    observations. Campaigns are subjects of their own, because their machines differ. Variables of a subject that have
+    the same observations are tested and counted once. Raises InputError for an unknown variable or model, if nothing
+    remains, or an `alpha` not between 0 and 1.
     """
     _check(variables, [v.name for v in VARIABLES], "variable")
     _check(models, {o.model for o in observations}, "model")
     chosen = [o for o in observations if (not models or o.model in models) and not (without_jit and o.engine == JIT)]
     if not usable(chosen):
         raise InputError("no valid observation is left to analyse", "see `servewatt study run` and the options given")
-    pending = list(_batteries(chosen, variables, alpha))
-    corrected = correct_family(battery for battery, _ in pending)
-    return tuple(_beside_decision(b, of_it) for b, (_, of_it) in zip(corrected, pending, strict=True))
+    observed = tuple(_observed(chosen, variables))
+    first: dict[tuple[object, ...], _Observed] = {}
+    for one in observed:
+        first.setdefault(one.key, one)
+    corrected = correct_family(one.battery(alpha) for one in first.values())
+    batteries = dict(zip(first, corrected, strict=True))
+    return tuple(_beside_decision(batteries[one.key], one) for one in observed)
 
 
 def analyse_table(
@@ -99,10 +127,8 @@ def disagreements(battery: Battery, decision: Decision) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _batteries(
-    observations: Sequence[Observation], variables: Sequence[str], alpha: float
-) -> Iterator[tuple[Battery, tuple[Observation, ...]]]:
-    """The battery of each model, campaign and variable, with all of that model's observations in the campaign."""
+def _observed(observations: Sequence[Observation], variables: Sequence[str]) -> Iterator[_Observed]:
+    """The groups of each model, campaign and variable, with all of that model's observations in the campaign."""
     campaigns = {o.campaign for o in observations}
     for _, model, campaign in sorted({(o.parameters, o.model, o.campaign) for o in observations}):
         of_it = tuple(o for o in observations if (o.model, o.campaign) == (model, campaign))
@@ -112,8 +138,7 @@ def _batteries(
             if not any(map(len, groups.values())):
                 continue
             subject = model if len(campaigns) == 1 else f"{model} ({campaign})"
-            battery = run_battery(subject, variable, groups, alpha)
-            yield replace(battery, notes=(*_machines(valid), *battery.notes)), of_it
+            yield _Observed(subject, variable, groups, of_it)
 
 
 def _groups(observations: Sequence[Observation], valid: Sequence[Observation], variable: str) -> dict[str, list[float]]:
@@ -138,9 +163,14 @@ def _machines(valid: Sequence[Observation]) -> tuple[str, ...]:
     return (f"these observations come from {len(machines)} machines, which the tests do not know",)
 
 
-def _beside_decision(battery: Battery, observations: Sequence[Observation]) -> Analysis:
-    decision = decide(observations, battery.variable, 1 - battery.alpha)
-    return Analysis(battery, decision, () if decision is None else disagreements(battery, decision))
+def _beside_decision(battery: Battery, observed: _Observed) -> Analysis:
+    same_as = battery.variable if battery.variable != observed.variable else ""
+    if same_as:
+        title = next((v.title for v in VARIABLES if v.name == same_as), same_as)
+        note = f"the same observations as of {title}; the family counts their tests once"
+        battery = replace(battery, variable=observed.variable, notes=(note, *battery.notes))
+    decision = decide(observed.observations, battery.variable, 1 - battery.alpha)
+    return Analysis(battery, decision, () if decision is None else disagreements(battery, decision), same_as)
 
 
 def _pair(battery: Battery, test: str, first: str, second: str) -> Finding | None:

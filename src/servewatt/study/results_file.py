@@ -133,7 +133,10 @@ def read(path: Path) -> Results:
     try:
         table = parquet.read_table(path)
     except (arrow.ArrowException, OSError) as error:
-        raise InputError(f"{path} is no Parquet file: {error}", "copy or collect it again") from error
+        hint = "copy or collect it again"
+        if path.suffix.lower() in (".csv", ".tsv", ".txt"):
+            hint = f"`servewatt study analyse --csv {path} --value COLUMN --group COLUMN` reads observations in CSV"
+        raise InputError(f"{path} is no Parquet file: {error}", hint) from error
     metadata = table.schema.metadata or {}
     if METADATA_KEY not in metadata:
         raise InputError(f"{path} is no results file of the study", "`servewatt study collect --out FILE` writes one")

@@ -37,6 +37,16 @@ def read_table(path: Path, results: Sequence[Path], options: Mapping[str, Any]) 
     for name in ("value", "group"):
         if not options[name]:
             raise InputError(f"--csv needs --{name}", "name the columns: --value COLUMN --group COLUMN")
+    if options["value"] in (options["group"], options["subject"]):
+        raise InputError(
+            f"the values and what groups them are both column {options['value']!r}",
+            "--value names the column of measured numbers, --group that of configurations, --subject that of models",
+        )
+    if options["group"] == options["subject"]:
+        raise InputError(
+            f"--group and --subject are both column {options['group']!r}, so no subject has two groups to compare",
+            "leave out --subject, or name another column",
+        )
     return read_csv(path, options["value"], options["group"], options["subject"])
 
 

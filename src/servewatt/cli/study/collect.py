@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from servewatt.cli.options import json_option
+from servewatt.errors import InputError
 
 EXAMPLES = """\b
 Examples:
@@ -53,11 +54,18 @@ def command(
             wanted = [opened.run(id_) for id_ in runs] if runs else opened.runs()[::-1]
             gathered = results_file.gather([(run, opened.results(run.id, with_samples=True)) for run in wanted], name)
     whole = results_file.merge([*(results_file.read(path) for path in added), gathered])
+    if not whole.observations:
+        raise InputError(
+            "there are no trials to collect", "`servewatt study run` measures some; --store names its store"
+        )
     results_file.write(out, whole)
     counts = {"observations": len(whole.observations), "runs": len(whole.runs), "bytes": out.stat().st_size}
     if as_json:
         click.echo(json.dumps({"file": str(out), "campaign": name, **counts}))
         return
-    click.echo(
-        f"wrote {out}: {counts['observations']} trials of {counts['runs']} runs, {counts['bytes'] / 1000:.0f} kB"
-    )
+    trials, of_runs = _counted(counts["observations"], "trial"), _counted(counts["runs"], "run")
+    click.echo(f"wrote {out}: {trials} of {of_runs}, {counts['bytes'] / 1000:.0f} kB")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

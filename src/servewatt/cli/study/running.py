@@ -77,7 +77,7 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
         procedure=replace(preset.procedure, **{name: getattr(procedure, name) for name in (*given, "meters")}),
         store=options["store"] or str(default_store()),
         evict=options["evict"],
-        flags=Flags(plan_only=options["plan_only"], prepare=not options["no_prepare"]),
+        flags=Flags(fresh=options["fresh"], plan_only=options["plan_only"], prepare=not options["no_prepare"]),
     )
 
 
@@ -117,7 +117,7 @@ def run_study(asked: Request) -> int:
                 failed.append(name)
     if failed:
         console.print(f"nothing was measured for {', '.join(failed)}", style="red", highlight=False)
-    if not asked.flags.plan_only:
+    if not asked.flags.plan_only and len(failed) < len(asked.models):
         console.print(f"results are in {asked.store}; next: servewatt study collect --out results.parquet",
                       highlight=False, soft_wrap=True)  # fmt: skip
     return 1 if failed else 0
