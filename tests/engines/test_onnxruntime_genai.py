@@ -139,6 +139,19 @@ def test_fp32_shows_what_runs(model: Model, load: Load) -> None:
     session.close()
 
 
+def test_a_product_that_cannot_be_tried_is_a_reason(
+    folder_of: Callable[[str], Path], load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No other test takes this group, whose answer would be known already.
+    options = (("activations", "int8"), ("group", "32"))
+    session = load(model_of(folder_of("llama")), replace(FP32, precision=Precision.W8A8, options=options))
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    with pytest.raises(UnavailableError, match="ended with code 1") as caught:
+        session.facts()
+    assert "doctor" in caught.value.hint
+    session.close()
+
+
 def test_threads_are_those_that_were_started(model: Model, load: Load) -> None:
     session = load(model, replace(FP32, threads=2))
     assert session.facts().threads == 2

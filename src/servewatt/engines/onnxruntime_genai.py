@@ -308,11 +308,21 @@ def _keys(generator: Any) -> npt.NDArray[Any]:
 
 @cache
 def _product_type(bits: int, group: int, activations: str) -> str:
-    """`product_type` asked in a process of its own, as it loads a second ONNX Runtime."""
+    """`product_type` asked in a process of its own, as it loads a second ONNX Runtime.
+
+    UnavailableError if that process fails.
+    """
     ask = "import sys; from servewatt.engines.onnx_quantised import product_type;"
     ask += "print(product_type(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))"
     command = [sys.executable, "-c", ask, str(bits), str(group), activations]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        last = done.stderr.strip().rpartition("\n")[2] or "it says nothing"
+        raise UnavailableError(
+            f"the process that tries ONNX Runtime's product ended with code {done.returncode}: {last}",
+            "servewatt engines doctor onnxruntime-genai",
+        )
+    return done.stdout.strip()
 
 
 def padded(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int32]:
