@@ -89,3 +89,11 @@ def test_it_fits_a_narrow_terminal() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "negligible" in text
     assert "…" not in text
+
+
+def test_long_names_are_wrapped_not_cut() -> None:
+    names = ("<CUDA, torch-graph, int4, prefill_products=triton>", "<CUDA, torch-graph, int8, prefill_products=triton>")
+    pair = Finding("dunn-holm", names, -1.2, 0.23, 0.46, Effect("cliff's delta", -1.0, "large"))
+    text = shown(Analysis(Battery("m", "x", 0.05, ((names[0], 5), (names[1], 5)), (pair,))), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text

@@ -4,15 +4,16 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.records import Weights
+from servewatt.records import Status, Weights
 from servewatt.report.latex import escape, to_latex
 from servewatt.report.study_outputs import TABLES, make_table, possible
-from servewatt.report.study_view import StudyView, observed, published_alone, select
+from servewatt.report.study_view import StudyView, caption, observed, published_alone, select
 from servewatt.report.table import Column, Entry, Form, Table, letters
 from servewatt.report.table_forms import FORMS, renderable, to_csv, to_html, to_text
 from tests.study.builders import observation, small, study
@@ -142,6 +143,20 @@ def test_pairs_carry_both_tests_and_the_effect(view: StudyView) -> None:
     assert 0 < float(pair["dunn_p"]) <= float(pair["dunn_p_family"]) <= 1
     lost = next(r for r in found if r["model"] == "codegemma-2b")
     assert "has no observations" in lost["notes"]
+
+
+def test_pairs_of_what_nothing_measured_are_refused() -> None:
+    on_cpu = observed([replace(o, gpu_energy_j_per_token=None) for o in study(models=1, blocks=3)], tested=True)
+    assert "pairs-gpu-energy" not in possible(on_cpu)[0]
+    assert "pairs-energy" in possible(on_cpu)[0]
+    with pytest.raises(InputError, match="no valid trial tells GPU energy"):
+        make_table(on_cpu, "pairs-gpu-energy")
+
+
+def test_the_caption_counts_blocks_that_count() -> None:
+    made = study(models=1, blocks=3)
+    lost = replace(made[0], block=3, status=Status.INVALID, reason="other load")
+    assert "3 blocks" in caption(observed([*made, lost]))
 
 
 def test_tests_over_all_configurations_refuse_with_a_reason(view: StudyView) -> None:

@@ -72,6 +72,11 @@ def test_every_test_that_cannot_be_computed_says_why_and_the_others_are_computed
     assert "tests over all groups leave out those without observations: nothing" in battery.notes
 
 
+def test_groups_that_lack_the_same_are_named_together() -> None:
+    battery = run_battery("m", "x", {"a": [1.0], "b": [2.0], "c": [], "d": [3.0, 4.0]})
+    assert of(battery, "levene").refused == "a; b have one observation each; a variance needs two"
+
+
 def test_constant_groups() -> None:
     battery = run_battery("m", "x", {"a": [0.1, 0.1, 0.1], "b": [1.0, 2.0, 3.0]})
     assert of(battery, "welch-anova").refused.startswith("all observations are equal in a:")

@@ -136,9 +136,9 @@ def _legend(analyses: Sequence[Analysis]) -> str:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    table.add_column(first)
+    table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="left" if name == "second" else "right")
+        table.add_column(name, justify="left" if name == "second" else "right", overflow="fold")
     return table
 
 

@@ -79,18 +79,21 @@ TABLES = {
         partial(study_test_tables.pair_table, name="energy_j_per_token", table="pairs-energy"),
         True,
         True,
+        fits=partial(study_test_tables.has_pairs, name="energy_j_per_token"),
     ),
     "pairs-gpu-energy": TableKind(
         "pairs of configurations: GPU energy",
         partial(study_test_tables.pair_table, name="gpu_energy_j_per_token", table="pairs-gpu-energy"),
         True,
         True,
+        fits=partial(study_test_tables.has_pairs, name="gpu_energy_j_per_token"),
     ),
     "pairs-time": TableKind(
         "pairs of configurations: time",
         partial(study_test_tables.pair_table, name="s_per_token", table="pairs-time"),
         True,
         True,
+        fits=partial(study_test_tables.has_pairs, name="s_per_token"),
     ),
 }
 

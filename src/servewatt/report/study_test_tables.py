@@ -13,6 +13,7 @@ from servewatt.study import savings
 from servewatt.study.effects import CLIFFS_DELTA
 from servewatt.study.http_share import http_shares
 from servewatt.study.names import STUDY
+from servewatt.study.observations import usable
 from servewatt.study.records import Battery, Cell, Effect, Finding
 from servewatt.study.savings import By, Saving, Savings
 
@@ -110,7 +111,12 @@ def test_table(view: StudyView) -> Table:
 
 
 def pair_table(view: StudyView, name: str, table: str) -> Table:
-    """Every pair of configurations of every model: Dunn and Games-Howell tests, and Cliff's delta."""
+    """Every pair of configurations of every model: Dunn and Games-Howell tests, and Cliff's delta.
+
+    Raises InputError if no model has a valid value of the variable.
+    """
+    if not has_pairs(view, name):
+        raise InputError(f"no valid trial tells {variable(name).title}", "see `--table energy`")
     columns = (
         Column("model", "model"),
         Column("first", "first"),
@@ -131,6 +137,11 @@ def pair_table(view: StudyView, name: str, table: str) -> Table:
     notes += [f"{b.subject}: {n}" for b in batteries for n in b.notes]
     title = f"Pairs of configurations: {variable(name).title}"
     return Table(table, title, columns, rows, tuple(notes), grouped=2)
+
+
+def has_pairs(view: StudyView, name: str) -> bool:
+    """Whether any valid trial has a value of the variable."""
+    return any(getattr(o, name) is not None for o in usable(view.observations))
 
 
 def pairs(battery: Battery) -> dict[tuple[str, str], dict[str, Finding]]:

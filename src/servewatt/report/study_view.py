@@ -96,7 +96,7 @@ def caption(view: StudyView, variables: Sequence[str] = ()) -> str:
     """What must be said wherever these results (of these variables, or of all) are shown, in one line."""
     if view.is_published:
         return f"published medians: {STUDY}"
-    counts = sorted({s.blocks for s in view.summaries if s.blocks})
+    counts = sorted({s.ok for s in view.summaries if s.ok})
     span = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}" if counts else "0"
     names = ", ".join(view.sources)
     machines = len({o.machine for o in view.observations})

@@ -77,5 +77,11 @@ def counted(n: int) -> str:
 def too_few(groups: Sequence[Group], least: int, because: str = "") -> str:
     """Which groups have fewer than `least` observations, and why that is too few; an empty text if none has."""
     few = [g for g in groups if g.n < least]
-    told = [f"{g.name} has {counted(g.n)}" for g in few]
+    told = []
+    for n in dict.fromkeys(g.n for g in few):
+        names = [g.name for g in few if g.n == n]
+        each = " each" if n else ""
+        told.append(
+            f"{names[0]} has {counted(n)}" if len(names) == 1 else f"{'; '.join(names)} have {counted(n)}{each}"
+        )
     return "; ".join([*told, because] if because and any(g.n for g in few) else told)
