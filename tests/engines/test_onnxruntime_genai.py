@@ -134,6 +134,7 @@ def test_fp32_shows_what_runs(model: Model, load: Load) -> None:
     assert (facts.compute_dtype, facts.kv_cache, facts.kv_cache_dtype, facts.threads) == ("fp32", True, "fp32", 1)
     assert facts.devices[0][0] == "cpu"
     assert detail(session)["attention"] == "GroupQueryAttention"
+    assert "group" not in detail(session)
     assert violations(FP32, facts) == ()
     assert violations(INT4, facts) != ()
     session.close()

@@ -281,7 +281,7 @@ class OnnxRuntimeGenAISession:
             detail=(
                 ("attention", described.attention),
                 ("matrix_products", ", ".join(f"{n} with {name}" for name, n in described.products)),
-                ("group", str(graph.kind.group)),
+                *((("group", str(graph.kind.group)),) if graph.kind.group else ()),
                 ("end_id", str(graph.end_id)),
                 ("given_again", str(self._given_again)),
                 ("telemetry", "off"),
