@@ -133,3 +133,13 @@ def result(
 def failed(configuration: Configuration, block: int, status: Status, reason: str, attempt: int = 0) -> Result:
     made = result(configuration, block, attempt=attempt)
     return Result(made.trial, status, reason)
+
+
+def run_at(folder: str, made: Run) -> Run:
+    """The run, its model in another folder."""
+    return replace(made, plan=replace(made.plan, model=replace(made.plan.model, folder=folder)))
+
+
+def results_at(folder: str, made: Sequence[Result]) -> list[Result]:
+    """The results, their model in another folder."""
+    return [replace(r, trial=replace(r.trial, model=replace(r.trial.model, folder=folder))) for r in made]

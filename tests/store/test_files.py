@@ -10,11 +10,14 @@ import pytest
 from servewatt.errors import InputError, StoreError
 from servewatt.records import Status
 from servewatt.store import read_file, read_qualities, write_file
-from tests.stats.builders import ONNX, TORCH, failed, result, run
+from tests.stats.builders import ONNX, TORCH, failed, result, results_at, run, run_at
 from tests.stats.test_quality import quality
 
-RUN = run()
-RESULTS = (result(TORCH, 0), result(ONNX, 0), failed(ONNX, 1, Status.CRASHED, "killed by SIGSEGV"))
+# A file does not say where the model lies.
+RUN = run_at("", run())
+RESULTS = tuple(
+    results_at("", [result(TORCH, 0), result(ONNX, 0), failed(ONNX, 1, Status.CRASHED, "killed by SIGSEGV")])
+)
 
 
 @pytest.mark.parametrize("name", ["run.json.gz", "run.jsonl", "run"])
@@ -24,6 +27,12 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path, name: str) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
+def test_where_the_model_lies_stays_at_home(tmp_path: Path) -> None:
+    write_file(tmp_path / "run.jsonl", run_at("/home/someone", RUN), results_at("/home/someone", RESULTS))
+    assert "someone" not in (tmp_path / "run.jsonl").read_text()
+    assert read_file(tmp_path / "run.jsonl") == (RUN, RESULTS)
+
+
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     write_file(tmp_path / "a.json.gz", RUN, RESULTS)
     write_file(tmp_path / "b.json.gz", RUN, RESULTS)
@@ -31,7 +40,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_prompts_are_kept_once_and_other_work_is_kept_as_it_is(tmp_path: Path) -> None:
-    other = result(TORCH, 1)
+    (other,) = results_at("", [result(TORCH, 1)])
     other = replace(other, trial=replace(other.trial, workload=replace(other.trial.workload, prompts=((7, 8),))))
     path = tmp_path / "run.jsonl"
     write_file(path, RUN, (*RESULTS, other))

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from servewatt.errors import InputError, ServewattError, StoreError
 from servewatt.records import Status, Weights
 from servewatt.store import Store, StoreReader, migrations, read_qualities, sqlite_file
-from tests.stats.builders import MODEL, ONNX, TORCH, failed, result, run
+from tests.stats.builders import MODEL, ONNX, TORCH, failed, result, results_at, run, run_at
 from tests.stats.test_quality import quality
 
 RUN = run()
@@ -151,8 +151,8 @@ def test_a_store_by_url(tmp_path: Path) -> None:
 def test_export_and_import(filled: Store, tmp_path: Path) -> None:
     filled.export_run("latest", tmp_path / "run.json.gz")
     with Store.open(tmp_path / "other.db") as other:
-        assert other.import_run(tmp_path / "run.json.gz") == RUN
-        assert other.results("run-1", with_samples=True) == RESULTS
+        assert other.import_run(tmp_path / "run.json.gz") == run_at("", RUN)
+        assert other.results("run-1", with_samples=True) == results_at("", RESULTS)
         with pytest.raises(StoreError, match="already holds"):
             other.import_run(tmp_path / "run.json.gz")
         assert len(other.results("run-1")) == 3
