@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from servewatt import serve
 from servewatt.cli.naming import configuration, fields
 from servewatt.cli.planning import expand
 from servewatt.cli.run_file import validate
@@ -63,3 +64,11 @@ def test_engines_or_options_beside_names_are_refused() -> None:
     part = validate({"configurations": {"named": ["fake"], "engines": ["fake"]}}, "here").configurations
     with pytest.raises(InputError, match="are named"):
         expand(part, has_gpu=False)
+
+
+def test_a_reason_for_leaving_out_is_given_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "PACKAGES", ("no_such_package",))
+    content = {"engines": ["fake"], "batches": [1, 2], "via": ["process", "http"]}
+    kept, left_out = expand(validate({"configurations": content}, "here").configurations, has_gpu=False)
+    assert [c.key for c in kept] == ["fake/cpu/fp32/b1", "fake/cpu/fp32/b2"]
+    assert [left.key for left in left_out] == ["fake/cpu/fp32/b1/http"]

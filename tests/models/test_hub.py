@@ -116,7 +116,7 @@ def test_each_of_the_twelve_is_found_by_name_and_pinned(
     if entry.gated:
         with pytest.raises(RefusedError) as caught:
             resolve(entry.name, cache=cache)
-        assert f"accept them at {fake.url}/{entry.hub_id}, then log in with `hf auth login`" in caught.value.hint
+        assert f"accept them at {fake.url}/{entry.hub_id} with the account" in caught.value.hint
     else:
         model = resolve(entry.name, cache=cache)
         assert (model.name, model.revision, model.weights) == (entry.name, commit, Weights.TRAINED)

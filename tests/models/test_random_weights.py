@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.checkpoint import read_header
 from servewatt.models.random_weights import Shape, parameter_shapes, write_checkpoint
 from servewatt.models.resolve import resolve
+from servewatt.models.tokenizer import load
 from servewatt.records import ModelSource, Precision, Weights
 from tests.models.tiny import LLAMA, PARAMETERS, write_llama
 
@@ -150,6 +152,24 @@ def test_a_random_model_is_drawn_once(tmp_path: Path) -> None:
         assert half.revision != model.revision
         assert half.weight_bytes == 2 * PARAMETERS
         assert {t.dtype for t in read_header(Path(half.folder) / "model.safetensors")} == {"BF16"}
+
+
+def test_what_is_only_planned_is_described_and_not_drawn(tmp_path: Path) -> None:
+    with ArtefactCache(tmp_path / "cache") as cache:
+        planned = resolve("phi2", weights=Weights.RANDOM, cache=cache, draw=False)
+        assert (planned.parameters, planned.weight_bytes) == (2_779_683_840, 4 * 2_779_683_840)
+        assert not list(tmp_path.rglob("*.safetensors"))
+        assert load(planned).encode("x = 1")
+
+
+def test_what_is_planned_is_what_is_drawn(tmp_path: Path) -> None:
+    folder = write_llama(tmp_path / "model")
+    with ArtefactCache(tmp_path / "cache") as cache:
+        planned = resolve(str(folder), weights=Weights.RANDOM, seed=3, cache=cache, draw=False)
+        drawn = resolve(str(folder), weights=Weights.RANDOM, seed=3, cache=cache)
+        assert planned.folder != drawn.folder
+        assert replace(planned, folder=drawn.folder) == drawn
+        assert resolve(str(folder), weights=Weights.RANDOM, seed=3, cache=cache, draw=False) == drawn
 
 
 def test_a_configuration_that_makes_no_model(tmp_path: Path) -> None:

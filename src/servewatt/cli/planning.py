@@ -26,14 +26,19 @@ class LeftOut:
     hint: str
 
 
-def make_plan(asked: RunFile, cache: ArtefactCache, *, has_gpu: bool) -> tuple[Plan, tuple[LeftOut, ...]]:
+def make_plan(
+    asked: RunFile, cache: ArtefactCache, *, has_gpu: bool, draw: bool = True
+) -> tuple[Plan, tuple[LeftOut, ...]]:
     """The plan, and the combinations left out of it with their reasons.
+
+    Without `draw` random weights are not written, and nothing can be measured with this plan.
 
     Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
     """
     configurations, left_out = expand(asked.configurations, has_gpu=has_gpu)
     part = asked.model
-    model = resolve(part.name, weights=Weights(part.weights), revision=part.revision, seed=part.seed, cache=cache)
+    weights = Weights(part.weights)
+    model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
     workload = make_workload(asked.workload, model)
     return Plan(model, workload, configurations, asked.procedure.procedure()), left_out
 
@@ -73,7 +78,11 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
             kept.append(configuration)
     if not kept and first_error is not None:
         raise first_error
-    return tuple(dict.fromkeys(kept)), tuple(left_out)
+    # A reason that holds of an engine holds of each of its configurations; the first stands for all.
+    once: dict[tuple[str, str], LeftOut] = {}
+    for left in left_out:
+        once.setdefault((left.reason, left.hint), left)
+    return tuple(dict.fromkeys(kept)), tuple(once.values())
 
 
 def _product(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:

@@ -70,7 +70,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     environment_domains = metered_domains(asked.procedure.procedure())
     with ArtefactCache() as cache:
         with console.status("looking at the model and the machine"):
-            plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
+            plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()), draw=not flags.plan_only)
             environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
         with Store.open(flags.store) as store:
             current = measure_plan(console, store, plan, environment, left_out, flags)
@@ -151,10 +151,16 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
         with console.status(f"preparing {escape(configuration.key)}"):
             result = runner.prepare(run, configuration)
         if result.status is not Status.OK:
-            console.print(f"[red]{result.status.value}[/] {escape(configuration.key)}: {escape(result.reason)}")
+            console.print(f"[red]{result.status.value}[/] {escape(_said(result))}")
             if result.hint:
                 console.print(f"  {escape(result.hint)}", style="dim")
         yield replace(result, trial=replace(result.trial, block=0, position=position))
+
+
+def _said(result: Result) -> str:
+    """Configuration and reason; many reasons begin with the configuration."""
+    key = result.trial.configuration.key
+    return f"{key}: {result.reason.removeprefix(f'{key}: ')}"
 
 
 def _measure(console: Console, store: Store, run: Run, done: list[Result], time_left: _TimeLeft) -> None:
@@ -180,8 +186,8 @@ def _measure(console: Console, store: Store, run: Run, done: list[Result], time_
             store.append(result)
             done.append(result)
             if result.status is not Status.OK:
-                text = f"{result.status.value} {result.trial.configuration.key}: {result.reason}"
-                bar.console.print(escape(text), style="yellow", highlight=False)
+                text = escape(f"{result.status.value} {_said(result)}")
+                bar.console.print(text, style="yellow", highlight=False)
             remaining = schedule.Progress(run, done).remaining
             bar.update(task, total=len(done) + remaining, completed=len(done), left=time_left.text(done))
         bar.update(task, description="measured", refresh=True)

@@ -170,7 +170,7 @@ def _refusal(error: Exception, hub_id: str, revision: str | None, kind: str) -> 
         instead = "; or use --weights random" if kind == "model" else ""
         return RefusedError(
             f"{hub_id} is gated: its owner asks you to accept conditions first",
-            f"accept them at {page}, then log in with `hf auth login` or set HF_TOKEN{instead}",
+            f"accept them at {page} with the account that you log in with (`hf auth login`, or HF_TOKEN){instead}",
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return InputError(f"{hub_id} has no revision {revision!r}", f"its revisions are at {page}/commits/main")
@@ -187,7 +187,7 @@ def _refusal(error: Exception, hub_id: str, revision: str | None, kind: str) -> 
 def _denial(status: int, hub_id: str, page: str) -> ServewattError:
     """What a status of HTTP says that huggingface_hub has no error for."""
     if status in (401, 403):
-        hint = f"accept its conditions at {page}, and log in with `hf auth login` or set HF_TOKEN"
+        hint = f"accept its conditions at {page} with the account that you log in with (`hf auth login`, or HF_TOKEN)"
         return RefusedError(f"{hub_id}: access denied ({status})", hint)
     busy = "it limits requests: wait, or log in with `hf auth login`"
     return UnavailableError(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from servewatt.errors import InputError, RefusedError, nearest
@@ -27,11 +29,13 @@ def resolve(
     seed: int = 0,
     cache: ArtefactCache,
     precision: Precision = Precision.FP32,
+    draw: bool = True,
 ) -> Model:
     """The model that `name` means: `bundled`, a folder, a name of the catalogue, or a hub id.
 
     With random weights only the configuration is needed: a checkpoint drawn from `seed`, stored as `precision`, is
-    written into `cache` once (`precision` says nothing otherwise). A random model's revision is a digest of
+    written into `cache` once (`precision` says nothing otherwise); without `draw` it is only described, for whoever
+    plans, and its folder may not be there. A random model's revision is a digest of
     configuration, seed and scheme; a folder's one of configuration and weights; a hub model's its commit (by default
     the one that the catalogue pins, or the main branch's).
     Raises InputError, RefusedError or UnavailableError with what to do about it.
@@ -40,7 +44,7 @@ def resolve(
     if revision is not None and (folder is not None or name == BUNDLED):
         raise InputError(f"{name} has no revisions; --revision is for models of the hub", "leave out --revision")
     if weights == Weights.RANDOM:
-        return _random(name, folder, revision, seed, cache, precision)
+        return _random(name, folder, revision, seed, cache, precision, draw=draw)
     digests = FileDigests(cache.root / "digests")
     if name == BUNDLED:
         return describe(BUNDLED_FOLDER, BUNDLED, ModelSource.BUNDLED, digests=digests)
@@ -86,7 +90,14 @@ def _hub_id(name: str) -> str:
 
 
 def _random(
-    name: str, folder: Path | None, revision: str | None, seed: int, cache: ArtefactCache, precision: Precision
+    name: str,
+    folder: Path | None,
+    revision: str | None,
+    seed: int,
+    cache: ArtefactCache,
+    precision: Precision,
+    *,
+    draw: bool,
 ) -> Model:
     if precision not in (Precision.FP32, Precision.BF16, Precision.FP16):
         raise RefusedError(f"random weights cannot be stored as {precision.value}", "store them as fp32, bf16 or fp16")
@@ -105,16 +116,31 @@ def _random(
         config = read_json(source / CONFIG_FILE)
     architecture_of(config, name)
     digest = random_weights.revision(config, seed, precision)
-    checkpoint = _draw(config, source, digest, seed, cache, precision)
-    return describe(checkpoint, shown, ModelSource.RANDOM, revision=digest, seed=seed)
+    borrowed = [source / n for n in TOKENIZER_FILES if (source / n).is_file()] if source else []
+    key = (digest, combined(borrowed, FileDigests(None)) if borrowed else "no tokenizer")
+    place = cache.path(RANDOM_KIND, key)
+    if draw or place.is_dir():
+        checkpoint = _draw(config, borrowed, key, seed, cache, precision)
+        return describe(checkpoint, shown, ModelSource.RANDOM, revision=digest, seed=seed)
+    with tempfile.TemporaryDirectory() as outline:
+        random_weights.write_outline(
+            Path(outline), config, random_weights.parameter_shapes(config), precision=precision
+        )
+        _copy(borrowed, Path(outline))
+        described = describe(Path(outline), shown, ModelSource.RANDOM, revision=digest, seed=seed)
+    # Where the tokenizer is: the weights are nowhere yet.
+    return replace(described, folder=str(source or place))
 
 
 def _draw(
-    config: Config, source: Path | None, digest: str, seed: int, cache: ArtefactCache, precision: Precision
+    config: Config,
+    borrowed: list[Path],
+    key: tuple[str, str],
+    seed: int,
+    cache: ArtefactCache,
+    precision: Precision,
 ) -> Path:
-    """The random checkpoint of `config`, with the tokenizer of the folder `source` beside it where it has one."""
-    borrowed = [source / n for n in TOKENIZER_FILES if (source / n).is_file()] if source else []
-    key = (digest, combined(borrowed, FileDigests(None)) if borrowed else "no tokenizer")
+    """The random checkpoint of `config`, with the `borrowed` files of a tokenizer beside it."""
     if cache.path(RANDOM_KIND, key).is_dir():
         shapes, expected = None, 0
     else:
@@ -124,7 +150,11 @@ def _draw(
     def build(folder: Path) -> None:
         drawn = random_weights.parameter_shapes(config) if shapes is None else shapes
         random_weights.write_checkpoint(folder, config, drawn, seed=seed, precision=precision)
-        for file in borrowed:
-            shutil.copyfile(file, folder / file.name)
+        _copy(borrowed, folder)
 
     return cache.get_or_build(RANDOM_KIND, key, build, expected)
+
+
+def _copy(files: list[Path], folder: Path) -> None:
+    for file in files:
+        shutil.copyfile(file, folder / file.name)

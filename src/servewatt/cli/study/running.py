@@ -136,7 +136,7 @@ def _measure_model(
     begin_s = time.time()
     with ArtefactCache() as cache:
         with console.status(f"looking at {escape(name)}"):
-            model = resolve(name, weights=asked.weights, cache=cache)
+            model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.flags.plan_only)
             plan = Plan(model, _workload(asked, model), configurations, asked.procedure)
         current = measure_plan(console, store, plan, environment, left_out, asked.flags)
     if asked.evict and not asked.flags.plan_only:
