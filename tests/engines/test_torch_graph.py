@@ -304,6 +304,11 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
     for option in (("region", "step"), ("attention", "sdpa"), ("one_row", "compiled")):
         assert Choices.of(replace(cuda, options=(option,))).one_row == "compiled"
     assert Choices.of(replace(cuda, batch=64)).one_row == "compiled"
+    split = replace(cuda, options=(("attention", "split"),))
+    assert (Choices.of(split).attention, Choices.of(split).one_row) == ("split", "triton")
+    assert Choices.of(cuda).attention == "triton", "split has to be asked for"
+    with pytest.raises(InputError, match="option attention=split is for CUDA"):
+        Choices.of(replace(split, provider=Provider.CPU))
     for asked in (
         replace(cuda, options=(("one_row", "triton"), ("region", "step"))),
         replace(cuda, options=(("one_row", "triton"),), batch=64),
