@@ -421,7 +421,7 @@ def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
     asked = configured(Precision.INT4 if name in quantised else Precision.FP32, {name: value})
     if name == "step_products":
         asked = replace(asked, batch=2)
-    if value in {"triton", "auto"}:
+    if value in {"triton", "split", "auto"}:
         with pytest.raises(InputError, match="is for CUDA"):
             Choices.of(asked)
         asked = replace(asked, provider=Provider.CUDA)

@@ -68,8 +68,8 @@ class Choices:
         one_row = given.get("one_row", "triton" if own else "compiled")
         if one_row == "triton" and not own:
             raise InputError(
-                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer, attention=triton or split "
-                f"and groups of {_LEAST_GROUP} or more",
+                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer, attention=triton or "
+                f"split and groups of {_LEAST_GROUP} or more",
                 "leave it out",
             )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
