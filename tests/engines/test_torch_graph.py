@@ -304,6 +304,11 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
     for option in (("region", "step"), ("attention", "sdpa"), ("one_row", "compiled")):
         assert Choices.of(replace(cuda, options=(option,))).one_row == "compiled"
     assert Choices.of(replace(cuda, batch=64)).one_row == "compiled"
+    split = replace(cuda, options=(("attention", "split"),))
+    assert (Choices.of(split).attention, Choices.of(split).one_row) == ("split", "triton")
+    assert Choices.of(cuda).attention == "triton", "split has to be asked for"
+    with pytest.raises(InputError, match="option attention=split is for CUDA"):
+        Choices.of(replace(split, provider=Provider.CPU))
     for asked in (
         replace(cuda, options=(("one_row", "triton"), ("region", "step"))),
         replace(cuda, options=(("one_row", "triton"),), batch=64),
@@ -416,7 +421,7 @@ def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
     asked = configured(Precision.INT4 if name in quantised else Precision.FP32, {name: value})
     if name == "step_products":
         asked = replace(asked, batch=2)
-    if value in {"triton", "auto"}:
+    if value in {"triton", "split", "auto"}:
         with pytest.raises(InputError, match="is for CUDA"):
             Choices.of(asked)
         asked = replace(asked, provider=Provider.CUDA)

@@ -114,7 +114,7 @@ ENGINES: dict[str, EngineEntry] = {
             {
                 "compile": ("off", "default", "max-autotune"),
                 "steps": ("1", "2", "4", "8", "16"),
-                "attention": ("sdpa", "fused", "triton"),
+                "attention": ("sdpa", "fused", "triton", "split"),
                 "one_row": ("compiled", "triton"),
                 "bucket": ("64", "128", "256", "512"),
                 "merge": ("on", "off"),

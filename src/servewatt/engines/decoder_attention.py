@@ -33,13 +33,17 @@ def attend(
     """Write keys and values of `qkv` (batch, tokens, ...) to the cache and attend: (batch, tokens, heads x size).
 
     `keys` and `values` are (batch, kv heads, columns looked at, size). With several tokens the cache is taken to be
-    empty before them. `attention` of one token a row is sdpa, fused (what inductor fuses) or triton.
+    empty before them. `attention` of one token a row is sdpa, fused (what inductor fuses), triton or split.
     """
     batch, tokens = qkv.shape[:2]
     if tokens == 1 and attention == "triton":
         from servewatt.engines import decoder_attention_kernel
 
         return decoder_attention_kernel.attend(shape, qkv, keys, values, place)
+    if tokens == 1 and attention == "split":
+        from servewatt.engines import decoder_split_attention_kernel
+
+        return decoder_split_attention_kernel.attend(shape, qkv, keys, values, place)
     split = qkv.view(batch, tokens, -1, shape.head_size)
     turned, v = split[:, :, : shape.heads + shape.kv_heads], split[:, :, shape.heads + shape.kv_heads :]
     turned = _rotate(turned, place)

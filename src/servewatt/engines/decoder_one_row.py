@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines import decoder_integer_kernel, decoder_product_kernel
-from servewatt.engines.decoder_attention_kernel import attend
+from servewatt.engines import (
+    decoder_attention_kernel,
+    decoder_integer_kernel,
+    decoder_product_kernel,
+    decoder_split_attention_kernel,
+)
 from servewatt.engines.decoder_kernel_parts import Product
 
 if TYPE_CHECKING:
@@ -36,9 +40,18 @@ def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:
 
 
 def layer(
-    shape: DecoderShape, weights: LayerWeights, x: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, place: Place
+    shape: DecoderShape,
+    weights: LayerWeights,
+    x: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    place: Place,
+    attention: str = "triton",
 ) -> torch.Tensor:
-    """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache."""
+    """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache.
+
+    `attention` is triton, or split.
+    """
     import torch
 
     overlaps = _overlaps(x)
@@ -47,7 +60,8 @@ def layer(
         return multiply(shape, Product(read, matrix, out, overlaps=overlaps, **more))
 
     def attended(out: torch.Tensor) -> torch.Tensor:
-        return attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
+        kernel = decoder_split_attention_kernel if attention == "split" else decoder_attention_kernel
+        return kernel.attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
 
     wide = shape.heads * shape.head_size
     qkv = x.new_empty((1, 1, shape.qkv_size))

@@ -203,7 +203,7 @@ class DecoderProgram:
             x = x + added
         for index, layer in enumerate(self._weights.layers):
             key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x = decoder_one_row.layer(self._shape, layer, x, key, value, place)
+            x = decoder_one_row.layer(self._shape, layer, x, key, value, place, self._ways.attention)
         return x, None
 
     def _finish_one_row(self, x: torch.Tensor) -> torch.Tensor:

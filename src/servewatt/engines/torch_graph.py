@@ -43,7 +43,7 @@ class TorchGraphEngine:
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
         kernels = (choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
-        if not {"triton", "auto"}.isdisjoint(kernels):
+        if not {"triton", "split", "auto"}.isdisjoint(kernels):
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
         holder = Holder(configuration.precision, dtype, choices.group)

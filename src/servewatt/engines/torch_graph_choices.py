@@ -8,6 +8,8 @@ from servewatt.errors import InputError
 from servewatt.records import Configuration, Precision, Provider
 
 _QUANTISED = frozenset({Precision.INT8, Precision.INT4})
+_CUDA_ONLY = frozenset({("attention", "split"), ("prefill_products", "auto")})
+"""As is any option's value triton."""
 _LEAST_GROUP = 64
 """Inputs of int4 that share a scale, at least, for `decoder_integer_kernel`."""
 
@@ -44,7 +46,7 @@ class Choices:
         if "group" in given and configuration.precision is not Precision.INT4:
             raise InputError(f"{configuration.key}: option group is for int4", "leave it out")
         for name, value in given.items():
-            if not on_gpu and (value == "triton" or (name, value) == ("prefill_products", "auto")):
+            if not on_gpu and (value == "triton" or (name, value) in _CUDA_ONLY):
                 raise InputError(f"{configuration.key}: option {name}={value} is for CUDA", "leave it out")
         timed = on_gpu and configuration.precision in _QUANTISED and compute is Precision.BF16
         prefill_products = given.get("prefill_products", "auto" if timed else "unpacked")
@@ -60,13 +62,14 @@ class Choices:
             )
         whole_step = given.get("region", "layer") == "step"
         group = int(given.get("group", "64"))
-        own = on_gpu and configuration.batch == 1 and not whole_step and given.get("attention", "triton") == "triton"
+        attention = given.get("attention", "triton" if on_gpu else "sdpa")
+        own = on_gpu and configuration.batch == 1 and not whole_step and attention in {"triton", "split"}
         own = own and group >= _LEAST_GROUP
         one_row = given.get("one_row", "triton" if own else "compiled")
         if one_row == "triton" and not own:
             raise InputError(
-                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer, attention=triton and "
-                f"groups of {_LEAST_GROUP} or more",
+                f"{configuration.key}: option one_row=triton goes with batch 1, region=layer, attention=triton or "
+                f"split and groups of {_LEAST_GROUP} or more",
                 "leave it out",
             )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
@@ -74,7 +77,7 @@ class Choices:
         return cls(
             compile=given.get("compile", tuned if on_gpu else "off"),
             steps=int(given.get("steps", "8")),
-            attention=given.get("attention", "triton" if on_gpu else "sdpa"),
+            attention=attention,
             one_row=one_row,
             bucket=int(given.get("bucket", "128")),
             merge=given.get("merge", "on") == "on",
