@@ -98,7 +98,7 @@ def quality(created_at: str, *ratios: tuple[Configuration, float], text: str = "
         for configuration, ratio in ratios
     )
     held_out = HeldOut("standard library of Python 3.11.7", 0, 256, (Document("a.py", "00", 100),) * 24, text)
-    return Quality(MODEL, TORCH, "bundled", "0", tokens, assessments, held_out, "0.1.0", created_at)
+    return Quality(MODEL.without_place, TORCH, "bundled", "0", tokens, assessments, held_out, "0.1.0", created_at)
 
 
 def ratios(found: Quality | None) -> dict[str, float]:

@@ -28,9 +28,14 @@ def test_a_file_gives_back_what_was_written(tmp_path: Path, name: str) -> None:
 
 
 def test_where_the_model_lies_stays_at_home(tmp_path: Path) -> None:
-    write_file(tmp_path / "run.jsonl", run_at("/home/someone", RUN), results_at("/home/someone", RESULTS))
+    found = quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0))
+    # As records of quality were once made.
+    with_place = replace(found, model=replace(found.model, folder="/home/someone"))
+    there = run_at("/home/someone", RUN), results_at("/home/someone", RESULTS)
+    write_file(tmp_path / "run.jsonl", *there, [with_place])
     assert "someone" not in (tmp_path / "run.jsonl").read_text()
     assert read_file(tmp_path / "run.jsonl") == (RUN, RESULTS)
+    assert read_qualities(tmp_path / "run.jsonl") == (found,)
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:

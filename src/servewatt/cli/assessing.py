@@ -64,7 +64,7 @@ def run(options: dict[str, Any]) -> Quality:
             console.print(f"left out: {left.reason} ({left.hint})", markup=False, highlight=False)
         assessments = _assess_all(console, asked, reference)
     return Quality(
-        model=plan.model,
+        model=plan.model.without_place,
         reference=reference,
         workload=plan.workload.name,
         workload_digest=plan.workload.digest,

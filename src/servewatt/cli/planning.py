@@ -32,7 +32,6 @@ def make_plan(
     """The plan, and the combinations left out of it with their reasons.
 
     Without `draw` random weights are not written, and nothing can be measured with this plan.
-
     Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
     """
     configurations, left_out = expand(asked.configurations, has_gpu=has_gpu)

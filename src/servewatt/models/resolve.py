@@ -35,9 +35,9 @@ def resolve(
 
     With random weights only the configuration is needed: a checkpoint drawn from `seed`, stored as `precision`, is
     written into `cache` once (`precision` says nothing otherwise); without `draw` it is only described, for whoever
-    plans, and its folder may not be there. A random model's revision is a digest of
-    configuration, seed and scheme; a folder's one of configuration and weights; a hub model's its commit (by default
-    the one that the catalogue pins, or the main branch's).
+    plans, and its folder may not be there. A random model's revision is a digest of configuration, seed and scheme; a
+    folder's one of configuration and weights; a hub model's its commit (by default the one that the catalogue pins, or
+    the main branch's).
     Raises InputError, RefusedError or UnavailableError with what to do about it.
     """
     folder = _folder(name)

@@ -74,6 +74,11 @@ class Model:
     shape: Shape | None = None
     """None in runs of versions that did not record it."""
 
+    @property
+    def without_place(self) -> Model:
+        """The same without its folder, for files that others read: a path of this machine is nobody else's business."""
+        return replace(self, folder="")
+
 
 @dataclass(frozen=True)
 class Workload:

@@ -18,7 +18,7 @@ from pathlib import Path
 from servewatt import __version__
 from servewatt.errors import InputError, ServewattError, StoreError
 from servewatt.quality import Quality
-from servewatt.records import RECORD_VERSION, Model, Result, Run
+from servewatt.records import RECORD_VERSION, Result, Run
 from servewatt.store.versions import check_quality_version, check_record_version, fill, slim
 from servewatt.wire import dump, load
 
@@ -46,7 +46,7 @@ def write_file(
 ) -> None:
     """Write a run, its results and its model's quality to `path`, whole or not at all. An existing file is replaced.
 
-    The model's folder is left out: a path of this machine is of no use elsewhere, and nobody's business.
+    The model's folder is left out.
     Raises StoreError if it cannot be written, InputError if a result belongs to another run, or quality to another
     model.
     """
@@ -56,10 +56,11 @@ def write_file(
         raise InputError(f"a result of run {stranger.trial.run_id} cannot be kept with run {run.id}")
     if not all(quality.is_of(run.plan.model) for quality in qualities):
         raise InputError(f"another model's quality cannot be kept with run {run.id}")
-    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results), tuple(qualities))
+    told = tuple(replace(quality, model=quality.model.without_place) for quality in qualities)
+    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results), told)
     lines = [
         dump(header),
-        dump(replace(run, plan=replace(run.plan, model=_placeless(run.plan.model)))),
+        dump(replace(run, plan=replace(run.plan, model=run.plan.model.without_place))),
         *(dump(_without_place(slim(result, run.plan))) for result in results),
     ]
     content = ("\n".join(lines) + "\n").encode()
@@ -84,11 +85,7 @@ def write_file(
 
 
 def _without_place(result: Result) -> Result:
-    return replace(result, trial=replace(result.trial, model=_placeless(result.trial.model)))
-
-
-def _placeless(model: Model) -> Model:
-    return replace(model, folder="")
+    return replace(result, trial=replace(result.trial, model=result.trial.model.without_place))
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[Run, tuple[Result, ...]]:

@@ -6,7 +6,6 @@ itself what was measured where. Prompts are in it by digest only.
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -174,7 +173,7 @@ def _note(run: Run, results: Sequence[Result], campaign: str) -> RunNote:
         campaign=campaign,
         created_at=run.created_at,
         servewatt_version=run.servewatt_version,
-        model=dataclasses.replace(plan.model, folder=""),
+        model=plan.model.without_place,
         workload=WorkloadNote(work.name, work.digest, len(work.prompts), work.new_tokens, work.stop.value),
         procedure=plan.procedure,
         environment=run.environment,
