@@ -47,7 +47,7 @@ build/triton/.installed-$(TRITON): | $(VENV)/.installed-dev
 
 test-kernels: build/triton/.installed-$(TRITON)
 	PYTHONPATH="$(CURDIR)/build/triton" $(BIN)/python -m pytest -n auto --dist worksteal $(TEST_ARGS) \
-		$$(grep -l TRITON_INTERPRET tests/engines/test_*.py)
+		$$(grep -l triton_interpreter tests/engines/test_*.py)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(PACKAGES)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from tests.engines.triton_interpreter import MARKS  # isort: split
+
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
-
-from servewatt.engines import decoder_attention  # noqa: E402
-from servewatt.engines.decoder_attention_kernel import attend  # noqa: E402
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
-from servewatt.engines.decoder_step import Place, make_tables, most_likely  # noqa: E402
+from servewatt.engines import decoder_attention
+from servewatt.engines.decoder_attention_kernel import attend
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder_step import Place, make_tables, most_likely
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch import dtype as DType  # noqa: N812
 
-pytestmark = [
-    pytest.mark.engine,
-    # Of the interpreter itself.
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
-]
+pytestmark = MARKS
 
 LOOKED_AT = 160
 POSITION = 137

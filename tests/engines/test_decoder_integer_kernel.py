@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
+from tests.engines.triton_interpreter import MARKS  # isort: split
+
 import math
-import os
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
-
-from servewatt.engines import decoder_integer_kernel as kernel  # noqa: E402
-from servewatt.engines.decoder_kernel_parts import Product  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix  # noqa: E402
-from servewatt.engines.decoder_one_row import finish  # noqa: E402
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
-from servewatt.engines.decoder_weights import DecoderWeights, NormWeights  # noqa: E402
-from tests.engines.matrices import GENERATOR, exact, matrix_of, some  # noqa: E402
+from servewatt.engines import decoder_integer_kernel as kernel
+from servewatt.engines.decoder_kernel_parts import Product
+from servewatt.engines.decoder_matrix import Matrix
+from servewatt.engines.decoder_one_row import finish
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder_weights import DecoderWeights, NormWeights
+from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 pytestmark = [
-    pytest.mark.engine,
-    # Of the interpreter itself.
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
+    *MARKS,
+    # Of the interpreter too.
     pytest.mark.filterwarnings("ignore:divide by zero encountered"),
     pytest.mark.filterwarnings("ignore:invalid value encountered"),
 ]

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
+from tests.engines.triton_interpreter import MARKS  # isort: split
+
 import math
-import os
 from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
-
-from servewatt.engines import decoder_matmul_kernel as kernel  # noqa: E402
-from servewatt.engines import decoder_matrix  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix  # noqa: E402
-from servewatt.engines.decoder_program import DecoderProgram, Ways, make_buffers  # noqa: E402
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
-from servewatt.engines.decoder_step import make_tables  # noqa: E402
-from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights  # noqa: E402
-from tests.engines.matrices import GENERATOR, exact, matrix_of, some  # noqa: E402
+from servewatt.engines import decoder_matmul_kernel as kernel
+from servewatt.engines import decoder_matrix
+from servewatt.engines.decoder_matrix import Matrix
+from servewatt.engines.decoder_program import DecoderProgram, Ways, make_buffers
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder_step import make_tables
+from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
+from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 pytestmark = [
-    pytest.mark.engine,
-    # Of the interpreter itself.
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
+    *MARKS,
+    # Of the interpreter too.
     pytest.mark.filterwarnings("ignore:invalid value encountered"),
 ]
 

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import os
+from tests.engines.triton_interpreter import MARKS  # isort: split
+
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-os.environ["TRITON_INTERPRET"] = "1"
-pytest.importorskip("triton", minversion="3.7", reason="needs triton 3.7: the interpreter of 3.6 fails with numpy 2.4")
-
-from servewatt.engines import decoder_matrix, decoder_step  # noqa: E402
-from servewatt.engines.decoder_kernel_parts import Product  # noqa: E402
-from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8  # noqa: E402
-from servewatt.engines.decoder_one_row import layer, multiply  # noqa: E402
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm  # noqa: E402
-from servewatt.engines.decoder_step import Place, make_tables  # noqa: E402
-from servewatt.engines.decoder_weights import LayerWeights, NormWeights  # noqa: E402
+from servewatt.engines import decoder_matrix, decoder_step
+from servewatt.engines.decoder_kernel_parts import Product
+from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.decoder_one_row import layer, multiply
+from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder_step import Place, make_tables
+from servewatt.engines.decoder_weights import LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch import dtype as DType  # noqa: N812
 
-pytestmark = [
-    pytest.mark.engine,
-    # Of the interpreter itself.
-    pytest.mark.filterwarnings("ignore:Conversion of an array with ndim"),
-]
+pytestmark = MARKS
 
 LOOKED_AT = 64
 POSITION = 37
