@@ -12,11 +12,12 @@ onnxruntime-gpu, and the packages of any other engine that is asked for, all in 
 every case, half a minute each). Nothing is downloaded: models are those of the catalogue cut to two narrow layers, with
 random weights wide enough for varied output.
 
-Every engine and precision runs in a process of its own, several at once; a crash costs its own case only. A case is
-`ok` if it loaded, generated, and what ran is what the configuration claims. The share of tokens equal to torch in the
-same precision should be 100 % in fp32 and close to it in half precision, where rounding differs by kernel and one
-token that differs changes those after it; in int8, w8a8 and int4 only that in fp32 is known, and random weights make it
-small. What an engine does not offer on the provider is left out. Exits with 1 if a case failed.
+Every engine and precision runs in a process of its own, several at once (vllm afterwards, a process a case and
+alone); a crash costs its own case only. A case is `ok` if it loaded, generated, and what ran is what the
+configuration claims. The share of tokens equal to torch in the same precision should be 100 % in fp32 and close to it
+in half precision, where rounding differs by kernel and one token that differs changes those after it; in int8, w8a8
+and int4 only that in fp32 is known, and random weights make it small. What an engine does not offer on the provider
+is left out. Exits with 1 if a case failed.
 """
 
 from __future__ import annotations
@@ -54,8 +55,10 @@ NEW_TOKENS = 32
 PROMPT_LENGTHS = (7, 19)
 VOCABULARY = 512
 POSITIONS = 512
-OPTIONS = {"vllm": (("memory", "0.1"),)}
-"""Of an engine's every case: processes share the GPU, and vllm would take most of its memory."""
+OPTIONS = {"vllm": (("memory", "0.3"),)}
+"""Of an engine's every case: vllm would take most of a GPU's memory, whoever else uses it."""
+ALONE = frozenset(OPTIONS)
+"""Engines that size their memory by what is free as they start, so that others must not come and go meanwhile."""
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 LAYERS = 2
 HEADS = 4
@@ -80,7 +83,7 @@ class Outcome:
     tokens: tuple[tuple[int, ...], ...] = ()
     """New ids of each prompt."""
     step_ms: float | None = None
-    """Median time between two tokens."""
+    """Mean time between two tokens."""
     devices: tuple[tuple[str, int], ...] = ()
     weight_dtypes: tuple[tuple[str, int], ...] = ()
     compute_dtype: str = ""
@@ -187,7 +190,7 @@ def try_case(folder: Path, provider: Provider, threads: int, case: Case) -> Outc
         *case,
         error="; ".join(violations(configuration, facts)),
         tokens=tuple(rows),
-        step_ms=1e3 * statistics.median(times),
+        step_ms=1e3 * statistics.fmean(times),
         devices=facts.devices,
         weight_dtypes=facts.weight_dtypes,
         compute_dtype=facts.compute_dtype,
@@ -300,23 +303,23 @@ def main() -> None:
         for precision in asked.precisions.split(",")
         if (provider, Precision(precision)) in engines.entry(parsed(engine)[0]).supports
     ]
+    together = [(engine, precision) for engine, precision in pairs if parsed(engine)[0] not in ALONE]
+    alone = [pair for pair in pairs if pair not in together]
     cpus = len(os.sched_getaffinity(0))
     folder = Path(tempfile.mkdtemp(prefix="servewatt-check-"))
     try:
         write_models(folder, architectures)
-        with ThreadPoolExecutor(max(1, min(len(pairs), cpus // 2))) as pool:
-            runs = [
-                pool.submit(
-                    run_child,
-                    folder,
-                    asked.provider,
-                    asked.threads,
-                    [(engine, precision, name, batch) for name in architectures for batch in BATCHES],
-                    started + asked.seconds,
-                )
-                for engine, precision in pairs
-            ]
-            outcomes = compared([outcome for run in runs for outcome in run.result()])
+
+        def cases_of(pair: tuple[str, str]) -> list[Case]:
+            return [(*pair, name, batch) for name in architectures for batch in BATCHES]
+
+        def run(cases: Sequence[Case]) -> list[Outcome]:
+            return run_child(folder, asked.provider, asked.threads, cases, started + asked.seconds)
+
+        with ThreadPoolExecutor(max(1, min(len(together), cpus // 2))) as pool:
+            found = list(pool.map(run, map(cases_of, together)))
+        found += [run([case]) for pair in alone for case in cases_of(pair)]
+        outcomes = compared([outcome for one in found for outcome in one])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     show(outcomes)

@@ -317,11 +317,21 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
             Choices.of(asked)
 
 
-def test_products_of_a_step_are_unpacked_unless_asked() -> None:
+def test_products_of_a_step_by_default_and_as_asked() -> None:
     cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT4, batch=4)
-    assert Choices.of(cuda).step_products == "unpacked"
+    assert Choices.of(cuda).step_products == "triton"
+    for other in (
+        replace(cuda, batch=1),
+        replace(cuda, batch=65),
+        replace(cuda, options=(("compute", "fp16"),)),
+        replace(cuda, precision=Precision.BF16),
+        replace(cuda, provider=Provider.CPU),
+        replace(cuda, options=(("step_products", "unpacked"),)),
+    ):
+        assert Choices.of(other).step_products == "unpacked"
     asked = replace(cuda, options=(("step_products", "triton"),))
-    assert Choices.of(asked).step_products == "triton"
+    for given in (asked, replace(asked, batch=256)):
+        assert Choices.of(given).step_products == "triton"
     for refused in (replace(asked, batch=1), replace(asked, precision=Precision.BF16)):
         with pytest.raises(InputError, match="step_products=triton is for int8 and int4 at batch 2 or more"):
             Choices.of(refused)

@@ -242,6 +242,15 @@ def test_without_vllm(small: Model, artefacts: FolderArtefacts, monkeypatch: pyt
     assert error.value.hint == "servewatt engines add vllm"
 
 
+def test_a_package_that_vllm_misses_only_as_it_starts(
+    load: Load, fake: type[LLMEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "failure", ModuleNotFoundError("No module named 'torchvision'"))
+    with pytest.raises(UnavailableError, match="vllm cannot start: No module named 'torchvision'") as error:
+        load()
+    assert error.value.hint == "servewatt engines doctor vllm"
+
+
 @pytest.mark.parametrize(
     "said",
     [

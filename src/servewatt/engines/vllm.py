@@ -47,6 +47,8 @@ class VllmEngine:
         os.environ.update(cache_variables(_cache_folder(artefacts)))
         try:
             engine = engine_class.from_engine_args(make_arguments(**settings.arguments(model)))
+        except ImportError as error:  # vLLM imports much of what it needs only as it starts
+            raise UnavailableError(f"vllm cannot start: {error}", "servewatt engines doctor vllm") from error
         except (ValueError, AssertionError, KeyError, NotImplementedError) as error:
             raise _refusal(model, error) from error
         return VllmSession(engine, settings)
