@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from servewatt import engines
-from servewatt.engines.ctranslate2 import CTranslate2Session
+from servewatt.engines.ctranslate2.engine import CTranslate2Session
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Precision, Weights

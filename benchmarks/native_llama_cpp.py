@@ -19,8 +19,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from servewatt.engines.llama_cpp import LlamaCppEngine, LlamaCppSession, context_options
-from servewatt.engines.llama_cpp_library import Capacity, Context, library, new_context
+from servewatt.engines.llama_cpp.engine import LlamaCppEngine, LlamaCppSession, context_options
+from servewatt.engines.llama_cpp.library import Capacity, Context, library, new_context
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Precision, Weights

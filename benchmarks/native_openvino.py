@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from servewatt.engines.openvino import OpenVinoEngine, graph_folder, plugin_settings
-from servewatt.engines.openvino_genai import generate, open_pipeline
+from servewatt.engines.openvino.engine import OpenVinoEngine, graph_folder, plugin_settings
+from servewatt.engines.openvino_genai.engine import generate, open_pipeline
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Model, Precision, Weights

@@ -3,7 +3,7 @@
     python tools/tune_one_row.py --out divisions.json
     python tools/tune_one_row.py --shapes 7168x1024 2x5632x2048 --types int8 --seconds 60
 
-For someone who changes `servewatt.engines.decoder_product_kernel` or `decoder_integer_kernel`, or tunes them for
+For someone who changes `servewatt.engines.decoder.product_kernel` or `decoder.integer_kernel`, or tunes them for
 another device: what `_division` picks in each was chosen so on an H200. A shape is OUTPUTSxINPUTS, with 2x before it
 where a gate has as many outputs again. Each is multiplied by a chain of matrices, larger together than the device's
 cache, in one CUDA graph. Prints, for each shape and type, the default's microseconds and TB/s and the fastest
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_weights import NormWeights
+from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.weights import NormWeights
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +69,8 @@ class Chain:
 
     def run(self) -> None:
         """Multiply by every matrix. Wide products read a norm, narrow ones add to what was there."""
-        from servewatt.engines import decoder_one_row
-        from servewatt.engines.decoder_kernel_parts import Product
+        from servewatt.engines.decoder import one_row
+        from servewatt.engines.decoder.kernel_parts import Product
 
         for matrix in self.matrices:
             product = Product(
@@ -82,7 +82,7 @@ class Chain:
                 activation=Activation.SILU if self.gated else None,
                 overlaps=True,
             )
-            decoder_one_row.multiply(self.shape, product)
+            one_row.multiply(self.shape, product)
 
 
 def make_chain(text: str, kind: str) -> Chain:
@@ -115,9 +115,9 @@ def make_chain(text: str, kind: str) -> Chain:
 
 def kernel_of(chain: Chain) -> Any:
     """The module of the chain's kernel."""
-    from servewatt.engines import decoder_integer_kernel, decoder_product_kernel
+    from servewatt.engines.decoder import integer_kernel, product_kernel
 
-    return decoder_product_kernel if chain.matrices[0].scale is None else decoder_integer_kernel
+    return product_kernel if chain.matrices[0].scale is None else integer_kernel
 
 
 def divisions(chain: Chain) -> Iterator[tuple[int, ...]]:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from servewatt.engines import Session
-from servewatt.engines.ctranslate2 import CTranslate2Engine
+from servewatt.engines.ctranslate2.engine import CTranslate2Engine
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -244,8 +244,8 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 def test_bf16_is_rounded_to_nearest_when_it_is_written(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     """What a GPU would load, read back by hand."""
-    from servewatt.engines.ctranslate2_export import ModelType, export
-    from servewatt.engines.ctranslate2_model import held_weights
+    from servewatt.engines.ctranslate2.export import ModelType, export
+    from servewatt.engines.ctranslate2.model import held_weights
 
     model = model_of(folder_of("llama"))
     export(model, ModelType("bf16"), tmp_path)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines import decoder_attention
-from servewatt.engines.decoder_attention_kernel import attend
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_step import Place, make_tables, most_likely
+from servewatt.engines.decoder import attention as decoder_attention
+from servewatt.engines.decoder.attention_kernel import attend
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.step import Place, make_tables, most_likely
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,12 +11,12 @@ from unittest import mock
 import pytest
 import torch
 
-from servewatt.engines import decoder_integer_kernel as kernel
-from servewatt.engines.decoder_kernel_parts import Product
-from servewatt.engines.decoder_matrix import Matrix
-from servewatt.engines.decoder_one_row import finish
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_weights import DecoderWeights, NormWeights
+from servewatt.engines.decoder import integer_kernel as kernel
+from servewatt.engines.decoder.kernel_parts import Product
+from servewatt.engines.decoder.matrix import Matrix
+from servewatt.engines.decoder.one_row import finish
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.weights import DecoderWeights, NormWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:

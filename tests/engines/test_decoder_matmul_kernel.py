@@ -11,13 +11,13 @@ from unittest import mock
 import pytest
 import torch
 
-from servewatt.engines import decoder_matmul_kernel as kernel
-from servewatt.engines import decoder_matrix
-from servewatt.engines.decoder_matrix import Matrix
-from servewatt.engines.decoder_program import DecoderProgram, Ways, make_buffers
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_step import make_tables
-from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.decoder import matmul_kernel as kernel
+from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.decoder.matrix import Matrix
+from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.step import make_tables
+from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines import decoder_matrix, decoder_step
-from servewatt.engines.decoder_kernel_parts import Product
-from servewatt.engines.decoder_matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.decoder_one_row import layer, multiply
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_step import Place, make_tables
-from servewatt.engines.decoder_weights import LayerWeights, NormWeights
+from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.decoder import step as decoder_step
+from servewatt.engines.decoder.kernel_parts import Product
+from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.decoder.one_row import layer, multiply
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.step import Place, make_tables
+from servewatt.engines.decoder.weights import LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines import decoder_attention_kernel
-from servewatt.engines.decoder_matrix import Matrix
-from servewatt.engines.decoder_program import DecoderProgram, Ways, make_buffers
-from servewatt.engines.decoder_shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder_split_attention_kernel import attend, splits_of
-from servewatt.engines.decoder_step import Place, make_tables
-from servewatt.engines.decoder_weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.decoder import attention_kernel
+from servewatt.engines.decoder.matrix import Matrix
+from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
+from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
+from servewatt.engines.decoder.split_attention_kernel import attend, splits_of
+from servewatt.engines.decoder.step import Place, make_tables
+from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -149,7 +149,7 @@ def test_short_contexts_are_left_to_the_kernel_of_one_program(looked_at: int, mo
         left.append(keys.shape[2])
         return qkv
 
-    monkeypatch.setattr(decoder_attention_kernel, "attend", alone)
+    monkeypatch.setattr(attention_kernel, "attend", alone)
     shape = shape_of(2, 2, 64)
     cache = torch.zeros(1, 2, looked_at, 64)
     attend(shape, torch.zeros(1, 1, shape.qkv_size), cache, cache.clone(), place_of(shape, 5, [0]))

@@ -14,7 +14,11 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from servewatt import engines
-from servewatt.engines import onnx_export, onnx_quantised, openvino_export, openvino_quantised, packed_linear
+from servewatt.engines.onnx import export as onnx_export
+from servewatt.engines.onnx import quantised as onnx_quantised
+from servewatt.engines.openvino import export as openvino_export
+from servewatt.engines.openvino import quantised as openvino_quantised
+from servewatt.engines.torch import packed_linear
 from servewatt.records import Configuration, Precision
 from tests.engines.tiny import model_of
 model, out = model_of(Path(sys.argv[1])), Path(sys.argv[2])

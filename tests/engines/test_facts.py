@@ -8,7 +8,7 @@ import onnx
 import pytest
 
 from servewatt.engines import Session
-from servewatt.engines.onnx import OnnxEngine
+from servewatt.engines.onnx.engine import OnnxEngine
 from servewatt.engines.proof import violations
 from servewatt.records import Configuration, Model, Precision
 from tests.engines.tiny import FolderArtefacts, random_prompts
@@ -56,7 +56,7 @@ def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model,
 
 
 def test_an_export_happens_once_and_leaves_fp32_weights_where_they_are(model: Model, tmp_path: Path) -> None:
-    from servewatt.engines.onnx import OnnxEngine
+    from servewatt.engines.onnx.engine import OnnxEngine
 
     artefacts = FolderArtefacts(tmp_path)
     for _ in range(2):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from servewatt.engines.gguf_architectures import layout_of
+from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.errors import RefusedError
 
 NEOX = {

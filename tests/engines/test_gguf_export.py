@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from servewatt.engines.gguf_export import FILE_NAME, STORAGE_TYPES, encode, export
+from servewatt.engines.llama_cpp.gguf_export import FILE_NAME, STORAGE_TYPES, encode, export
 from tests.engines.libraries import require
 from tests.engines.tiny import model_of
 

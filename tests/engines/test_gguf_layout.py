@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from servewatt.engines.gguf_layout import plus_one, rotate_pairs, split_heads
+from servewatt.engines.llama_cpp.gguf_layout import plus_one, rotate_pairs, split_heads
 
 
 def test_rotary_rows_become_neighbours() -> None:

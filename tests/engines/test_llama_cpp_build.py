@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from servewatt.engines import ENGINES
-from servewatt.engines.llama_cpp_build import BuildVariables
+from servewatt.engines.llama_cpp.build import BuildVariables
 
 
 def switches(tmp_path: Path, flags: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
-from servewatt.engines.onnx_graph import CUDA_KERNELS, even_concats, matrix_products, widen
+from servewatt.engines.onnx.graph import CUDA_KERNELS, even_concats, matrix_products, widen
 from servewatt.records import Precision
 
 HALVES = {Precision.BF16: TensorProto.BFLOAT16, Precision.FP16: TensorProto.FLOAT16}

@@ -13,12 +13,12 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
-from servewatt.engines.onnx import OnnxEngine, create_graph
-from servewatt.engines.onnx_export import export
-from servewatt.engines.onnx_graph import CUDA_KERNELS
-from servewatt.engines.onnx_quantised import quantise_graph
-from servewatt.engines.onnx_replay import BUCKET, ReplaySession
-from servewatt.engines.onnx_session import OnnxSession
+from servewatt.engines.onnx.engine import OnnxEngine, create_graph
+from servewatt.engines.onnx.export import export
+from servewatt.engines.onnx.graph import CUDA_KERNELS
+from servewatt.engines.onnx.quantised import quantise_graph
+from servewatt.engines.onnx.replay import BUCKET, ReplaySession
+from servewatt.engines.onnx.session import OnnxSession
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider

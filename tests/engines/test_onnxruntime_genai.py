@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from servewatt.engines import Session
-from servewatt.engines.onnxruntime_genai import OnnxRuntimeGenAIEngine
+from servewatt.engines.onnxruntime_genai.engine import OnnxRuntimeGenAIEngine
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -263,7 +263,7 @@ def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16, Precision.INT4])
 def test_graphs_for_cuda_are_built_without_a_gpu(precision: Precision, model: Model, tmp_path: Path) -> None:
-    from servewatt.engines.onnxruntime_genai_export import GraphDescription, GraphType, export
+    from servewatt.engines.onnxruntime_genai.export import GraphDescription, GraphType, export
 
     group = 32 if precision is Precision.INT4 else None
     export(model, GraphType("cuda", precision, group), tmp_path)

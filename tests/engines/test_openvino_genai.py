@@ -13,8 +13,8 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
-from servewatt.engines import openvino_genai as engine
-from servewatt.engines.openvino import OpenVinoEngine
+from servewatt.engines.openvino.engine import OpenVinoEngine
+from servewatt.engines.openvino_genai import engine
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from servewatt.engines.openvino import graph_folder
-from servewatt.engines.openvino_genai_graph import pipeline_graph
+from servewatt.engines.openvino.engine import graph_folder
+from servewatt.engines.openvino_genai.graph import pipeline_graph
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Precision
 from tests.engines.tiny import SIZES, FolderArtefacts, model_of

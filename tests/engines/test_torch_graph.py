@@ -13,10 +13,10 @@ import pytest
 
 from servewatt.engines import check_options, create
 from servewatt.engines.proof import violations
-from servewatt.engines.torch_graph import TorchGraphEngine
-from servewatt.engines.torch_graph_choices import Choices
-from servewatt.engines.torch_graph_replay import DirectRecorder, Work
-from servewatt.engines.torch_graph_session import TorchGraphSession
+from servewatt.engines.torch_graph.choices import Choices
+from servewatt.engines.torch_graph.engine import TorchGraphEngine
+from servewatt.engines.torch_graph.replay import DirectRecorder, Work
+from servewatt.engines.torch_graph.session import TorchGraphSession
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from servewatt.engines.decoder_matrix import Matrix, look_up, multiply, quantise_int4, quantise_int8
-from servewatt.engines.torch_graph_replay import CudaRecorder, pieces, round_up
+from servewatt.engines.decoder.matrix import Matrix, look_up, multiply, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.replay import CudaRecorder, pieces, round_up
 from servewatt.errors import RefusedError
 
 torch = pytest.importorskip("torch")

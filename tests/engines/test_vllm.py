@@ -15,8 +15,8 @@ import torch
 
 from servewatt import engines
 from servewatt.engines.proof import violations
-from servewatt.engines.vllm import VllmEngine, VllmSession
-from servewatt.engines.vllm_requirements import REQUIREMENTS
+from servewatt.engines.vllm.engine import VllmEngine, VllmSession
+from servewatt.engines.vllm.requirements import REQUIREMENTS
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.harness.failure import describe_failure
 from servewatt.records import Configuration, Model, Precision, Provider, Status

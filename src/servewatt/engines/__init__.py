@@ -1,4 +1,4 @@
-"""Engines by name. To add one: its file, its line here, its extra in pyproject.toml."""
+"""Engines by name. To add one: its package, its line here, its extra in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from servewatt import __version__
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
 from servewatt.engines.host import metadata_version
-from servewatt.engines.llama_cpp_build import BuildVariables
-from servewatt.engines.vllm_requirements import REQUIREMENTS as VLLM_REQUIREMENTS
+from servewatt.engines.llama_cpp.build import BuildVariables
+from servewatt.engines.vllm.requirements import REQUIREMENTS as VLLM_REQUIREMENTS
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
 
@@ -98,7 +98,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "torch",
             "PyTorch, eager, transformers modelling code",
-            "servewatt.engines.torch_eager:TorchEngine",
+            "servewatt.engines.torch.eager:TorchEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
             (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
@@ -107,7 +107,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "torch-graph",
             "PyTorch, own decoder, static cache; compiled, several steps in a CUDA graph",
-            "servewatt.engines.torch_graph:TorchGraphEngine",
+            "servewatt.engines.torch_graph.engine:TorchGraphEngine",
             ("torch", "safetensors"),
             "torch",
             tuple((p, t) for p in Provider for t in Precision if t is not Precision.W8A8),
@@ -130,7 +130,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "torchscript",
             "PyTorch, traced and frozen graph (JIT)",
-            "servewatt.engines.torchscript:TorchScriptEngine",
+            "servewatt.engines.torch.torchscript:TorchScriptEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
             (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
@@ -139,7 +139,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "onnx",
             "ONNX Runtime, exported graph",
-            "servewatt.engines.onnx:OnnxEngine",
+            "servewatt.engines.onnx.engine:OnnxEngine",
             ("onnxruntime-gpu|onnxruntime", "onnx", "onnxscript", "torch", "transformers", "safetensors"),
             "onnx",
             # ONNX Runtime multiplies no half-precision matrices on the CPU: it casts them to fp32 and back.
@@ -158,7 +158,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "openvino",
             "OpenVINO, converted stateful graph",
-            "servewatt.engines.openvino:OpenVinoEngine",
+            "servewatt.engines.openvino.engine:OpenVinoEngine",
             ("openvino", "torch", "transformers", "safetensors"),
             "openvino",
             tuple((Provider.CPU, t) for t in Precision if t is not Precision.FP16),
@@ -172,7 +172,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "openvino-genai",
             "OpenVINO GenAI, its LLMPipeline over the graph of engine openvino",
-            "servewatt.engines.openvino_genai:OpenVinoGenaiEngine",
+            "servewatt.engines.openvino_genai.engine:OpenVinoGenaiEngine",
             ("openvino-genai", "openvino", "torch", "transformers", "safetensors"),
             "openvino-genai",
             tuple((Provider.CPU, t) for t in Precision if t is not Precision.FP16),
@@ -197,7 +197,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "onnxruntime-genai",
             "ONNX Runtime GenAI, graphs of its own model builder",
-            "servewatt.engines.onnxruntime_genai:OnnxRuntimeGenAIEngine",
+            "servewatt.engines.onnxruntime_genai.engine:OnnxRuntimeGenAIEngine",
             (
                 *("onnxruntime-genai-cuda|onnxruntime-genai", "onnxruntime-gpu|onnxruntime", "onnx", "onnx-ir"),
                 *("torch", "transformers", "safetensors"),
@@ -223,7 +223,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "ctranslate2",
             "CTranslate2, its own C++ decoder over a model written from the safetensors",
-            "servewatt.engines.ctranslate2:CTranslate2Engine",
+            "servewatt.engines.ctranslate2.engine:CTranslate2Engine",
             ("ctranslate2", "numpy", "ml-dtypes"),
             "ctranslate2",
             # Its products of 8-bit weights quantise the activations too; on the CPU it has no half-precision kernels.
@@ -234,7 +234,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "llama-cpp",
             "llama.cpp, a GGUF file written from the safetensors",
-            "servewatt.engines.llama_cpp:LlamaCppEngine",
+            "servewatt.engines.llama_cpp.engine:LlamaCppEngine",
             ("llama-cpp-python", "gguf", "numpy", "ml-dtypes"),
             "llama-cpp",
             # On CUDA it multiplies fp32 matrices in TF32. It rounds what meets quantised matrices to 8 bits.
@@ -251,7 +251,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "vllm",
             "vLLM, its own scheduler, paged KV cache and CUDA graphs",
-            "servewatt.engines.vllm:VllmEngine",
+            "servewatt.engines.vllm.engine:VllmEngine",
             ("vllm", "torch", "triton", "transformers", "safetensors"),
             "vllm",
             (_CUDA32, *_CUDA_HALF),

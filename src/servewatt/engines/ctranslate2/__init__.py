@@ -1,0 +1,1 @@
+"""Engine ctranslate2: models written here from the safetensors."""

@@ -1,0 +1,299 @@
+"""CTranslate2: a C++ runtime for transformers with its own decoding loop, over a model that we write for it."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import statistics
+import sys
+import time
+import weakref
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from servewatt.engines import check_options
+from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.ctranslate2.export import ModelType, check_architecture, export, export_key
+from servewatt.engines.ctranslate2.model import HeldWeights, held_weights
+from servewatt.engines.host import cpu_threads, library_versions
+from servewatt.errors import RefusedError, UnavailableError
+from servewatt.records import Configuration, Facts, Model, Precision, Provider
+
+_LEAST_RATIO = 2.0
+"""A prompt must take this many times as long as a step after it, or the step may have computed it again."""
+_PROBE_TOKENS = 64
+_PROBE_STEPS = 8
+_PROBES = 3
+
+
+class CTranslate2Engine:
+    """Writes a model once a type, then loads it."""
+
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        _artefact(model, configuration, artefacts)
+
+    def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
+        model_type = _model_type(configuration)
+        check_architecture(model)
+        _check_device(configuration, model_type)
+        folder = _artefact(model, configuration, artefacts)
+        weights = held_weights(folder / "model.bin")
+        return CTranslate2Session(_open(folder, configuration, model_type), weights, model.context_length)
+
+
+def _model_type(configuration: Configuration) -> ModelType:
+    """The type of model that a configuration runs; RefusedError for what CTranslate2 cannot compute."""
+    check_options(configuration)
+    on_gpu = configuration.provider is Provider.CUDA
+    rest = dict(configuration.options).get("floating")
+    if configuration.precision is Precision.W8A8:
+        rest = rest or ("bf16" if on_gpu else "fp32")
+        if rest != "fp32" and not on_gpu:
+            raise RefusedError(f"{configuration.key}: on the CPU what is not int8 is fp32", "leave out floating")
+        return ModelType(rest, int8_matrices=True)
+    if rest is not None:
+        raise RefusedError(f"{configuration.key}: option floating belongs to precision w8a8", "leave it out")
+    if configuration.precision is Precision.INT8:
+        raise RefusedError(
+            f"{configuration.key}: CTranslate2 multiplies 8-bit weights by activations in 8 bits too",
+            "that is precision w8a8",
+        )
+    if not configuration.precision.is_floating or (configuration.precision is not Precision.FP32 and not on_gpu):
+        raise RefusedError(
+            f"{configuration.key}: CTranslate2 has no kernels for {configuration.precision.value} on "
+            f"{configuration.provider.value} and would convert the weights",
+            "use fp32 or w8a8, on provider cuda also bf16 or fp16",
+        )
+    return ModelType(configuration.precision.value)
+
+
+def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
+    """The folder of the written model."""
+    model_type = _model_type(configuration)
+    check_architecture(model)
+    return artefacts.get_or_build(
+        "ctranslate2", export_key(model, model_type), lambda folder: export(model, model_type, folder)
+    )
+
+
+def _check_device(configuration: Configuration, model_type: ModelType) -> None:
+    """UnavailableError without a GPU, RefusedError if the device lacks the type: it would be converted silently."""
+    import ctranslate2
+
+    if configuration.provider is Provider.CUDA:
+        if ctranslate2.get_cuda_device_count() == 0:
+            raise UnavailableError(
+                f"{configuration.key}: ctranslate2 finds no CUDA device", "check `nvidia-smi`, or use provider cpu"
+            )
+        _load_cublas(configuration)
+    able = ctranslate2.get_supported_compute_types(configuration.provider.value)
+    if model_type.name not in able:
+        raise RefusedError(
+            f"{configuration.key}: no kernels for {model_type.name} on this {configuration.provider.value}",
+            f"ctranslate2 computes here in {', '.join(sorted(able))}",
+        )
+
+
+def _load_cublas(configuration: Configuration) -> None:
+    """Load cuBLAS, from the wheel nvidia-cublas-cu12 where there is one; the runtime finds it by its name then."""
+    for library in ("libcublasLt.so.12", "libcublas.so.12"):
+        in_wheels = (Path(folder) / "nvidia" / "cublas" / "lib" / library for folder in sys.path)
+        path = next((str(path) for path in in_wheels if path.exists()), library)
+        try:
+            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
+        except OSError as error:
+            raise UnavailableError(
+                f"{configuration.key}: ctranslate2 needs {library}: {error}",
+                "servewatt engines add --rebuild ctranslate2 --pip-argument=nvidia-cublas-cu12",
+            ) from error
+
+
+def _open(folder: Path, configuration: Configuration, model_type: ModelType) -> Any:
+    import ctranslate2
+
+    def load() -> Any:
+        return ctranslate2.Generator(
+            str(folder),
+            device=configuration.provider.value,
+            compute_type=model_type.name,
+            inter_threads=1,
+            intra_threads=cpu_threads(configuration),
+        )
+
+    # Loading 8-bit weights computes on OpenMP threads of the thread that loads. While those exist beside the decoding
+    # thread's there are more than CPUs, and OpenMP lets them sleep at every barrier; with their thread they end.
+    with ThreadPoolExecutor(1, "ctranslate2-load") as loader:
+        generator = loader.submit(load).result()
+    if generator.compute_type != model_type.name:
+        raise RefusedError(
+            f"{configuration.key}: ctranslate2 computes in {generator.compute_type}, not in {model_type.name}",
+            "this device has no kernels for it",
+        )
+    return generator
+
+
+@dataclass(frozen=True)
+class _Proof:
+    """What a trial generation showed.
+
+    The runtime does not show its cache. A step that computed everything again would take as long as the prompt
+    before it, so one that takes a fraction of that reuses the cache.
+    """
+
+    prompt_over_step: float
+    """How many times as long as a decode step after it a long prompt takes."""
+    threads: int
+
+    @property
+    def reuses_cache(self) -> bool:
+        return self.prompt_over_step >= _LEAST_RATIO
+
+    @property
+    def text(self) -> str:
+        return f"a long prompt takes {self.prompt_over_step:.1f} times as long as a decode step after it"
+
+
+class CTranslate2Session:
+    """A loaded generator."""
+
+    def __init__(self, generator: Any, weights: HeldWeights, context_length: int) -> None:
+        self._held = [generator]
+        # A generator that outlives the interpreter aborts the process, so it is let go before that at the latest.
+        self._let_go = weakref.finalize(self, self._held.clear)
+        self._weights = weights
+        self._context_length = context_length
+        self._last_prompt: list[int] = []
+        self._proof: _Proof | None = None
+
+    @property
+    def generator(self) -> Any:
+        """The loaded `ctranslate2.Generator`."""
+        return self._held[0]
+
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
+    ) -> Iterator[Step]:
+        """Greedy decoding in CTranslate2's loop; see `servewatt.engines.base.Session.generate`.
+
+        The loop notes each token as it comes and the Steps are handed out when it has ended: a consumer that woke at
+        every token would take CPU time from it. Of prompts of unequal length the loop takes in as many tokens at
+        once as the shortest has and the rest one a step, so the rows produce their first tokens one after another.
+        A Step is complete when the last row has its token and the Step before it is complete.
+        """
+        tokens, times_s = self._run(prompts, max_new_tokens, stop_ids)
+        self._last_prompt = list(prompts[0])
+        for index, time_s in enumerate(times_s):
+            yield Step(tuple(row[index] if index < len(row) else None for row in tokens), time_s)
+
+    def _run(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]
+    ) -> tuple[list[list[int]], list[float]]:
+        """Tokens of each row, and the times at which every row had its first, second ... token, or had stopped."""
+        lengths = [len(prompt) for prompt in prompts]
+        # All but the last token of the shortest prompt are taken in at once; the loop's step 0 follows.
+        taken_in = min(lengths) - 1
+        first_steps = [length - 1 - taken_in for length in lengths]
+        tokens: list[list[int]] = [[] for _ in prompts]
+        times_s = [0.0] * max_new_tokens
+        now = time.monotonic
+
+        def note(result: Any) -> bool:
+            row = result.batch_id
+            index = result.step - first_steps[row]
+            if index < 0:
+                return False
+            token = result.token_id
+            tokens[row].append(token)
+            times_s[index] = now()
+            return token in stop_ids or index + 1 == max_new_tokens
+
+        self.generator.generate_batch(
+            [list(map(str, prompt)) for prompt in prompts],
+            # With nothing taken in at once, the loop counts the prompts as produced.
+            max_length=max_new_tokens if taken_in else max_new_tokens + max(first_steps),
+            beam_size=1,
+            sampling_topk=1,
+            end_token=[],
+            include_prompt_in_result=False,
+            callback=note,
+        )
+        # A row that stopped early may have had its last token after others had theirs of later steps.
+        steps = max(map(len, tokens))
+        return tokens, list(itertools.accumulate(times_s[:steps], max))
+
+    def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural logarithm of the probability of each token of each row after its first, given those before it.
+
+        Through the weights and the arithmetic that generate; each row in one pass, as prompts are taken in.
+        """
+        self._last_prompt = list(rows[0])
+        scored = self.generator.score_batch([list(map(str, row)) for row in rows], max_batch_size=1, max_input_length=0)
+        return [list(result.log_probs) for result in scored]
+
+    def synchronize(self) -> None:
+        """Nothing to do: generation returns when it is complete."""
+
+    def peak_device_bytes(self) -> int | None:
+        return None
+
+    def close(self) -> None:
+        self._let_go()
+
+    def facts(self) -> Facts:
+        import ctranslate2
+
+        floating = self.generator.compute_type.removeprefix("int8_")
+        names = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+        if self._last_prompt and self._proof is None:
+            self._proof = self._prove()
+        proof = self._proof
+        seen = proof is not None and proof.reuses_cache
+        return Facts(
+            engine_version=ctranslate2.__version__,
+            libraries=library_versions(("ctranslate2", "numpy")),
+            devices=((self.generator.device, self._weights.count),),
+            weight_dtypes=self._weights.dtypes,
+            compute_dtype="int8" if self.generator.compute_type.startswith("int8") else names[floating],
+            kv_cache=seen,
+            kv_cache_dtype=names[floating] if seen else "",
+            threads=proof.threads if proof else None,
+            detail=(
+                ("compute_type", self.generator.compute_type),
+                ("generators", str(self.generator.num_generators)),
+                ("kv_cache_proof", proof.text if proof else "none yet"),
+            ),
+        )
+
+    def _prove(self) -> _Proof:
+        """Time a decode step after a long prompt; longer prompts are tried where short ones leave doubt."""
+        ratio = 0.0
+        length = _PROBE_TOKENS
+        while length + _PROBE_STEPS < self._context_length and ratio < 2 * _LEAST_RATIO:
+            prompt = [self._last_prompt[i % len(self._last_prompt)] for i in range(length)]
+            prompt_s, step_s = [], []
+            for _ in range(_PROBES):
+                start_s = time.monotonic()
+                _, times_s = self._run([prompt], _PROBE_STEPS, frozenset())
+                prompt_s.append(times_s[0] - start_s)
+                step_s += [b - a for a, b in itertools.pairwise(times_s)]
+            # The quickest prompt, as its first time allocates memory; the typical step, to the cache's disadvantage.
+            ratio = min(prompt_s) / statistics.median(step_s)
+            length *= 2
+        return _Proof(ratio, self._decoding_threads())
+
+    def _decoding_threads(self) -> int:
+        """CPU threads that OpenMP gives to the thread that decodes, asked in that thread."""
+        import ctranslate2
+
+        openmp = ctypes.CDLL(ctranslate2._ext.__file__)
+        seen: list[int] = []
+
+        def ask(_: Any) -> bool:
+            seen.append(int(openmp.omp_get_max_threads()))
+            return True
+
+        self.generator.generate_batch([["0"]], max_length=1, end_token=[], callback=ask)
+        return seen[0]

@@ -1,0 +1,87 @@
+"""Attention of a decoder over a static key-value cache, in plain torch that inductor compiles, or by our kernel."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+    from servewatt.engines.decoder.shape import DecoderShape
+    from servewatt.engines.decoder.step import Place
+
+
+def _rotate(x: torch.Tensor, place: Place) -> torch.Tensor:
+    """`x` (batch, tokens, heads, size) turned by its place, component against partner.
+
+    By index instead of by halves put together again: that is one kernel when compiled.
+    """
+    if place.cosines is None or place.sines is None or place.partners is None:
+        return x
+    turned = x.float() * place.cosines + x[..., place.partners].float() * place.sines
+    return turned.to(x.dtype)
+
+
+def attend(
+    shape: DecoderShape,
+    qkv: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    place: Place,
+    attention: str,
+) -> torch.Tensor:
+    """Write keys and values of `qkv` (batch, tokens, ...) to the cache and attend: (batch, tokens, heads x size).
+
+    `keys` and `values` are (batch, kv heads, columns looked at, size). With several tokens the cache is taken to be
+    empty before them. `attention` of one token a row is sdpa, fused (what inductor fuses), triton or split.
+    """
+    batch, tokens = qkv.shape[:2]
+    if tokens == 1 and attention == "triton":
+        from servewatt.engines.decoder import attention_kernel
+
+        return attention_kernel.attend(shape, qkv, keys, values, place)
+    if tokens == 1 and attention == "split":
+        from servewatt.engines.decoder import split_attention_kernel
+
+        return split_attention_kernel.attend(shape, qkv, keys, values, place)
+    split = qkv.view(batch, tokens, -1, shape.head_size)
+    turned, v = split[:, :, : shape.heads + shape.kv_heads], split[:, :, shape.heads + shape.kv_heads :]
+    turned = _rotate(turned, place)
+    q, k = turned[:, :, : shape.heads], turned[:, :, shape.heads :]
+    k, v = k.transpose(1, 2), v.transpose(1, 2)
+    keys.index_copy_(2, place.columns, k)
+    values.index_copy_(2, place.columns, v)
+    if tokens == 1:
+        grouped = q.reshape(batch, shape.kv_heads, shape.groups, shape.head_size)
+        mask = place.mask
+        if mask.shape[1] > 1:
+            mask = mask.view(batch, shape.kv_heads, shape.groups, -1)
+        made = _attend_one(grouped, keys, values, mask, shape.scaling, attention)
+        return made.reshape(batch, 1, shape.heads * shape.head_size)
+    return _attend_many(shape, q.transpose(1, 2), k, v, place.mask, shape.scaling)
+
+
+def _attend_one(
+    q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor, scaling: float, attention: str
+) -> torch.Tensor:
+    """One token a row: queries that share keys stand where several tokens would, (batch, kv heads, groups, size)."""
+    import torch
+
+    if attention == "sdpa":
+        return torch.nn.functional.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=scaling)
+    scores = (q[:, :, :, None].float() * keys[:, :, None].float()).sum(-1) * scaling
+    shares = (scores + mask).softmax(dim=-1)
+    return (shares[..., None] * values[:, :, None].float()).sum(-2).to(q.dtype)
+
+
+def _attend_many(
+    shape: DecoderShape, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    import torch
+
+    batch, _, tokens, size = q.shape
+    if shape.groups > 1:
+        wide = (batch, shape.kv_heads, shape.groups, tokens, size)
+        k, v = (t[:, :, None].expand(wide).reshape(batch, shape.heads, tokens, size) for t in (k, v))
+    made = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling)
+    return made.transpose(1, 2).reshape(batch, tokens, shape.heads * size)

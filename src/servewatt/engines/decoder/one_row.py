@@ -1,0 +1,80 @@
+"""A decoder's layer for one row as three or five kernels of our own: products with what surrounds them, attention.
+
+Importing this needs triton; calling it a GPU, or Triton's interpreter.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from servewatt.engines.decoder import attention_kernel, integer_kernel, product_kernel, split_attention_kernel
+from servewatt.engines.decoder.kernel_parts import Product
+
+if TYPE_CHECKING:
+    import torch
+
+    from servewatt.engines.decoder.matrix import Matrix
+    from servewatt.engines.decoder.shape import DecoderShape
+    from servewatt.engines.decoder.step import Place
+    from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights
+
+_OVERLAPPING = (9, 0)
+"""Least compute capability of devices that start a kernel before its predecessor has ended."""
+
+
+def _overlaps(x: torch.Tensor) -> bool:
+    import torch
+
+    return bool(x.is_cuda) and torch.cuda.get_device_capability(x.device) >= _OVERLAPPING
+
+
+def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:
+    """The product's `out`, by the kernel for its matrix."""
+    integer = product.matrix.scale is not None
+    return (integer_kernel if integer else product_kernel).multiply(shape, product)
+
+
+def layer(
+    shape: DecoderShape,
+    weights: LayerWeights,
+    x: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    place: Place,
+    attention: str = "triton",
+) -> torch.Tensor:
+    """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache.
+
+    `attention` is triton, or split.
+    """
+    import torch
+
+    overlaps = _overlaps(x)
+
+    def times(read: torch.Tensor, matrix: Matrix, out: torch.Tensor, **more: Any) -> torch.Tensor:
+        return multiply(shape, Product(read, matrix, out, overlaps=overlaps, **more))
+
+    def attended(out: torch.Tensor) -> torch.Tensor:
+        kernel = split_attention_kernel if attention == "split" else attention_kernel
+        return kernel.attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
+
+    wide = shape.heads * shape.head_size
+    qkv = x.new_empty((1, 1, shape.qkv_size))
+    if weights.up is None or weights.down is None:
+        both = x.new_empty((1, 1, wide + shape.inner))
+        active_out = both[..., wide:]
+        times(x, weights.qkv, qkv, norm=weights.norm, activation=shape.activation, active_out=active_out)
+        attended(both[..., :wide])
+        return times(both, weights.out, torch.empty_like(x), residual=x)
+    times(x, weights.qkv, qkv, norm=weights.norm)
+    after = times(attended(x.new_empty((1, 1, wide))), weights.out, torch.empty_like(x), residual=x)
+    read = x if shape.parallel else after
+    norm = weights.norm if weights.second_norm is None else weights.second_norm
+    inner = times(read, weights.up, x.new_empty((1, 1, shape.inner)), norm=norm, activation=shape.activation)
+    return times(inner, weights.down, torch.empty_like(x), residual=after)
+
+
+def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor) -> torch.Tensor:
+    """Logits (1, vocabulary) of `x` (1, 1, hidden)."""
+    out = x.new_empty((1, weights.head.weight.shape[0]))
+    return multiply(shape, Product(x, weights.head, out, norm=weights.norm, overlaps=_overlaps(x)))

@@ -1,0 +1,1 @@
+"""Engine onnx: ONNX Runtime over graphs exported, rewritten and quantised here."""

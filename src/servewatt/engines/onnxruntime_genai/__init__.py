@@ -1,0 +1,1 @@
+"""Engine onnxruntime-genai: graphs of the library's own model builder, and its own loop."""

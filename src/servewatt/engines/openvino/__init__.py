@@ -1,0 +1,1 @@
+"""Engine openvino: OpenVINO's runtime over graphs exported and quantised here."""

@@ -1,0 +1,1 @@
+"""Engine openvino-genai: LLMPipeline over the graphs of engine openvino."""

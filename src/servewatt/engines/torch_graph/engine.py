@@ -1,0 +1,66 @@
+"""PyTorch with everything the same from step to step: a static cache, a compiled decode step, several in a CUDA graph.
+
+The model is a decoder of our own over the checkpoint's weights (`decoder.step`), because transformers' modules leave
+the matrices apart and more kernels to launch; see docs/decisions/0010-own-decoder.md. On CUDA a replay of one graph
+runs several decode steps and picks their tokens on the device; the host learns them together, so the times of these
+steps are equal. On the CPU the same steps run without a graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from servewatt.engines import check_options
+from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.decoder.program import DecoderProgram, Ways
+from servewatt.engines.decoder.shape import decoder_shape
+from servewatt.engines.decoder.step import make_tables
+from servewatt.engines.decoder.weights import Holder, load_decoder
+from servewatt.engines.torch.model import prepare_torch, torch_dtype
+from servewatt.engines.torch_graph.choices import Choices
+from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
+from servewatt.engines.torch_graph.replay import CudaRecorder, DirectRecorder, Recorder
+from servewatt.engines.torch_graph.session import TorchGraphSession
+from servewatt.records import Configuration, Model
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TorchGraphEngine:
+    """Loads a model of one of seven architectures as our own decoder."""
+
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Check the model; kernels are compiled where they run, at the first generation."""
+        check_options(configuration)
+        Choices.of(configuration)
+        decoder_shape(model)
+
+    def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
+        check_options(configuration)
+        choices = Choices.of(configuration)
+        shape = decoder_shape(model)
+        device = prepare_torch(configuration)
+        compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
+        kernels = (choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
+        if not {"triton", "split", "auto"}.isdisjoint(kernels):
+            require_toolchain(device)
+        dtype = torch_dtype(choices.compute)
+        holder = Holder(configuration.precision, dtype, choices.group)
+        weights = load_decoder(model, shape, holder, device, merge=choices.merge)
+        tables = make_tables(shape, device)
+        program = DecoderProgram(
+            shape,
+            weights,
+            tables,
+            compile_,
+            Ways(choices.attention, choices.one_row, choices.prefill_products, choices.step_products),
+            whole_step=choices.whole_step,
+        )
+        return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
+
+
+def _recorder(device: torch.device, choices: Choices) -> Recorder:
+    if device.type == "cuda":
+        return CudaRecorder(device)
+    return DirectRecorder(run_first=choices.compile != "off")

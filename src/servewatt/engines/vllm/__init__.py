@@ -1,0 +1,1 @@
+"""Engine vllm: its own scheduler, stepped in the measured process."""
