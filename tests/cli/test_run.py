@@ -14,10 +14,7 @@ import pytest
 
 from servewatt import serve
 from servewatt.cli.main import run
-from servewatt.cli.running import _said
-from servewatt.records import Status
 from servewatt.store import Store
-from tests.stats.builders import TORCH, failed
 
 QUICK = ["--engine", "fake", "--provider", "cpu", "--prompts", "bundled:2", "--new-tokens", "4", "--meter", "fake"]
 SHORT = ["--window", "0.2", "--idle", "0.1"]
@@ -151,11 +148,6 @@ def test_http_without_its_packages_is_left_out_or_refused(
     assert "serving over HTTP needs no_such_package (pip install 'servewatt[serve]')" in shown
     assert run(["run", *QUICK, *SHORT, "--plan", "--via", "http"]) == 2
     assert "pip install 'servewatt[serve]'" in capsys.readouterr().err
-
-
-def test_a_configuration_is_named_once_with_its_reason() -> None:
-    for reason in ("torch/cpu/fp32/b1: no such kernel", "no such kernel"):
-        assert _said(failed(TORCH, 0, Status.REFUSED, reason)) == "torch/cpu/fp32/b1: no such kernel"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

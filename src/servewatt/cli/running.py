@@ -151,16 +151,10 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
         with console.status(f"preparing {escape(configuration.key)}"):
             result = runner.prepare(run, configuration)
         if result.status is not Status.OK:
-            console.print(f"[red]{result.status.value}[/] {escape(_said(result))}")
+            console.print(f"[red]{result.status.value}[/] {escape(f'{configuration.key}: {result.reason}')}")
             if result.hint:
                 console.print(f"  {escape(result.hint)}", style="dim")
         yield replace(result, trial=replace(result.trial, block=0, position=position))
-
-
-def _said(result: Result) -> str:
-    """Configuration and reason; many reasons begin with the configuration."""
-    key = result.trial.configuration.key
-    return f"{key}: {result.reason.removeprefix(f'{key}: ')}"
 
 
 def _measure(console: Console, store: Store, run: Run, done: list[Result], time_left: _TimeLeft) -> None:
@@ -186,7 +180,7 @@ def _measure(console: Console, store: Store, run: Run, done: list[Result], time_
             store.append(result)
             done.append(result)
             if result.status is not Status.OK:
-                text = escape(f"{result.status.value} {_said(result)}")
+                text = escape(f"{result.status.value} {result.trial.configuration.key}: {result.reason}")
                 bar.console.print(text, style="yellow", highlight=False)
             remaining = schedule.Progress(run, done).remaining
             bar.update(task, total=len(done) + remaining, completed=len(done), left=time_left.text(done))

@@ -66,7 +66,7 @@ def assess(task: Task, *, timeout_s: float) -> Said:
     question = wire.dump(task).encode()
     ended = run_module(ASSESSOR, [], question, timeout_s=timeout_s, environment=variables, python=python)
     if ended.timed_out:
-        reason = f"{configuration.key} had not finished after {timeout_s:g} s"
+        reason = f"not finished after {timeout_s:g} s"
         return Said(Status.TIMED_OUT, reason, "raise --timeout, or lower --documents and --limit")
     if ended.returncode == 0 and ended.answer:
         try:
@@ -94,7 +94,7 @@ def answer(task: Task) -> Said:
         finally:
             session.close()
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this configuration's outcome)
-        status, reason, hint = describe_failure(error)
+        status, reason, hint = describe_failure(error, task.configuration)
         return Said(status, reason, hint, facts)
 
 

@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 from servewatt.errors import ServewattError
-from servewatt.records import Status
+from servewatt.records import Configuration, Status
 
 Outcome = tuple[Status, str, str]
 """(status, reason, hint)."""
@@ -27,12 +27,16 @@ class ProcessEndedError(Exception):
         self.outcome = outcome
 
 
-def describe_failure(error: Exception) -> Outcome:
-    """What the exception that ended a trial means."""
+def describe_failure(error: Exception, configuration: Configuration | None = None) -> Outcome:
+    """What the exception that ended the trial of `configuration` means.
+
+    Its name is taken off the head of the reason: whoever shows a reason says what it is of.
+    """
     if isinstance(error, ProcessEndedError):
         return error.outcome
     if isinstance(error, ServewattError):
-        return Status.REFUSED, error.message, error.hint
+        named = f"{configuration.key}: " if configuration else ""
+        return Status.REFUSED, error.message.removeprefix(named), error.hint
     text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}".strip()
     lowered = text.lower()
     if isinstance(error, MemoryError) or any(sign in lowered for sign in _OUT_OF_MEMORY):

@@ -96,7 +96,7 @@ def _answer(ended: Ended) -> Result | None:
 
 def _explain_end(ended: Ended, trial: Trial, *, oom_killed: bool) -> Outcome:
     if ended.timed_out:
-        reason = f"{trial.configuration.key} had not finished after {trial.procedure.timeout_s:g} s"
+        reason = f"not finished after {trial.procedure.timeout_s:g} s"
         return Status.TIMED_OUT, reason, "raise --timeout, or cut the workload"
     again = f"try it alone: servewatt run --engine {trial.configuration.engine} --blocks 1"
     return describe_end("the worker", ended.returncode, again, oom_killed=oom_killed)

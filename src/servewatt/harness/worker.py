@@ -186,7 +186,7 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
             if sampler is not None:
                 samples = sampler.stop()
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this trial's outcome)
-        status, reason, hint = describe_failure(error)
+        status, reason, hint = describe_failure(error, trial.configuration)
     return _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
 
 
