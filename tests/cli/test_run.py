@@ -14,6 +14,7 @@ import pytest
 
 from servewatt import serve
 from servewatt.cli.main import run
+from servewatt.records import Status
 from servewatt.store import Store
 
 QUICK = ["--engine", "fake", "--provider", "cpu", "--prompts", "bundled:2", "--new-tokens", "4", "--meter", "fake"]
