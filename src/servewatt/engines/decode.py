@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.base import Step
+from servewatt.engines.rows import Rows
 from servewatt.records import Facts
 
 State = TypeVar("State")
@@ -88,17 +89,12 @@ class GraphSession(ABC, Generic[Ids, Logits, State]):
         """Greedy decoding, one Step a token; see `servewatt.engines.base.Session.generate`."""
         padded, mask = left_pad(prompts)
         ids, state = self.start(padded, mask, max_new_tokens)
-        ended = [False] * len(prompts)
-        for produced in range(1, max_new_tokens + 1):
+        rows = Rows(len(prompts), stop_ids)
+        for _ in range(max_new_tokens):
             logits, state = self.step(ids, state)
             ids = self.argmax(logits)
-            tokens = self.to_host(ids)
-            if not stop_ids:
-                yield Step(tuple(tokens), time.monotonic())
-                continue
-            yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
-            ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
-            if all(ended) or produced == max_new_tokens:
+            yield rows.step(self.to_host(ids), time.monotonic())
+            if rows.over:
                 return
 
     def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from servewatt import __version__
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Step
+from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
 
@@ -56,13 +57,12 @@ class FakeSession:
     ) -> Iterator[Step]:
         self._misbehave()
         starts = [sum(prompt) for prompt in prompts]
-        ended = [False] * len(prompts)
+        rows = Rows(len(prompts), stop_ids)
         for produced in range(max_new_tokens):
             time.sleep(self._step_s)
             tokens = [(start + produced) % self._model.vocabulary_size for start in starts]
-            yield Step(tuple(None if e else t for e, t in zip(ended, tokens, strict=True)), time.monotonic())
-            ended = [e or t in stop_ids for e, t in zip(ended, tokens, strict=True)]
-            if all(ended):
+            yield rows.step(tokens, time.monotonic())
+            if rows.over:
                 return
 
     def log_probabilities(self, rows: Sequence[Sequence[int]]) -> list[list[float]]:

@@ -41,6 +41,7 @@ from servewatt.engines.llama_cpp.library import (
     product_type,
 )
 from servewatt.engines.proof import DecodeProof
+from servewatt.engines.rows import Rows
 from servewatt.engines.weights import read_config
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
@@ -131,20 +132,13 @@ class LlamaCppSession:
         """Greedy decoding, one Step a token; see `servewatt.engines.base.Session.generate`."""
         count, lengths = len(prompts), [len(prompt) for prompt in prompts]
         self._begin(Capacity(count, max(lengths) + max_new_tokens, sum(lengths)))
-        batch, ended = self._batch, [False] * count
+        batch, rows = self._batch, Rows(count, stop_ids)
         batch.fill(prompts)
         ids = self._decode(count).argmax(axis=1)
         batch.start_decoding(lengths)
         for produced in range(1, max_new_tokens + 1):
-            tokens = ids.tolist()
-            if not stop_ids:
-                yield Step(tuple(tokens), time.monotonic())
-            else:
-                yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
-                ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
-                if all(ended):
-                    return
-            if produced == max_new_tokens:
+            yield rows.step(ids.tolist(), time.monotonic())
+            if rows.over or produced == max_new_tokens:
                 return
             batch.tokens[:count] = ids
             ids = (self._decode(count) if self._proof is not None else self._proven_decode(count)).argmax(axis=1)

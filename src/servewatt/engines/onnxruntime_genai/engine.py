@@ -33,6 +33,7 @@ from servewatt.engines.onnxruntime_genai.export import (
 )
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.quantisation import BITS, options_of, refuse_options
+from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
@@ -167,7 +168,7 @@ class OnnxRuntimeGenAISession:
         generator = self._begin(len(prompts), max(map(len, prompts)) + max_new_tokens)
         generator.append_tokens(padded(prompts))
         made: list[list[int]] = []
-        ended = [False] * len(prompts)
+        rows = Rows(len(prompts), stop_ids)
         fresh = True
         for produced in range(1, max_new_tokens + 1):
             # The step after tokens were given chooses among logits that are there already.
@@ -176,13 +177,9 @@ class OnnxRuntimeGenAISession:
             else:
                 generator.generate_next_token()
             tokens: list[int] = generator.get_next_tokens().tolist()
-            if stop_ids:
-                yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), time.monotonic())
-                ended = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
-            else:
-                yield Step(tuple(tokens), time.monotonic())
+            yield rows.step(tokens, time.monotonic())
             made.append(tokens)
-            if produced == max_new_tokens or all(ended):
+            if rows.over or produced == max_new_tokens:
                 return
             fresh = self._graph.end_id in tokens
             if fresh:

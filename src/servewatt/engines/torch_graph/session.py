@@ -13,6 +13,7 @@ from servewatt.engines.decoder.shape import DecoderShape
 from servewatt.engines.decoder.weights import DecoderWeights, held_tensors
 from servewatt.engines.host import library_versions
 from servewatt.engines.proof import DecodeProof
+from servewatt.engines.rows import Rows
 from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.replay import Recorder, Work, pieces, round_up
@@ -77,42 +78,36 @@ class TorchGraphSession:
         kept = self._ready(len(prompts), columns, max_new_tokens)
         buffers = self._fill(kept, prompts, columns)
         self._prefill(kept, buffers, columns)
-        ended = [False] * len(prompts)
+        rows = Rows(len(prompts), stop_ids)
         waiting: list[Callable[[], list[list[int]]]] = []
         waiting.append(self._recorder.fetch(buffers.record[columns : columns + 1]))
         if not self._recorder.overlaps:
-            yield from self._arrived(waiting, ended, stop_ids)
+            yield from self._arrived(waiting, rows)
         for start, steps in self._chunks(columns, max_new_tokens - 1):
             if stop_ids:
                 # Whether these steps are wanted depends on those before.
-                yield from self._arrived(waiting, ended, stop_ids)
-                if all(ended):
+                yield from self._arrived(waiting, rows)
+                if rows.over:
                     return
             self._run(kept, "step", start, steps)
             asked = self._recorder.fetch(buffers.record[start + 1 : start + 1 + steps])
             if self._recorder.overlaps:
                 # The device is busy with what was asked last while the host takes what came before.
-                yield from self._arrived(waiting, ended, stop_ids)
+                yield from self._arrived(waiting, rows)
             waiting.append(asked)
             if not self._recorder.overlaps:
-                yield from self._arrived(waiting, ended, stop_ids)
-        yield from self._arrived(waiting, ended, stop_ids)
+                yield from self._arrived(waiting, rows)
+        yield from self._arrived(waiting, rows)
 
-    def _arrived(
-        self, waiting: list[Callable[[], list[list[int]]]], ended: list[bool], stop_ids: frozenset[int]
-    ) -> Iterator[Step]:
+    def _arrived(self, waiting: list[Callable[[], list[list[int]]]], rows: Rows) -> Iterator[Step]:
         """Wait for ids and yield them, up to the step at which the last row ends; empties `waiting`."""
         while waiting:
-            rows = waiting.pop(0)()
+            steps = waiting.pop(0)()
             now_s = time.monotonic()
-            for tokens in rows:
-                if stop_ids and all(ended):
+            for tokens in steps:
+                if rows.over:
                     return
-                if not stop_ids:
-                    yield Step(tuple(tokens), now_s)
-                    continue
-                yield Step(tuple(None if e else t for t, e in zip(tokens, ended, strict=True)), now_s)
-                ended[:] = [e or t in stop_ids for t, e in zip(tokens, ended, strict=True)]
+                yield rows.step(tokens, now_s)
 
     def _chunks(self, columns: int, steps: int) -> Iterator[tuple[int, int]]:
         """(last filled column, steps) of each replay after prompts of `columns`."""
