@@ -150,6 +150,8 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
     SIZE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
     ROTARY: tl.constexpr, ALIBI: tl.constexpr, EXACT: tl.constexpr, SCALING: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
+    # What addresses are made of is computed here and again in split_attention_kernel, not in a function of both:
+    # inductor takes all that is handed to a function whose results are part of an address for written.
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
     at = tl.load(columns).to(tl.int32)
