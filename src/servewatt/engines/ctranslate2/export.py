@@ -18,7 +18,7 @@ from servewatt.errors import RefusedError
 from servewatt.records import Model
 
 EXPORT_FORMAT = "1"
-"""Changes when this file would write another model from the same versions of everything else."""
+"""Changes when this package would write another model from the same versions of everything else."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """A causal language model as a graph over a cache of fixed capacity, so that no shape changes from step to step.
 
-What `causal_graph` exports, with a cache that is written instead of lengthened. Inputs: `ids` (batch, new), `padding`
-(batch), `places` (new), the columns of the cache that the new tokens take, `columns` (capacity), their numbers from 0,
-and, for each layer, `key.N` and `value.N` (batch, heads, capacity, head size). Outputs: `logits` (batch, vocabulary) of
-the last position, `next_ids` (batch, 1), `next_places` (1), the column after the last, and `present_key.N`,
-`present_value.N`, the cache with the new columns written.
+What `servewatt.engines.torch.causal_graph` makes, with a cache that is written instead of lengthened. Inputs: `ids`
+(batch, new), `padding` (batch), `places` (new), the columns of the cache that the new tokens take, `columns`
+(capacity), their numbers from 0, and, for each layer, `key.N` and `value.N` (batch, heads, capacity, head size).
+Outputs: `logits` (batch, vocabulary) of the last position, `next_ids` (batch, 1), `next_places` (1), the column after
+the last, and `present_key.N`, `present_value.N`, the cache with the new columns written.
 
 Every output of a step may lie where its input of the same shape does: each part of the cache is read only by the
 operator that writes to it, `next_ids` and `next_places` come last. Columns that are not yet written must hold finite

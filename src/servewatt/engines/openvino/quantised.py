@@ -2,7 +2,7 @@
 
 Each matrix of a product becomes `(integers - zeros) x scales`, written as operators in the form that the CPU plugin
 recognises as compressed weights and computes inside its matrix product. The integers are those of engine onnx: see
-`quantisation`. The embedding's table stays floating, also where the output projection is tied to it.
+`servewatt.engines.quantisation`. The embedding's table stays floating, also where the output projection is tied to it.
 https://docs.openvino.ai/2025/openvino-workflow/model-optimization-guide/weight-compression.html
 """
 
