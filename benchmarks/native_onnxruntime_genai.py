@@ -36,7 +36,7 @@ import numpy as np
 
 from servewatt import engines
 from servewatt.engines import Session
-from servewatt.engines.onnxruntime_genai.engine import OnnxRuntimeGenAISession
+from servewatt.engines.onnxruntime_genai.session import OnnxRuntimeGenAISession
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Model, Precision, Weights

@@ -15,8 +15,9 @@ import torch
 
 from servewatt import engines
 from servewatt.engines.proof import violations
-from servewatt.engines.vllm.engine import VllmEngine, VllmSession
+from servewatt.engines.vllm.engine import VllmEngine
 from servewatt.engines.vllm.requirements import REQUIREMENTS
+from servewatt.engines.vllm.session import VllmSession
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.harness.failure import describe_failure
 from servewatt.records import Configuration, Model, Precision, Provider, Status

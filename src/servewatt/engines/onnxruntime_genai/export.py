@@ -196,7 +196,7 @@ def _options(kind: GraphType, *, tied: bool) -> dict[str, Any]:
 
 
 def _settle_tokens(path: Path, model: Model) -> None:
-    """No token is special but one, which the library insists on; see `servewatt.engines.onnxruntime_genai.engine`."""
+    """No token is special but one, which the library insists on; see `servewatt.engines.onnxruntime_genai.session`."""
     config = json.loads(path.read_text(encoding="utf-8"))
     config["model"] |= {"eos_token_id": model.vocabulary_size - 1, "pad_token_id": PAD_ID}
     path.write_text(json.dumps(config, indent=1), encoding="utf-8")
