@@ -15,7 +15,7 @@ from servewatt.report.latex import escape, to_latex
 from servewatt.report.study_outputs import TABLES, make_table, possible
 from servewatt.report.study_view import StudyView, caption, observed, published_alone, select
 from servewatt.report.table import Column, Entry, Form, Table, letters
-from servewatt.report.table_forms import FORMS, renderable, to_csv, to_html, to_text
+from servewatt.report.table_forms import FORMS, to_csv, to_html, to_text
 from tests.study.builders import observation, small, study
 
 
@@ -235,17 +235,6 @@ def test_estimates_line_up_at_their_points_in_text(published: StudyView) -> None
     lines = [one for one in to_text(make_table(published, "size-groups")).splitlines() if "<CPU" in one]
     ends = {one.rindex(".") for one in lines if "." in one.split()[-1]}
     assert len(ends) == 1
-
-
-def test_a_narrow_terminal_gets_no_intervals(view: StudyView) -> None:
-    from rich.console import Console
-
-    table = make_table(view, "energy")
-    for width, there in ((200, True), (100, False)):
-        console = Console(width=width, color_system=None)
-        with console.capture() as captured:
-            console.print(renderable(table, width))
-        assert ("[1" in captured.get()) is there
 
 
 def test_two_campaigns_are_kept_apart() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
-from servewatt.report import units
 from servewatt.report.latex import to_latex
 from servewatt.report.table import Column, Entry, Form, Table, letters, shown_rows
+from servewatt.report.text_layout import layout
 from servewatt.report.units import Quantity
 from servewatt.stats.records import Interval
 
@@ -82,34 +82,30 @@ def to_text(table: Table) -> str:
 
 
 def renderable(table: Table, width: int = _MOST_COLUMNS) -> RenderableType:
-    """The table for a terminal; intervals are left out where they would not fit into `width`."""
+    """The table for a terminal of `width` columns; see `text_layout.py` for what happens where it is wider."""
     from rich import box
     from rich.console import Group
     from rich.table import Table as Grid
     from rich.text import Text
 
-    columns = _text_columns(table, intervals=True)
-    if sum(_width(c) for c in columns) > width:
-        columns = _text_columns(table, intervals=False)
-    grid = Grid(
-        title=Text(table.title, style="bold"),
-        title_justify="left",
-        title_style="",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 2, 0, 0),
-        pad_edge=False,
-        header_style="dim",
-    )
-    for cells in columns:
-        # The cells carry their own padding: rich strips it from what it sets flush right.
-        grid.add_column(Text(cells[0]))
-    for index, shown in enumerate(shown_rows(table), start=1):
-        if shown.begins:
-            grid.add_row()
-        grid.add_row(*(Text(cells[index]) for cells in columns))
+    title = Text(table.title, style="bold")
+    parts: list[RenderableType] = [title]
+    shown_as = layout(table, width)
+    # The box adds one more space between two columns.
+    padding = (0, shown_as.gap - 1, 0, 0)
+    for panel in shown_as.panels:
+        grid = Grid(box=box.SIMPLE_HEAD, show_edge=False, padding=padding, pad_edge=False, header_style="dim")
+        for column in panel:
+            # The cells carry their own padding: rich strips it from what it sets flush right.
+            grid.add_column(Text("\n".join(column.head)), width=column.width, overflow="fold")
+        for index, shown in enumerate(shown_rows(table)):
+            if shown.begins:
+                grid.add_row()
+            grid.add_row(*(Text(column.cells[index]) for column in panel))
+        parts += [grid] if len(parts) == 1 else [Text(), grid]
     notes = [*table.notes, *(f"{letters(i)}  {n}" for i, n in enumerate(table.footnotes))]
-    return Group(grid, *([Text(), *(Text(line, style="dim") for line in notes)] if notes else []))
+    parts += [Text(), *(Text(line, style="dim") for line in notes)] if notes else []
+    return Group(*parts)
 
 
 FORMS: dict[str, Callable[[Table], str]] = {"text": to_text, "latex": to_latex, "csv": to_csv, "html": to_page}
@@ -160,28 +156,3 @@ def _html_notes(table: Table) -> list[str]:
         items = "".join(f"<li><sup>{letters(i)}</sup> {escape(n)}</li>" for i, n in enumerate(table.footnotes))
         lines.append(f'<ul class="footnotes small">{items}</ul>')
     return lines
-
-
-def _text_columns(table: Table, *, intervals: bool) -> list[list[str]]:
-    """Each column as its head and its cells, padded so that points stand in line, with intervals behind them."""
-    rows = shown_rows(table)
-    columns = []
-    for index, column in enumerate(table.columns):
-        texts = ["" if index < row.same else row.texts[index].estimate for row in rows]
-        marks = [",".join(table.references(row[index])) for row in table.rows]
-        head = [column.title, column.scale.unit] if column.scale.unit else [column.title]
-        if column.numeric:
-            room = max(map(len, marks), default=0)
-            texts = [t + m.ljust(room) for t, m in zip(units.align_points(texts), marks, strict=True)]
-            wide = max(map(len, [*texts, *([] if column.bounds else head)]), default=0)
-            texts = [t.rjust(wide) for t in texts]
-            head = head if column.bounds else [line.rjust(wide) for line in head]
-        else:
-            texts = [f"{t} {m}".rstrip() if t else "" for t, m in zip(texts, marks, strict=True)]
-        bounds = [f" {row.texts[index].interval}" if intervals and row.texts[index].interval else "" for row in rows]
-        columns.append(["\n".join(head), *(t + b for t, b in zip(texts, bounds, strict=True))])
-    return columns
-
-
-def _width(cells: Sequence[str]) -> int:
-    return max(len(line) for cell in cells for line in (cell.split("\n") or [""])) + 2
