@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from servewatt import wire
-from servewatt.errors import InputError, RefusedError, ServewattError, nearest
+from servewatt.errors import InputError, RefusedError, ServewattError, counted, nearest
 from servewatt.records import (
     Component,
     Configuration,
@@ -84,3 +84,5 @@ def test_errors_survive_a_pickle_and_name_the_nearest_words() -> None:
     assert (error.message, error.hint) == ("what", "next")
     assert nearest("onx", ["onnx", "torch"]) == "did you mean onnx?"
     assert nearest("zzz", ["onnx", "torch"]) == "known: onnx, torch"
+    assert nearest("nosuch", ["torch", "onnx"]) == "known: onnx, torch"  # three letters of six in common
+    assert [counted(n, "trial") for n in (0, 1, 2)] == ["0 trials", "1 trial", "2 trials"]

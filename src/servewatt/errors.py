@@ -37,8 +37,13 @@ class StoreError(ServewattError):
     """The results store cannot be opened, read or written."""
 
 
+def counted(number: int, noun: str) -> str:
+    """`number` of what `noun` names: `1 prompt`, `2 prompts`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known words closest to `word`, or all of them when none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=3, cutoff=0.5)
+    close = difflib.get_close_matches(word, names, n=3, cutoff=0.6)
     return f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(names)}"

@@ -17,11 +17,24 @@ FAKE = ["--engine", "fake"]
     [
         (["--engine", "torhc"], "unknown engine 'torhc'", "torch"),
         ([*FAKE, "--precision", "fp31"], "unknown precision 'fp31'", "fp32"),
-        ([*FAKE, "--provider", "gpu"], "providers", ""),
+        ([*FAKE, "--provider", "gpu"], "--provider: must be cpu or cuda, not gpu", ""),
         ([*FAKE, "--model", "pythia410m"], "pythia410m", "pythia-410m"),
         ([*FAKE, "--new-tokens", "0"], "0", ""),
         ([*FAKE, "--new-tokens", "100000"], "100000", ""),
-        ([*FAKE, "--batch", "0"], "batches", ""),
+        ([*FAKE, "--batch", "0"], "--batch: must be at least 1, not 0", ""),
+        ([*FAKE, "--batch", "1,5000"], "--batch: must be at most 4096, not 5000", ""),
+        ([*FAKE, "--batch", "a,b"], "--batch: must be a whole number, not a", ""),
+        ([*FAKE, "--threads", "0"], "--threads: must be at least 1, not 0", ""),
+        ([*FAKE, "--blocks", "0"], "--blocks: must be at least 1, not 0", ""),
+        ([*FAKE, "--window", "-1"], "--window: must be more than 0, not -1", ""),
+        ([*FAKE, "--timeout", "0"], "--timeout: must be more than 0, not 0", ""),
+        ([*FAKE, "--via", "htp"], "--via: must be process or http, not htp", ""),
+        ([*FAKE, "--model", "./absent"], "no folder ./absent", "or a name of the catalogue (known: bloomz-1b1, "),
+        (
+            [*FAKE, "--boundary", "gpu", "--meter", "estimate", "--cpu-watts", "12,65"],
+            "boundary gpu: no meter here reads",
+            "servewatt doctor",
+        ),
         ([*FAKE, "--prompts", "nowhere.txt"], "nowhere.txt", ""),
         ([*FAKE, "--meter", "nvlm"], "unknown meter 'nvlm'", "nvml"),
         ([*FAKE, "--cpu-watts", "65"], "--cpu-watts", "12,65"),
@@ -47,8 +60,15 @@ def test_a_wrong_option_is_named_with_what_would_be_right(
     [
         ("model:\n  nmae: bundled\n", "unknown key 'model.nmae'", "name"),
         ("modle:\n  name: bundled\n", "unknown key 'modle'", "model"),
-        ("procedure:\n  blocks: many\n", "procedure.blocks", "many"),
-        ("procedure:\n  blocks: 0\n", "procedure.blocks", "0"),
+        ("procedure:\n  blocks: many\n", "procedure.blocks: must be a whole number, not many", ""),
+        ("procedure:\n  blocks: 0\n", "procedure.blocks: must be at least 1, not 0", ""),
+        ("configurations:\n  batches: [1, 0]\n", "configurations.batches.1: must be at least 1, not 0", ""),
+        ("model: bundled\n", "model: must be a mapping, not bundled", "`model: {name: bundled}`"),
+        ("model:\n", "model: must be a mapping, and is empty", "`model: {name: bundled}`"),
+        ("workload: p.txt\n", "workload: must be a mapping, not p.txt", "`workload: {prompts: p.txt}`"),
+        ("procedure: quick\n", "procedure: must be a mapping, not quick", "`procedure: {blocks: 5}`"),
+        ("configurations:\n  options: x\n", "configurations.options: must be a mapping", "`options: {NAME: VALUE}`"),
+        ("procedure:\n  cpu_watts: [5]\n", "procedure.cpu_watts.1: is missing", ""),
         ("- just a list\n", "no mapping", "demo.yaml"),
         ("model: [unclosed\n", "not YAML", "demo.yaml"),
     ],
@@ -97,6 +117,17 @@ def test_nothing_was_stored_by_any_of_it(capsys: pytest.CaptureFixture[str]) -> 
         (["recommend", "--max-ttft", "soon"], "--max-ttft"),
         (["recommend", "--max-memory", "2 boxes"], "--max-memory"),
         (["models", "prune", "--to", "much"], "much"),
+        (["models", "prepare", "bundled", "--provider", "gpu"], "--provider: must be cpu or cuda, not gpu"),
+        (["quality", "--batch", "0"], "--batch: must be at least 1, not 0"),
+        (["quality", "--reference", "nosuch"], "hint: known: ctranslate2, "),
+        (["engines", "add", "nosuch"], "hint: known: ctranslate2, "),
+        (["engines", "remove", "nosuch"], "hint: known: ctranslate2, "),
+        (["engines", "doctor", "nosuch"], "hint: known: ctranslate2, "),
+        (
+            ["study", "run", "--prompts", "bundled", "--foreign-limit", "25"],
+            "--foreign-limit: must be at most 1, not 25",
+        ),
+        (["study", "run", "--prompts", "bundled", "--batch", "0"], "--batch: must be at least 1, not 0"),
     ],
 )
 def test_the_other_commands_say_what_is_wrong_too(
@@ -109,3 +140,8 @@ def test_the_other_commands_say_what_is_wrong_too(
 def test_an_unknown_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recomend"]) == 2
     assert "recommend" in capsys.readouterr().err
+
+
+def test_serve_is_answered_with_what_there_is_instead(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve"]) == 2
+    assert "`servewatt run --via http`" in capsys.readouterr().err

@@ -61,6 +61,13 @@ def test_models_lists_the_bundled_one_first(capsys: pytest.CaptureFixture[str]) 
     assert len(rows) == 13
 
 
+def test_models_list_is_the_list_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["models", "list", "--json"]) == 0
+    listed = capsys.readouterr().out
+    assert run(["models", "--json"]) == 0
+    assert capsys.readouterr().out == listed
+
+
 def test_pruning_an_empty_cache_frees_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "prune", "--all", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"removed": 0, "freed_bytes": 0}

@@ -118,6 +118,11 @@ def test_the_plan_is_shown_without_measuring(capsys: pytest.CaptureFixture[str])
         assert store.runs() == []
 
 
+def test_one_of_a_thing_is_written_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", *QUICK, "--limit", "1", "--new-tokens", "1", "--plan"]) == 0
+    assert ": 1 prompt, 1 new token each, greedy" in " ".join(capsys.readouterr().err.split())
+
+
 def test_the_same_engine_in_process_and_through_http(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = quick_file(tmp_path, batches=[2], options={"step_ms": 5})
     assert run(["run", file, "--via", "process,http", "--json"]) == 0

@@ -10,6 +10,7 @@ import pytest
 from servewatt.errors import InputError
 from servewatt.recommend import choose
 from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommend.sentence import describe_limit, over
 from servewatt.records import Boundary, Configuration, Grade, Provider, Result, Status, Via
 from servewatt.stats import analyse
 from tests.stats.builders import ONNX, OPENVINO, TORCH, TORCH_CUDA, failed, result, run
@@ -113,7 +114,7 @@ def test_memory_is_resident_memory_and_on_a_gpu_device_memory_too() -> None:
     on_gpu = [replace(r, peak_gpu_bytes=3000) for r in trials(TORCH_CUDA, 50.0)]
     answer = recommend(on_gpu + trials(TORCH, 100.0), limit)
     assert answer.choice == TORCH
-    assert answer.exclusions[0].reason == "peak GPU memory 2.93 KiB is above the limit of 1.953 KiB"
+    assert answer.exclusions[0].reason == "peak GPU memory 3 kB is above the limit of 2 kB"
     unknown = recommend(trials(TORCH_CUDA, 50.0) + trials(TORCH, 100.0), limit)
     assert unknown.exclusions[0].reason == "peak GPU memory was not measured"
 
@@ -167,8 +168,27 @@ def test_nothing_feasible_names_what_comes_nearest() -> None:
     assert answer.more_blocks is None
     assert answer.sentence == (
         "No configuration meets the limits; openvino/cpu/fp32/b1 comes nearest: "
-        "request latency p95 160 ms is above the limit of 128 ms (25% over)."
+        "request latency p95 160 ms is above the limit of 128 ms (25 % over)."
     )
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        (1_000_000, "peak memory 200 MB is above the limit of 1 MB"),
+        (2**20, "peak memory 190.7 MiB is above the limit of 1 MiB"),
+        (1_500_000, "peak memory 200 MB is above the limit of 1.5 MB"),
+        (2_000, "peak memory 200 MB is above the limit of 2 kB"),
+        (500, "peak memory 200 MB is above the limit of 500 bytes"),
+    ],
+)
+def test_sizes_are_in_the_units_that_the_limit_was_given_in(limit: int, text: str) -> None:
+    assert describe_limit("peak memory", 2e8, limit, "bytes") == text
+
+
+@pytest.mark.parametrize(("excess", "text"), [(0.25, "25 % over"), (8.0, "800 % over"), (199.0, "200 times the limit")])
+def test_by_how_much_a_limit_is_exceeded(excess: float, text: str) -> None:
+    assert over(excess) == text
 
 
 def test_nothing_measured() -> None:

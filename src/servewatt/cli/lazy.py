@@ -12,8 +12,17 @@ import click
 class LazyGroup(click.Group):
     """Commands by name; each is the attribute `command` of a module of the same name inside `package`."""
 
-    def __init__(self, *arguments: Any, package: str, summaries: Mapping[str, str], **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        package: str,
+        summaries: Mapping[str, str],
+        instead: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """`instead` says what to do in place of commands that one may expect and that there are not."""
         super().__init__(*arguments, **options)
+        self._instead = instead or {}
         self._package = package
         self._summaries = summaries
 
@@ -36,5 +45,6 @@ class LazyGroup(click.Group):
         from servewatt.errors import nearest
 
         if args and args[0] not in self._summaries and not args[0].startswith("-"):
-            raise click.UsageError(f"no such command {args[0]!r}; {nearest(args[0], self._summaries)}", ctx)
+            hint = self._instead.get(args[0]) or nearest(args[0], self._summaries)
+            raise click.UsageError(f"no such command {args[0]!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)

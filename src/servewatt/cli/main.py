@@ -24,11 +24,17 @@ COMMANDS = {
     "completion": "Print the shell completion script.",
 }
 
+INSTEAD = {
+    "serve": "servewatt chooses what to serve with and leaves serving to the engine: "
+    "`servewatt run --via http` measures configurations behind an HTTP server, `servewatt recommend` chooses one",
+}
+
 
 @click.command(
     cls=LazyGroup,
     package="servewatt.cli",
     summaries=COMMANDS,
+    instead=INSTEAD,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: servewatt run --model bundled --blocks 3",
 )

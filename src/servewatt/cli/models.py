@@ -27,6 +27,13 @@ def command(context: click.Context, as_json: bool) -> None:
         show_models(as_json=as_json)
 
 
+@command.command("list", epilog="Example: servewatt models list --json")
+@json_option
+def list_models(as_json: bool) -> None:
+    """List the models known by name, and which are on this machine."""
+    show_models(as_json=as_json)
+
+
 @command.command(epilog="Example: servewatt models prune --to 5GB")
 @click.option("--all", "everything", is_flag=True, help="Remove every export and random checkpoint not in use.")
 @click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove those unused for so long.")
@@ -39,6 +46,7 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
     """
     import json
 
+    from servewatt.errors import counted
     from servewatt.models.cache import ArtefactCache, format_bytes, parse_bytes
 
     older_than_s = older_than * 86400 if older_than is not None else None
@@ -47,7 +55,7 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
     if as_json:
         click.echo(json.dumps({"removed": len(pruned.removed), "freed_bytes": pruned.freed_bytes}))
         return
-    click.echo(f"removed {len(pruned.removed)} artefacts, {format_bytes(pruned.freed_bytes)} freed")
+    click.echo(f"removed {counted(len(pruned.removed), 'artefact')}, {format_bytes(pruned.freed_bytes)} freed")
     for entry in pruned.in_use:
         click.echo(f"kept {entry.folder}: in use", err=True)
 
@@ -62,14 +70,14 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
     help="Trained weights from the hub, or seeded random ones.",
 )
 @click.option("--engine", "engines", metavar="NAMES", help="Engines to prepare for.  [default: every installed one]")
-@click.option("--provider", metavar="NAMES", default="cpu", show_default=True, help="cpu, cuda.")
-@click.option("--precision", metavar="NAMES", default="fp32", show_default=True, help="fp32, bf16 ...")
-def prepare(names: tuple[str, ...], weights: str, engines: str | None, provider: str, precision: str) -> None:
+@click.option("--provider", "providers", metavar="NAMES", default="cpu", show_default=True, help="cpu, cuda.")
+@click.option("--precision", "precisions", metavar="NAMES", default="fp32", show_default=True, help="fp32, bf16 ...")
+def prepare(names: tuple[str, ...], weights: str, engines: str | None, providers: str, precisions: str) -> None:
     """Download or draw weights and export graphs ahead, so that measuring need not; no GPU is used."""
     from servewatt.cli.preparing import prepare as prepare_model
 
     for name in names:
-        for done in prepare_model(name, weights, engines, provider, precision):
+        for done in prepare_model(name, weights, engines, providers, precisions):
             click.echo(done)
 
 

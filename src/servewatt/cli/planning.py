@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from servewatt import engines, serve
 from servewatt.cli.naming import fields
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
-from servewatt.errors import InputError, ServewattError, nearest
+from servewatt.errors import InputError, ServewattError, UnavailableError, nearest
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load as load_tokenizer
-from servewatt.records import Configuration, Model, Plan, Precision, Provider, Via, Weights, Workload
+from servewatt.records import (
+    Boundary,
+    Configuration,
+    Domain,
+    Model,
+    Plan,
+    Precision,
+    Provider,
+    Via,
+    Weights,
+    Workload,
+)
+from servewatt.stats.energy import COMPONENTS
 from servewatt.workloads.build import build
 from servewatt.workloads.prompts import read as read_prompts
 
@@ -40,6 +53,16 @@ def make_plan(
     model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
     workload = make_workload(asked.workload, model)
     return Plan(model, workload, configurations, asked.procedure.procedure()), left_out
+
+
+def check_boundary(boundary: Boundary, domains: Iterable[Domain]) -> None:
+    """Raise UnavailableError if `boundary` is a part of the machine of which no domain tells the energy."""
+    inside = COMPONENTS[boundary]
+    if boundary is not Boundary.MACHINE and not any(d.component in inside for d in domains):
+        raise UnavailableError(
+            f"boundary {boundary.value}: no meter here reads the energy of a {boundary.value.upper()}",
+            "leave out the boundary to count all that is metered; servewatt doctor tells which meters there are",
+        )
 
 
 def make_workload(part: WorkloadPart, model: Model) -> Workload:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from servewatt import engines
 from servewatt.cli.options import split_names
 from servewatt.cli.planning import expand
-from servewatt.cli.run_file import validate
+from servewatt.cli.run_file import validate_options
 from servewatt.harness.derive import derive
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
@@ -25,7 +25,7 @@ def prepare(
     content: dict[str, object] = {"providers": split_names(provider_names), "precisions": split_names(precision_names)}
     if engine_names is not None:
         content["engines"] = split_names(engine_names)
-    part = validate({"configurations": content}, "options").configurations
+    part = validate_options({"configurations": content}).configurations
     configurations, left_out = expand(part, has_gpu=True)
     for left in left_out:
         yield f"{name}: left out: {left.reason} ({left.hint})"

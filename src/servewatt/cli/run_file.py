@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from servewatt.cli.options import flag_of
 from servewatt.errors import InputError, nearest
+from servewatt.file_kinds import recognise
 from servewatt.records import Boundary, Procedure, Provider, Stop, Via
 
 
 def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
+
+Place = tuple[int | str, ...]
+"""Where in a study file something stands: keys, and numbers of entries in a list."""
 
 Names = Annotated[list[str], BeforeValidator(_as_list)]
 
@@ -98,6 +105,8 @@ def read(path: Path) -> RunFile:
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", "give the path of a study file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if (other := recognise(path)) is not None:
+            raise InputError(f"{path} is {other[0]}, not a study file", other[1]) from error
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}", "see examples/demo.yaml") from error
     if content is not None and not isinstance(content, dict):
         raise InputError(f"{path} holds no mapping", "see examples/demo.yaml")
@@ -106,21 +115,82 @@ def read(path: Path) -> RunFile:
 
 def validate(content: dict[str, Any], source: str) -> RunFile:
     """`content` as a study file; InputError names the first wrong key or value and the nearest known key."""
+    return _validate(content, lambda place: f"{source}: {'.'.join(map(str, place))}")
+
+
+def validate_options(content: dict[str, Any]) -> RunFile:
+    """What a command's options say, as a study file; InputError names the option whose value is wrong."""
+    return _validate(content, flag_of)
+
+
+def _validate(content: dict[str, Any], called: Callable[[Place], str]) -> RunFile:
     try:
         return RunFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = first["loc"]
         if first["type"] == "extra_forbidden":
-            hint = nearest(str(first["loc"][-1]), _known_keys(first["loc"][:-1]))
-            raise InputError(f"{source}: unknown key {place!r}", hint) from error
-        raise InputError(f"{source}: {place}: {first['msg']}", f"found {first['input']!r}") from error
+            name = ".".join(map(str, place))
+            hint = nearest(str(place[-1]), list(_part(place[:-1]).model_fields))
+            raise InputError(f"{called(place).removesuffix(name)}unknown key {name!r}", hint) from error
+        raise InputError(f"{called(place)}: {_fault(first)}", _form(first)) from error
 
 
-def _known_keys(path: tuple[int | str, ...]) -> list[str]:
+_RULES: Mapping[str, str] = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "string_type": "must be text",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "greater_than": "must be more than {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+    "enum": "must be {expected}",
+    "literal_error": "must be {expected}",
+}
+"""What a value must be, by pydantic's types of errors, with what it tells of each."""
+
+
+def _fault(error: ErrorDetails) -> str:
+    """What is wrong with a value, in plain words."""
+    found = error["input"]
+    if error["type"] == "missing":
+        return "is missing"
+    if rule := _RULES.get(error["type"]):
+        wanted = rule.format(**error.get("ctx", {})).replace("'", "")
+    else:
+        wanted = error["msg"].replace("Input should", "must", 1)
+    if found in (None, ""):
+        return f"{wanted}, and is empty"
+    return f"{wanted}, not {found:g}" if isinstance(found, float) else f"{wanted}, not {found}"
+
+
+def _form(error: ErrorDetails) -> str:
+    """How to write a part of a study file that was given as a single value."""
+    if error["type"] == "dict_type":
+        return f"write it as `{error['loc'][-1]}: {{NAME: VALUE}}`"
+    if error["type"] != "model_type":
+        return ""
+    part = _part(error["loc"])
+    first, field = next(iter(part.model_fields.items()))
+    try:
+        part.model_validate({first: error["input"]})
+        value = error["input"]
+    except ValidationError:
+        value = field.default
+    return f"write it as `{error['loc'][-1]}: {{{first}: {value}}}`"
+
+
+def _part(place: Place) -> type[BaseModel]:
+    """The part of a study file at `place`."""
     part: type[BaseModel] = RunFile
-    for name in path:
+    for name in place:
         annotation = part.model_fields[str(name)].annotation
         assert isinstance(annotation, type)
         part = annotation
-    return list(part.model_fields)
+    return part

@@ -18,8 +18,8 @@ from rich.table import Table
 
 from servewatt import __version__
 from servewatt.cli import run_file, showing
-from servewatt.cli.planning import LeftOut, make_plan, weights_note
-from servewatt.errors import InputError
+from servewatt.cli.planning import LeftOut, check_boundary, make_plan, weights_note
+from servewatt.errors import InputError, counted
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
@@ -61,7 +61,7 @@ def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile
         content.setdefault("configurations", {})["options"] = dict(pairs)
     if options.get("cpu_watts"):
         content.setdefault("procedure", {})["cpu_watts"] = _watts(options["cpu_watts"])
-    return run_file.validate(content, "options")
+    return run_file.validate_options(content)
 
 
 def run(asked: run_file.RunFile, flags: Flags) -> int:
@@ -224,7 +224,7 @@ def _show_plan(console: Console, run: Run, done: list[Result], left_out: tuple[L
         ("blocks", f"{plan.procedure.blocks}, order from seed {plan.procedure.seed}"),
         ("energy from", _meters_line(run.environment.domains)),
         ("machine", f"{run.environment.cpu}, {run.environment.cpu_count} CPUs"),
-        ("takes about", _duration(seconds) + (f"; {len(done)} trials are done already" if done else "")),
+        ("takes about", _duration(seconds) + (f"; {counted(len(done), 'trial')} done already" if done else "")),
     ]
     for name, text in rows:
         table.add_row(name, escape(text))
@@ -236,7 +236,9 @@ def _show_plan(console: Console, run: Run, done: list[Result], left_out: tuple[L
 def _work(plan: Plan) -> str:
     work = plan.workload
     ends = "each" if work.stop == "length" else "at most"
-    return f"{work.name}: {len(work.prompts)} prompts, {work.new_tokens} new tokens {ends}, greedy"
+    return (
+        f"{work.name}: {counted(len(work.prompts), 'prompt')}, {counted(work.new_tokens, 'new token')} {ends}, greedy"
+    )
 
 
 def _meters_line(domains: tuple[Domain, ...]) -> str:
@@ -246,13 +248,18 @@ def _meters_line(domains: tuple[Domain, ...]) -> str:
 
 
 def metered_domains(procedure: Procedure) -> tuple[Domain, ...]:
-    """What the procedure's meters read on this machine."""
+    """What the procedure's meters read on this machine.
+
+    Raises UnavailableError where the boundary is a part of the machine that none of them reads.
+    """
     meters = open_meters(procedure.meters, procedure.cpu_watts)
     try:
-        return tuple(domain for meter in meters for domain in meter.domains())
+        domains = tuple(domain for meter in meters for domain in meter.domains())
     finally:
         for meter in meters:
             meter.close()
+    check_boundary(procedure.boundary, domains)
+    return domains
 
 
 def _run_id(now: datetime) -> str:

@@ -62,7 +62,8 @@ def find_tokenizer(name: str) -> Snapshot:
         return Snapshot(Path(name).expanduser(), "")
     if entry is None and not ("/" in name and hub.is_hub_id(name)):
         raise InputError(
-            f"no tokenizer {name!r}", f"give a folder, a hub id (owner/name), or a name: {nearest(name, known_names())}"
+            f"no tokenizer {name!r}",
+            f"give a folder, a hub id (owner/name) or a name of the catalogue ({nearest(name, known_names())})",
         )
     return _fetch(entry.hub_id if entry else name, (entry and entry.revision) or "main", _TOKENIZER)
 

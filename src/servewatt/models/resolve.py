@@ -77,7 +77,7 @@ def _folder(name: str) -> Path | None:
     if name.startswith(("/", ".", "~")) or not hub.is_hub_id(name):
         raise InputError(
             f"no folder {name}",
-            f"give a folder, a hub id (owner/name), or a known name: {nearest(name, known_names())}",
+            f"give a folder, a hub id (owner/name) or a name of the catalogue ({nearest(name, known_names())})",
         )
     return None
 

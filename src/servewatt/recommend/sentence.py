@@ -69,7 +69,7 @@ def only_one(
 def nothing_feasible(nearest: Configuration | None, missed: str, excess: float, analysis: Analysis) -> str:
     """No choice, and what comes closest to one."""
     if nearest is not None:
-        return f"No configuration meets the limits; {nearest.key} comes nearest: {missed} ({excess:.0%} over)."
+        return f"No configuration meets the limits; {nearest.key} comes nearest: {missed} ({over(excess)})."
     if not any(s.blocks for s in analysis.summaries):
         return "No configuration has a valid trial yet."
     return "No configuration is feasible: see the reason beside each."
@@ -105,16 +105,34 @@ def describe_limit(name: str, value: float | None, limit: float, unit: str) -> s
     """A limit that is not met, in a reader's units."""
     if value is None:
         return f"{name} was not measured"
-    return f"{name} {quantity(value, unit)} is above the limit of {quantity(limit, unit)}"
-
-
-def quantity(value: float, unit: str) -> str:
-    """A duration or a size with a unit that suits it; enough digits that a value just above a limit looks so."""
     if unit == "bytes":
-        scale, name = next(
-            ((2**p, n) for p, n in ((30, "GiB"), (20, "MiB"), (10, "KiB")) if value >= 2**p), (1, "bytes")
-        )
-        return f"{value / scale:.4g} {name}"
+        units = _family(limit)
+        return f"{name} {_size(value, units)} is above the limit of {_size(limit, units)}"
+    return f"{name} {_duration(value)} is above the limit of {_duration(limit)}"
+
+
+def over(excess: float) -> str:
+    """By how much a limit is exceeded, as a share of it: `25 % over`, or from ten times on `201 times the limit`."""
+    return f"{100 * excess:.0f} % over" if excess < 9 else f"{1 + excess:.0f} times the limit"
+
+
+_BINARY = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"), (1, "bytes"))
+_DECIMAL = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"), (1, "bytes"))
+
+
+def _family(limit: float) -> Sequence[tuple[int, str]]:
+    """The units in which a limit is a round number, which must be those that it was given in."""
+    scale = next(scale for scale, _ in _BINARY if limit >= scale or scale == 1)
+    return _BINARY if float(f"{limit / scale:.4g}") * scale == limit and scale > 1 else _DECIMAL
+
+
+def _size(size_bytes: float, units: Sequence[tuple[int, str]]) -> str:
+    scale, name = next((scale, name) for scale, name in units if size_bytes >= scale or scale == 1)
+    return f"{size_bytes / scale:.4g} {name}"
+
+
+def _duration(value: float) -> str:
+    """In a unit that suits it; enough digits that a value just above a limit looks so."""
     return f"{value:.4g} s" if value >= 1 else f"{1000 * value:.4g} ms"
 
 

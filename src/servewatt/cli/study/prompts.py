@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from servewatt.cli.options import json_option
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import InputError, UnavailableError, counted
 
 if TYPE_CHECKING:
     from servewatt.models.tokenizer import Tokenizer
@@ -219,5 +219,5 @@ def show(record: PromptsRecord, path: Path, *, as_json: bool) -> None:
         return
     what = "lines" if record.recipe.rule is Rule.LINE else "prompts"
     lengths = f"{record.shortest_tokens} to {record.longest_tokens} tokens, median {record.median_tokens:g}"
-    click.echo(f"{record.prompts} prompts of {lengths}; {record.uncut} are whole {what}")
+    click.echo(f"{counted(record.prompts, 'prompt')} of {lengths}; {record.uncut} are whole {what}")
     click.echo(f"next: servewatt run --prompts {path}")

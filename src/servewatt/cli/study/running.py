@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from servewatt.cli.planning import LeftOut, expand, make_workload
-from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate
+from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate_options
 from servewatt.cli.running import Flags, measure_plan, metered_domains
 from servewatt.cli.study.run import default_store
 from servewatt.errors import InputError, ServewattError, nearest
@@ -61,7 +61,7 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
     checked = _configurations(preset, options)
     overrides = ("blocks", "seed", "idle_s", "window_s", "timeout_s", "foreign_limit", "boundary")
     given = {name: options[name] for name in overrides if options[name] is not None}
-    procedure = validate({"procedure": {**given, "meters": list(options["meters"])}}, "options").procedure.procedure()
+    procedure = validate_options({"procedure": {**given, "meters": list(options["meters"])}}).procedure.procedure()
     work = WorkloadPart(
         prompts=prompts,
         limit=options["limit"] or preset.prompts,
@@ -89,7 +89,7 @@ def _configurations(preset: Protocol, options: dict[str, Any]) -> RunFile:
         "via": options["via"] or [preset.via.value],
     }
     content |= {name: options[name] for name in ("providers", "named") if options[name]}
-    return validate({"configurations": content}, "options")
+    return validate_options({"configurations": content})
 
 
 def run_study(asked: Request) -> int:
