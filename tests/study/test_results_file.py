@@ -110,6 +110,12 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
         results_file.read(other)
 
 
+def test_a_path_may_be_text(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    results_file.write(path, results_file.gather([(RUN, RESULTS)], "here"))
+    assert results_file.read(path) == results_file.read(Path(path)) == results_file.read_all([path])
+
+
 def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(results_file, "FORMAT_VERSION", 99)

@@ -7,12 +7,13 @@ from pathlib import Path
 from servewatt import wire
 from servewatt.errors import InputError
 from servewatt.quality import Quality
+from servewatt.whole_files import write_whole
 
 
 def write(quality: Quality, file: Path) -> None:
     """Write the record as JSON; InputError if the file cannot be written."""
     try:
-        file.write_text(wire.dump(quality) + "\n", encoding="utf-8")
+        write_whole(file, wire.dump(quality) + "\n")
     except OSError as error:
         raise InputError(f"cannot write {file}: {error.strerror}", "give the path of a file in a folder") from error
 

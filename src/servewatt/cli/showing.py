@@ -28,6 +28,7 @@ from servewatt.stats.quality import pool
 from servewatt.stats.records import Analysis
 from servewatt.store import StoreReader
 from servewatt.store.files import read_file, read_qualities, write_file
+from servewatt.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ def show_list(store: str | None, *, as_json: bool) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file and the folders above it; a ServewattError says why it cannot be."""
+    """Write a file, whole or not at all, and the folders above it; a ServewattError says why it cannot be."""
     with _reporting(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
 
 
 def write_html(shown: Shown, path: Path) -> None:
@@ -210,4 +211,6 @@ def _reporting(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ServewattError(f"cannot write {path}: {error.strerror}", "choose another place") from error
+        raise ServewattError(
+            f"cannot write {path}: {error.strerror}", "choose another place, or free some space"
+        ) from error

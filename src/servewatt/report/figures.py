@@ -17,6 +17,7 @@ from typing import Any
 from servewatt.errors import InputError
 from servewatt.records import Result
 from servewatt.stats.records import Analysis
+from servewatt.whole_files import write_whole
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -92,16 +93,20 @@ def save(figure: Figure, folder: Path, formats: Sequence[str] = ("svg", "png")) 
     unknown = [f for f in formats if f not in FORMATS]
     if unknown:
         raise InputError(f"cannot write a figure as {unknown[0]}", f"known: {', '.join(FORMATS)}")
-    written = []
+    paths = tuple(folder / f"{figure.name}.{kind}" for kind in formats)
+    for path, kind in zip(paths, formats, strict=True):
+        write_to(figure, path, kind)
+    return paths
+
+
+def write_to(figure: Figure, path: Path, kind: str) -> None:
+    """Write the figure as `kind`, one of FORMATS, to `path`, whole or not at all; its folder is made if need be."""
+    content = figure.svg if kind == "svg" else _raster(figure, kind)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for kind in formats:
-            path = folder / f"{figure.name}.{kind}"
-            path.write_bytes(figure.svg.encode() if kind == "svg" else _raster(figure, kind))
-            written.append(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
     except OSError as error:
-        raise InputError(f"cannot write figures to {folder}: {error.strerror}", "name another folder") from error
-    return tuple(written)
+        raise InputError(f"cannot write {path}: {error.strerror}", "name another place, or free some space") from error
 
 
 def style() -> AbstractContextManager[None]:

@@ -16,6 +16,7 @@ from servewatt.report.study_view import StudyView
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, SUFFIXES, to_html
 from servewatt.study.names import STUDY
+from servewatt.whole_files import write_whole
 
 _OPEN_ROWS = 180
 """Longer tables are folded up in the page."""
@@ -81,14 +82,16 @@ def write_folder(view: StudyView, folder: Path, command: str = "") -> tuple[Path
         for table in names:
             for form, render in FORMS.items():
                 path = folder / "tables" / f"{table.name}.{SUFFIXES[form]}"
-                path.write_text(render(table), encoding="utf-8")
+                write_whole(path, render(table))
                 written.append(path)
         for figure in drawn:
             written += save(figure, folder / "figures")
         index = folder / "index.html"
-        index.write_text(render_page(view, names, drawn, command), encoding="utf-8")
+        write_whole(index, render_page(view, names, drawn, command))
     except OSError as error:
-        raise ServewattError(f"cannot write to {folder}: {error.strerror}", "name another folder") from error
+        raise ServewattError(
+            f"cannot write to {folder}: {error.strerror}", "name another folder, or free some space"
+        ) from error
     return (*written, index)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import tempfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,14 +16,14 @@ from pathlib import Path
 
 from servewatt import __version__
 from servewatt.errors import InputError, ServewattError, StoreError
+from servewatt.file_kinds import GZIP_MAGIC, RUN_FORMAT, recognise
 from servewatt.quality import Quality
 from servewatt.records import RECORD_VERSION, Result, Run
 from servewatt.store.versions import check_quality_version, check_record_version, fill, slim
+from servewatt.whole_files import write_whole
 from servewatt.wire import dump, load
 
-FORMAT = "servewatt-run"
 FORMAT_VERSION = 1
-GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def write_file(
     if not all(quality.is_of(run.plan.model) for quality in qualities):
         raise InputError(f"another model's quality cannot be kept with run {run.id}")
     told = tuple(replace(quality, model=quality.model.without_place) for quality in qualities)
-    header = Header(FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results), told)
+    header = Header(RUN_FORMAT, FORMAT_VERSION, RECORD_VERSION, __version__, len(results), told)
     lines = [
         dump(header),
         dump(replace(run, plan=replace(run.plan, model=run.plan.model.without_place))),
@@ -68,16 +67,7 @@ def write_file(
         # No time stamp: the same run gives the same bytes.
         content = gzip.compress(content, mtime=0)
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as partial:
-            try:
-                partial.write(content)
-                partial.flush()
-                os.fsync(partial.fileno())
-                Path(partial.name).chmod(0o644)
-                Path(partial.name).replace(target)
-            except BaseException:
-                Path(partial.name).unlink(missing_ok=True)
-                raise
+        write_whole(target, content)
     except OSError as error:
         raise StoreError(
             f"cannot write {target}: {error.strerror or error}", "give a folder that exists and has space, or free some"
@@ -134,7 +124,9 @@ def _header(line: bytes, source: Path) -> Header:
         first = json.loads(line)
     except ValueError:
         first = None
-    if not isinstance(first, dict) or first.get("format") != FORMAT:
+    if not isinstance(first, dict) or first.get("format") != RUN_FORMAT:
+        if (other := recognise(source)) is not None:
+            raise InputError(f"{source} is {other[0]}, not a run's export", other[1])
         raise InputError(f"{source} is not a servewatt run file", "`servewatt report RUN --export FILE` writes one")
     version = first.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:

@@ -6,6 +6,7 @@ itself what was measured where. Prompts are in it by digest only.
 
 from __future__ import annotations
 
+import os
 import typing
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from typing import Any
 
 from servewatt import wire
 from servewatt.errors import InputError, ServewattError, StoreError, UnavailableError
+from servewatt.file_kinds import RESULTS_KEY, recognise
 from servewatt.records import Environment, Facts, Model, Procedure, Result, Run, Status
 from servewatt.study.observations import observe
 from servewatt.study.records import Observation
+from servewatt.whole_files import replacing
 
 FORMAT_VERSION = 1
-METADATA_KEY = b"servewatt_study"
 
 
 @dataclass(frozen=True)
@@ -103,44 +105,47 @@ def merge(parts: Iterable[Results]) -> Results:
     return Results(tuple(observations.values()), tuple(notes.values()))
 
 
-def write(path: Path, results: Results) -> None:
+def write(path: str | os.PathLike[str], results: Results) -> None:
     """Write a results file, whole or not at all. Raises StoreError if it cannot be written."""
     arrow, parquet = _pyarrow()
     columns = {name: [_plain(getattr(o, name)) for o in results.observations] for name in _TYPES}
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _TYPES.items()])
     header = wire.dump(Header(FORMAT_VERSION, results.runs))
-    table = arrow.table(columns, schema=schema.with_metadata({METADATA_KEY: header.encode()}))
-    partial = path.with_name(f".{path.name}.partial")
+    table = arrow.table(columns, schema=schema.with_metadata({RESULTS_KEY: header.encode()}))
+    path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        parquet.write_table(table, partial, compression="zstd", store_schema=True)
-        partial.replace(path)
+        with replacing(path) as partial:
+            parquet.write_table(table, partial, compression="zstd", store_schema=True)
     except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise StoreError(f"cannot write {path}: {error.strerror or error}", "choose another place") from error
+        hint = "choose another place, or free some space"
+        raise StoreError(f"cannot write {path}: {error.strerror or error}", hint) from error
 
 
-def read(path: Path) -> Results:
+def read(path: str | os.PathLike[str]) -> Results:
     """The content of a results file.
 
     Raises InputError if it is missing, damaged or something else, StoreError if it is of a newer version,
     UnavailableError without pyarrow.
     """
     arrow, parquet = _pyarrow()
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"there is no results file {path}", "`servewatt study collect --out FILE` writes one")
     try:
         table = parquet.read_table(path)
     except (arrow.ArrowException, OSError) as error:
+        if (other := recognise(path)) is not None:
+            raise InputError(f"{path} is {other[0]}, not a study's results file", other[1]) from error
         hint = "copy or collect it again"
         if path.suffix.lower() in (".csv", ".tsv", ".txt"):
             hint = f"`servewatt study analyse --csv {path} --value COLUMN --group COLUMN` reads observations in CSV"
         raise InputError(f"{path} is no Parquet file: {error}", hint) from error
     metadata = table.schema.metadata or {}
-    if METADATA_KEY not in metadata:
+    if RESULTS_KEY not in metadata:
         raise InputError(f"{path} is no results file of the study", "`servewatt study collect --out FILE` writes one")
     try:
-        header = wire.load(Header, metadata[METADATA_KEY])
+        header = wire.load(Header, metadata[RESULTS_KEY])
     except ServewattError as error:
         raise InputError(f"{path} is damaged: {error.message}", "copy or collect it again") from error
     if header.format_version > FORMAT_VERSION:
@@ -159,7 +164,7 @@ def _observation(row: dict[str, Any]) -> Observation:
     return Observation(**values)
 
 
-def read_all(paths: Sequence[Path]) -> Results:
+def read_all(paths: Sequence[str | os.PathLike[str]]) -> Results:
     """Several results files as one."""
     return merge(read(path) for path in paths)
 

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from servewatt import wire
 from servewatt.errors import InputError
+from servewatt.whole_files import write_whole
 
 REPLACE_HINT = "name another file with --out, or replace it with --force"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under another name and rename it; InputError if its folder cannot be written."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write a file, whole or not at all, and the folders above it; InputError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        draft.replace(path)
+        write_whole(path, text)
     except OSError as error:
-        with suppress(OSError):
-            draft.unlink()
         raise InputError(f"cannot write {path}: {error.strerror}", "name another file with --out") from error
 
 

@@ -11,7 +11,7 @@ import click
 
 from servewatt.errors import InputError, ServewattError
 from servewatt.report import study_outputs
-from servewatt.report.figures import FORMATS, Figure, save
+from servewatt.report.figures import FORMATS, Figure, write_to
 from servewatt.report.study_view import StudyView, observed, published_alone, select
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, renderable
@@ -65,9 +65,7 @@ def write_figure(figure: Figure, path: Path) -> None:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise InputError(f"cannot tell a format from the name {path.name}", f"end it in .{', .'.join(FORMATS)}")
-    written = save(replace(figure, name=path.stem), path.parent, (kind,))
-    if written[0] != path:
-        written[0].replace(path)
+    write_to(figure, path, kind)
     click.echo(f"wrote {path}", err=True)
 
 
