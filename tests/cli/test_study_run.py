@@ -19,6 +19,7 @@ from servewatt.study.records import Observation
 
 QUICK = ["--protocol", "quick", "--weights", "random", "--prompts", "bundled", "--engine", "fake", "--provider", "cpu"]
 SHORT = ["--meter", "fake", "--window", "0.2", "--idle", "0.1", "--foreign-limit", "1"]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TINY = {"n_embd": 16, "n_head": 2, "n_layer": 1, "n_inner": 32, "vocab_size": 4096, "n_positions": 256}
 
 
@@ -84,6 +85,38 @@ def test_an_empty_store_has_nothing_to_collect(tmp_path: Path, capsys: pytest.Ca
     assert run(["study", "collect", "--out", str(out), "--store", str(store)]) == 2
     assert "error: there are no trials to collect" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_results_are_replaced_only_on_demand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "c.parquet"
+    first, second = str(EXAMPLES / "h200-bundled.json.gz"), str(EXAMPLES / "h200-pythia-410m.json.gz")
+    assert run(["study", "collect", "--out", str(out), first]) == 0
+    before = out.read_bytes()
+    assert run(["study", "collect", "--out", str(out), second]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {out} is there" in told
+    assert f"--add {out}" in told and "--force" in told
+    assert out.read_bytes() == before
+    assert run(["study", "collect", "--out", str(out), second, "--force"]) == 0
+    assert {o.model for o in observations(out)} == {"pythia-410m"}
+    assert run(["study", "collect", "--out", str(out), first, "--add", str(tmp_path / "." / "c.parquet")]) == 0
+    assert {o.model for o in observations(out)} == {"pythia-410m", "bundled"}
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c", "c.json.gz"])
+def test_results_are_parquet_by_name(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "collect", "--out", str(tmp_path / name), str(EXAMPLES / "h200-bundled.json.gz")]) == 2
+    told = capsys.readouterr().err
+    assert f"error: {tmp_path / name} is no name for a results file" in told
+    assert "end it in .parquet" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_study_s_store_is_made_by_the_study(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["study", "collect", "--out", str(tmp_path / "c.parquet")]) == 2
+    told = capsys.readouterr().err
+    assert "study.db" in told
+    assert "hint: `servewatt study run` makes one" in told
 
 
 def test_evicting_leaves_no_weights_behind(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Append and read results; migrations; no arithmetic."""
 
+from servewatt.store.complaints import MissingStoreError
 from servewatt.store.files import read_file, read_qualities, write_file
 from servewatt.store.store import Store, StoreReader
 
-__all__ = ["Store", "StoreReader", "read_file", "read_qualities", "write_file"]
+__all__ = ["MissingStoreError", "Store", "StoreReader", "read_file", "read_qualities", "write_file"]

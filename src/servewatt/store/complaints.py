@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from servewatt.errors import StoreError
 
+
+class MissingStoreError(StoreError):
+    """There is no store where one was to be read."""
+
+
 KEPT = "results stored before are whole; start the same command again and only the missing trials run"
 
 CAUSES = (

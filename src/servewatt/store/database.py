@@ -21,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from servewatt.errors import StoreError
 from servewatt.store import migrations
-from servewatt.store.complaints import explain
+from servewatt.store.complaints import MissingStoreError, explain
 from servewatt.store.reading import Query
 
 
@@ -102,7 +102,7 @@ def _prepare_file(path: Path, *, must_exist: bool) -> bool:
     if path.exists():
         return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     if must_exist:
-        raise StoreError(f"there is no results store at {path}", "`servewatt run` makes one")
+        raise MissingStoreError(f"there is no results store at {path}", "`servewatt run` makes one")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

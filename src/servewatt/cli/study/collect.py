@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from servewatt.cli.options import json_option
 from servewatt.errors import InputError
+
+if TYPE_CHECKING:
+    from servewatt.records import Result, Run
 
 EXAMPLES = """\b
 Examples:
@@ -19,11 +25,14 @@ Examples:
 
 @click.command("collect", epilog=EXAMPLES)
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write.")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write (.parquet)."
+)
 @click.option("--campaign", metavar="NAME", help="What to call this campaign.  [default: the name of the file]")
 @click.option(
     "--add", "added", multiple=True, type=click.Path(path_type=Path), help="A results file to take in as well."
 )
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--run", "runs", multiple=True, metavar="ID", help="Only these runs of the store.  [default: all]")
 @click.option("--store", metavar="URL|FILE", help="Results store.  [default: study.db in the user's data folder]")
 @json_option
@@ -32,6 +41,7 @@ def command(
     out: Path,
     campaign: str | None,
     added: tuple[Path, ...],
+    force: bool,
     runs: tuple[str, ...],
     store: str | None,
     as_json: bool,
@@ -39,20 +49,19 @@ def command(
     """Gather runs into a results file: Parquet, one row a trial, with plans, environments and proofs inside.
 
     Takes every run of the study's store, or the exported run FILES if any are given. Prompts are kept by digest only.
+    A file that is there is replaced only if it is among those of --add, or with --force.
     """
     import json
 
-    from servewatt.cli.study.run import default_store
-    from servewatt.store import StoreReader, read_file
+    from servewatt.store import read_file
     from servewatt.study import results_file
 
+    check_out(out, added, force=force)
     name = campaign or out.stem
     if files:
         gathered = results_file.gather([read_file(path) for path in files], name)
     else:
-        with StoreReader.open(store or default_store()) as opened:
-            wanted = [opened.run(id_) for id_ in runs] if runs else opened.runs()[::-1]
-            gathered = results_file.gather([(run, opened.results(run.id, with_samples=True)) for run in wanted], name)
+        gathered = results_file.gather(from_store(store, runs), name)
     whole = results_file.merge([*(results_file.read(path) for path in added), gathered])
     if not whole.observations:
         raise InputError(
@@ -65,6 +74,28 @@ def command(
         return
     trials, of_runs = _counted(counts["observations"], "trial"), _counted(counts["runs"], "run")
     click.echo(f"wrote {out}: {trials} of {of_runs}, {counts['bytes'] / 1000:.0f} kB")
+
+
+def check_out(out: Path, added: Sequence[Path], *, force: bool) -> None:
+    """Refuse a name that readers would not take for Parquet, and a file whose results would be lost."""
+    if out.suffix.lower() != ".parquet":
+        raise InputError(f"{out} is no name for a results file", f"end it in .parquet: {out.with_suffix('.parquet')}")
+    if out.exists() and not force and out.resolve() not in [path.resolve() for path in added]:
+        hint = f"keep its results with --add {shlex.quote(str(out))}, or replace it with --force"
+        raise InputError(f"{out} is there", hint)
+
+
+def from_store(store: str | None, ids: Sequence[str]) -> list[tuple[Run, list[Result]]]:
+    """Runs of the study's store with their results, oldest first; all, unless some are asked for."""
+    from servewatt.cli.study.run import default_store
+    from servewatt.store import MissingStoreError, StoreReader
+
+    try:
+        with StoreReader.open(store or default_store()) as opened:
+            wanted = [opened.run(id_) for id_ in ids] if ids else opened.runs()[::-1]
+            return [(run, opened.results(run.id, with_samples=True)) for run in wanted]
+    except MissingStoreError as error:
+        raise InputError(error.message, "`servewatt study run` makes one") from error
 
 
 def _counted(number: int, what: str) -> str:
