@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 from servewatt.cli import run_file
-from servewatt.cli.main import run
+from servewatt.cli.main import command, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -16,6 +19,29 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
 def test_every_study_file_is_valid(path: Path) -> None:
     assert run_file.read(path).procedure.blocks >= 3
+
+
+def helps() -> Iterator[tuple[str, str]]:
+    """Each command with all the text of its help."""
+    groups: list[tuple[str, click.Command]] = [("servewatt", command)]
+    while groups:
+        name, one = groups.pop()
+        options = [p.help or "" for p in one.params if isinstance(p, click.Option)]
+        yield name, " ".join([one.help or "", one.epilog or "", *options])
+        if isinstance(one, click.Group):
+            context = click.Context(one)
+            found = {n: one.get_command(context, n) for n in one.list_commands(context)}
+            groups += [(f"{name} {n}", c) for n, c in found.items() if c is not None]
+
+
+def test_files_that_a_help_text_names_are_there() -> None:
+    named = {
+        (name, file)
+        for name, text in helps()
+        for file in re.findall(r"\b(?:examples|results|docs|benchmarks)/[\w./-]*\w", text)
+    }
+    assert ("servewatt run", "examples/demo.yaml") in named
+    assert {(name, file) for name, file in named if not (EXAMPLES.parent / file).exists()} == set()
 
 
 def report(name: str, capsys: pytest.CaptureFixture[str], *options: str) -> str:

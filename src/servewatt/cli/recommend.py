@@ -18,7 +18,7 @@ Examples:
   servewatt recommend latest --max-latency-p95 2s --max-memory 4GB
   servewatt recommend latest --concurrency 1           one request at a time: no batches
   servewatt recommend latest --max-perplexity-ratio 1.02    after servewatt quality
-  servewatt recommend examples/h200.json.gz --boundary gpu --json
+  servewatt recommend examples/h200-bundled.json.gz --boundary gpu --json
 """
 
 
