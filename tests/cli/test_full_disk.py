@@ -9,9 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from servewatt.cli import quality_file
 from servewatt.cli.main import run
+from servewatt.cli.study import outputs
+from servewatt.errors import InputError
 from servewatt.study import results_file
 from servewatt.study.results_file import Results
+from tests.stats.builders import TORCH
+from tests.stats.test_quality import quality
 from tests.study.builders import small
 
 RUN = str(Path(__file__).parents[2] / "examples" / "h200-bundled.json.gz")
@@ -78,6 +83,17 @@ def test_collected_results_that_do_not_fit_leave_the_old_ones(
         assert run(["study", "collect", "--out", str(out), "--add", str(out), RUN]) == 2
     assert f"error: cannot write {out}" in capsys.readouterr().err
     assert contents(tmp_path) == before
+
+
+def test_quality_and_selections_that_do_not_fit_leave_the_old_ones(tmp_path: Path) -> None:
+    found, file = quality("2026-01-01T00:00:00+00:00", (TORCH, 1.0)), tmp_path / "quality.json"
+    quality_file.write(found, file)
+    with full_disk(), pytest.raises(InputError, match="cannot write"):
+        quality_file.write(found, file)
+    with full_disk(), pytest.raises(InputError, match="cannot write"):
+        outputs.write_text(file, "x" * (ROOM_BYTES + 1))
+    assert quality_file.read(file) == found
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_figure_leaves_files_of_similar_names_alone(tmp_path: Path) -> None:
