@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from servewatt.errors import InputError
+from servewatt.errors import InputError, counted
 from servewatt.recommend.records import Constraints, Exclusion, Recommendation
 from servewatt.recommend.sentence import (
     describe_limit,
@@ -101,7 +101,7 @@ def _unasked(configuration: Configuration, constraints: Constraints) -> str | No
     if constraints.provider is not None and provider is not constraints.provider:
         return f"runs on {provider.value}, not {constraints.provider.value}"
     if concurrency is not None and batch > concurrency:
-        return f"a batch of {batch} is never full with {concurrency} request{'s' if concurrency > 1 else ''} at a time"
+        return f"a batch of {batch} is never full with {counted(concurrency, 'request')} at a time"
     return None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from servewatt.errors import counted
 from servewatt.recommend.records import Constraints, Exclusion
 from servewatt.records import Boundary, Configuration
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Interval
@@ -43,7 +44,7 @@ def undecided(
             else "more blocks would hardly tell"
         )
     else:
-        outlook = f"about {more_blocks} more block{'s' if more_blocks != 1 else ''} would tell"
+        outlook = f"about {counted(more_blocks, 'more block')} would tell"
     measure = f"{subject} {ratio(closest.ratio)} in {energy(grade, boundary)} per token"
     return f"Undecided between {names} ({measure}); {outlook}."
 
@@ -94,7 +95,7 @@ def saving(interval: Interval) -> str:
 def ratio(interval: Interval) -> str:
     """A ratio with its interval, `0.99 [0.96, 1.03]`."""
     if interval.low is None or interval.high is None:
-        return f"{interval.estimate:.2f}, no interval from {interval.n} block{'s' if interval.n != 1 else ''}"
+        return f"{interval.estimate:.2f}, no interval from {counted(interval.n, 'block')}"
     digits = 2 + _digits(100 * (interval.high - interval.low))
     if interval.high > 1000:
         return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.2g}]"

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from servewatt.errors import counted
 from servewatt.report.units import DASH
 from servewatt.study.analyses import Analysis
 from servewatt.study.battery import KRUSKAL_WALLIS, LEVENE, SHAPIRO_WILK, WELCH
@@ -126,7 +127,7 @@ def _head(battery: Battery) -> Text:
 def _legend(analyses: Sequence[Analysis]) -> str:
     alphas = ", ".join(f"{alpha:g}" for alpha in sorted({a.battery.alpha for a in analyses}))
     count = sum(not f.refused for a in analyses if not a.same_as for f in a.battery.findings)
-    tests = f"{count} finding{'' if count == 1 else 's'}"
+    tests = counted(count, "finding")
     return (
         f"* p below {alphas} · p: as each test's procedure gives it · family: corrected after Holm over all findings "
         f"of the same test shown here ({tests} of all tests) · Cliff's delta: -1 where every value of the "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servewatt.errors import InputError, ServewattError
+from servewatt.errors import InputError, ServewattError, counted
 from servewatt.records import Weights
 from servewatt.report import study_outputs, tables
 from servewatt.report.figures import Figure, save
@@ -134,10 +134,7 @@ def _everything(view: StudyView) -> tuple[list[Table], list[Figure]]:
 def _title(view: StudyView) -> str:
     configurations = len({s.configuration for s in view.summaries})
     models = len(view.models)
-    return (
-        f"{models} code model{'' if models == 1 else 's'} in "
-        f"{configurations} serving configuration{'' if configurations == 1 else 's'}"
-    )
+    return f"{counted(models, 'code model')} in {counted(configurations, 'serving configuration')}"
 
 
 def _facts(view: StudyView) -> list[Fact]:

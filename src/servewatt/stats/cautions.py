@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
+from servewatt.errors import counted
 from servewatt.records import Configuration, Precision, Result, Run, Status, Weights
 from servewatt.stats.energy import section_energies
 from servewatt.stats.records import BoundaryRanking, ConfigurationSummary
@@ -95,7 +96,7 @@ def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str
         for count in summary.statuses:
             if count.status is not Status.OK:
                 why = f" ({count.reason})" if count.reason else ""
-                yield f"{key}: {count.count} trial{'s' if count.count > 1 else ''} {_ended(count.status)}{why}"
+                yield f"{key}: {counted(count.count, 'trial')} {_ended(count.status)}{why}"
         if summary.blocks < planned and (summary.blocks or not summary.statuses):
             yield f"{key}: {summary.blocks} of {planned} blocks have a valid trial"
 

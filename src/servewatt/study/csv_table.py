@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servewatt.errors import InputError, nearest
+from servewatt.errors import InputError, counted, nearest
 
 _NO_VALUE = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
 
@@ -108,5 +108,6 @@ def _notes(unnamed: Sequence[int], subject: str | None) -> tuple[str, ...]:
         return ()
     shown = ", ".join(map(str, unnamed[:5])) + (" ..." if len(unnamed) > 5 else "")
     what = "group" if subject is None else "group or subject"
-    rows = f"{len(unnamed)} row{'s' if len(unnamed) > 1 else ''}"
-    return (f"{rows} without a {what} left out (line{'s' if len(unnamed) > 1 else ''} {shown})",)
+    return (
+        f"{counted(len(unnamed), 'row')} without a {what} left out (line{'s' if len(unnamed) > 1 else ''} {shown})",
+    )

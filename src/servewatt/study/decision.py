@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from servewatt.errors import InputError, nearest
+from servewatt.errors import InputError, counted, nearest
 from servewatt.stats.compare import compare_blocks, comparison_alpha
 from servewatt.stats.records import Interval, PairedRatio, Verdict
 from servewatt.study.observations import usable
@@ -125,7 +125,7 @@ def _outlook(rivals: Sequence[Against]) -> str:
     needed = [r.more_blocks for r in rivals]
     if None not in needed:
         more = max(n for n in needed if n is not None)
-        return f"about {more} more block{'s' if more != 1 else ''} would tell"
+        return f"about {counted(more, 'more block')} would tell"
     if any(r.ratio.n == 0 for r in rivals):
         return "they share no block; measure them in one run"
     if any(r.ratio.n < 2 for r in rivals):
@@ -142,7 +142,7 @@ def _saving(ratio: Interval) -> str:
 
 def _ratio(ratio: Interval) -> str:
     if ratio.low is None or ratio.high is None:
-        return f"{ratio.estimate:.3f}, no interval from {ratio.n} common block{'s' if ratio.n != 1 else ''}"
+        return f"{ratio.estimate:.3f}, no interval from {counted(ratio.n, 'common block')}"
     return f"{ratio.estimate:.3f} [{ratio.low:.3f}, {_bound(ratio.high)}], {ratio.n} blocks"
 
 

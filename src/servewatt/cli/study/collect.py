@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from servewatt.cli.options import json_option
-from servewatt.errors import InputError
+from servewatt.errors import InputError, counted
 
 if TYPE_CHECKING:
     from servewatt.records import Result, Run
@@ -72,7 +72,7 @@ def command(
     if as_json:
         click.echo(json.dumps({"file": str(out), "campaign": name, **counts}))
         return
-    trials, of_runs = _counted(counts["observations"], "trial"), _counted(counts["runs"], "run")
+    trials, of_runs = counted(counts["observations"], "trial"), counted(counts["runs"], "run")
     click.echo(f"wrote {out}: {trials} of {of_runs}, {counts['bytes'] / 1000:.0f} kB")
 
 
@@ -96,7 +96,3 @@ def from_store(store: str | None, ids: Sequence[str]) -> list[tuple[Run, list[Re
             return [(run, opened.results(run.id, with_samples=True)) for run in wanted]
     except MissingStoreError as error:
         raise InputError(error.message, "`servewatt study run` makes one") from error
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"

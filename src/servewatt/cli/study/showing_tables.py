@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from servewatt.errors import InputError, ServewattError
+from servewatt.errors import InputError, ServewattError, counted
 from servewatt.report import study_outputs
 from servewatt.report.figures import FORMATS, Figure, write_to
 from servewatt.report.study_view import StudyView, observed, published_alone, select
@@ -75,7 +75,7 @@ def write_folder(view: StudyView, folder: Path, files: Sequence[Path], *, publis
 
     words = ["servewatt", "study", "tables", *(["--published"] if published else map(str, files))]
     written = study_page.write_folder(view, folder, f"{shlex.join(words)} --folder {shlex.quote(str(folder))}")
-    click.echo(f"wrote {len(written)} files; open {folder / 'index.html'}", err=True)
+    click.echo(f"wrote {counted(len(written), 'file')}; open {folder / 'index.html'}", err=True)
 
 
 def _only(view: StudyView, models: Sequence[str]) -> StudyView:
