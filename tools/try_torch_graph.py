@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import statistics
@@ -69,6 +70,8 @@ class Asked:
     window_s: float
     threads: int | None
     profile: bool
+    gpu: int
+    """Of NVML's boards: the one that computes and is metered."""
 
 
 @dataclass(frozen=True)
@@ -246,7 +249,7 @@ def try_variant(variant: str, asked: Asked, reference: Reference) -> Outcome:
     configuration = parse(variant, asked.provider, asked.threads)
     outcome = Outcome(variant)
     engines.check(configuration)
-    meter = NvmlMeter() if asked.provider == "cuda" else None
+    meter = NvmlMeter(only=asked.gpu) if asked.provider == "cuda" else None
     meter = meter if meter and not meter.unavailable() else None
     with ArtefactCache() as cache:
         model = model_of(asked.model, cache)
@@ -332,6 +335,8 @@ def run_child(task: str, asked: Asked, folder: Path, timeout_s: float) -> str:
             [sys.executable, __file__, "--child", task, json.dumps(asdict(asked)), str(folder)],
             stdout=file,
             stderr=subprocess.STDOUT,
+            # NVML's order of boards is that of the bus; CUDA's own is by speed.
+            env=os.environ | {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(asked.gpu)},
         )
         try:
             code = process.wait(timeout=timeout_s)
@@ -390,6 +395,7 @@ def main() -> None:
     parser.add_argument("--window", type=float, default=3.0, help="seconds of each of the two windows (%(default)s)")
     parser.add_argument("--seconds", type=float, default=550.0, help="begin nothing after this long (%(default)s)")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--gpu", type=int, default=0, help="board, as nvidia-smi counts (%(default)s)")
     parser.add_argument("--profile", action="store_true", help="count kernels")
     parser.add_argument("--out", type=Path, help="write the outcomes to this file as JSON, as they come")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
@@ -399,7 +405,14 @@ def main() -> None:
         child(task, Asked(**json.loads(asked)), Path(folder))
         return
     asked = Asked(
-        given.model, given.provider, given.prompt_tokens, given.new_tokens, given.window, given.threads, given.profile
+        model=given.model,
+        provider=given.provider,
+        prompt_tokens=given.prompt_tokens,
+        new_tokens=given.new_tokens,
+        window_s=given.window,
+        threads=given.threads,
+        profile=given.profile,
+        gpu=given.gpu,
     )
     for variant in given.variants:
         parse(variant, given.provider, given.threads)
