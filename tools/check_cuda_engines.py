@@ -17,7 +17,7 @@ alone); a crash costs its own case only. A case is `ok` if it loaded, generated,
 configuration claims. The share of tokens equal to torch in the same precision should be 100 % in fp32 and close to it
 in half precision, where rounding differs by kernel and one token that differs changes those after it; in int8, w8a8
 and int4 only that in fp32 is known, and random weights make it small. What an engine does not offer on the provider
-is left out. Exits with 1 if a case failed.
+is left out, and a model that it refuses with a reason is no failure. Exits with 1 if a case failed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from typing import Any
 
 from servewatt import engines
 from servewatt.engines.proof import violations
-from servewatt.errors import ServewattError
+from servewatt.errors import RefusedError, ServewattError
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import CATALOGUE
 from servewatt.records import Configuration, Model, ModelSource, Precision, Provider, Weights
@@ -80,6 +80,8 @@ class Outcome:
     batch: int
     error: str = ""
     """Empty if all went well, else the first line of what went wrong."""
+    refused: bool = False
+    """Whether `error` is why the engine does not run such a model."""
     tokens: tuple[tuple[int, ...], ...] = ()
     """New ids of each prompt."""
     step_ms: float | None = None
@@ -183,7 +185,7 @@ def try_case(folder: Path, provider: Provider, threads: int, case: Case) -> Outc
         facts = session.facts()
         session.close()
     except ServewattError as error:
-        return Outcome(*case, error=f"{error.message} ({error.hint})")
+        return Outcome(*case, error=f"{error.message} ({error.hint})", refused=isinstance(error, RefusedError))
     except Exception as error:  # noqa: BLE001  whatever it is, the other cases must still run
         return Outcome(*case, error=f"{type(error).__name__}: {first_line(str(error))}")
     return Outcome(
@@ -273,7 +275,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
         placed = ", ".join(f"{device} {count}" for device, count in o.devices)
         widened = dict(o.detail).get("widened_operators", "0")
         note = o.error or placed + (f", {widened} operators in fp32" if widened != "0" else "")
-        state = "FAIL" if o.error else "ok"
+        state = "no" if o.refused else "FAIL" if o.error else "ok"
         shares = percent(o.equal_to_torch), percent(o.equal_to_fp32)
         print(form.format(o.engine, o.precision, o.architecture, o.batch, state, *shares, step, note))
 
@@ -325,8 +327,10 @@ def main() -> None:
     show(outcomes)
     if asked.out:
         asked.out.write_text(json.dumps([asdict(o) for o in outcomes], indent=1), encoding="utf-8")
-    failed = sum(bool(o.error) for o in outcomes)
-    print(f"{len(outcomes) - failed} ok, {failed} failed, {time.monotonic() - started:.0f} s")
+    refused = sum(o.refused for o in outcomes)
+    failed = sum(bool(o.error) for o in outcomes) - refused
+    counts = f"{len(outcomes) - failed - refused} ok, {refused} refused, {failed} failed"
+    print(f"{counts}, {time.monotonic() - started:.0f} s")
     sys.exit(1 if failed else 0)
 
 

@@ -13,6 +13,7 @@ import torch
 
 from servewatt.engines.decoder import matmul_kernel as kernel
 from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.decoder import program as decoder_program
 from servewatt.engines.decoder.matrix import Matrix
 from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
 from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
@@ -135,10 +136,13 @@ def test_chunks_fill_a_row_of_the_matrix(rows: int, kind: str) -> None:
 @pytest.mark.parametrize("merged", [True, False])
 @pytest.mark.parametrize(
     ("products", "columns", "by_kernel"),
-    # Two rows of 16 columns are the most that `auto` takes.
+    # Two rows of 16 columns are the most that `auto` takes here.
     [("unpacked", 5, False), ("triton", 5, True), ("triton", 17, True), ("auto", 16, True), ("auto", 17, False)],
 )
-def test_prefill_takes_these_products(merged: bool, products: str, columns: int, by_kernel: bool) -> None:
+def test_prefill_takes_these_products(
+    merged: bool, products: str, columns: int, by_kernel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_program, "_MOST_ROWS", 32)
     shape = shape_of(merged=merged)
     weights = decoder_of(shape, merged=merged)
     ids = torch.randint(64, (columns, 2), generator=GENERATOR)

@@ -319,10 +319,10 @@ def test_one_row_is_computed_by_kernels_where_they_can() -> None:
 
 def test_products_of_a_step_by_default_and_as_asked() -> None:
     cuda = Configuration("torch-graph", Provider.CUDA, Precision.INT4, batch=4)
-    assert Choices.of(cuda).step_products == "triton"
+    for several in (cuda, replace(cuda, batch=256), replace(cuda, precision=Precision.INT8)):
+        assert Choices.of(several).step_products == "triton"
     for other in (
         replace(cuda, batch=1),
-        replace(cuda, batch=65),
         replace(cuda, options=(("compute", "fp16"),)),
         replace(cuda, precision=Precision.BF16),
         replace(cuda, provider=Provider.CPU),

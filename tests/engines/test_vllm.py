@@ -289,6 +289,28 @@ def test_what_vllm_says_of_a_model_it_does_not_run(
     assert error.value.message.endswith("vllm cannot run it: CodeGenForCausalLM is not supported")
 
 
+def test_an_assertion_without_a_word_is_told_by_its_line(
+    load: Load, fake: type[LLMEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def assert_it(arguments: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(fake, "from_engine_args", assert_it)
+    with pytest.raises(RefusedError, match="vllm cannot run it: AssertionError at `raise AssertionError`"):
+        load()
+
+
+def test_settings_that_vllm_has_no_gpt_2_for(tmp_path: Path, artefacts: FolderArtefacts) -> None:
+    config = {"architectures": ["GPT2LMHeadModel"], "scale_attn_by_inverse_layer_idx": True}
+    for name, more in (("with", {"reorder_and_upcast_attn": True}), ("without", {"reorder_and_upcast_attn": False})):
+        model = replace(described(tmp_path / name, config | more, context=128), architecture="GPT2LMHeadModel")
+        with pytest.raises(RefusedError, match="lacks scale_attn_by_inverse_layer_idx") as error:
+            VllmEngine().prepare(model, BF16, artefacts)
+        assert ("reorder_and_upcast_attn" in error.value.message) is (name == "with")
+    plain = described(tmp_path / "plain", {"architectures": ["GPT2LMHeadModel"]}, context=128)
+    VllmEngine().prepare(replace(plain, architecture="GPT2LMHeadModel"), BF16, artefacts)
+
+
 def test_queries_keys_and_values_in_an_order_that_vllm_takes_wrongly(
     tmp_path: Path, artefacts: FolderArtefacts
 ) -> None:

@@ -62,7 +62,7 @@ def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype,
     )
 
 
-_MOST_ROWS = 32
+_MOST_ROWS = 512
 """Rows of a prefill, up to which `auto` multiplies by integers as they are stored: so many have been timed. With enough
 rows a floating copy pays, because it is made once for all of them."""
 

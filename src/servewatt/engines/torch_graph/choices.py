@@ -10,8 +10,6 @@ from servewatt.records import Configuration, Precision, Provider
 _QUANTISED = frozenset({Precision.INT8, Precision.INT4})
 _CUDA_ONLY = frozenset({("attention", "split"), ("prefill_products", "auto")})
 """As is any option's value triton."""
-_MOST_STEP_ROWS = 64
-"""Rows of a decode step, up to which integers are multiplied as they are stored by default: so many have been timed."""
 _LEAST_GROUP = 64
 """Inputs of int4 that share a scale, at least, for `decoder.integer_kernel`."""
 
@@ -56,8 +54,8 @@ class Choices:
             raise InputError(
                 f"{configuration.key}: option prefill_products={prefill_products} is for int8 and int4", "leave it out"
             )
-        few = timed and 1 < configuration.batch <= _MOST_STEP_ROWS
-        step_products = given.get("step_products", "triton" if few else "unpacked")
+        several = timed and configuration.batch > 1
+        step_products = given.get("step_products", "triton" if several else "unpacked")
         if step_products == "triton" and (configuration.precision not in _QUANTISED or configuration.batch == 1):
             raise InputError(
                 f"{configuration.key}: option step_products=triton is for int8 and int4 at batch 2 or more",

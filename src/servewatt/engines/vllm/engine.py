@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sysconfig
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +86,17 @@ def _cache_folder(artefacts: Artefacts) -> Path:
     return artefacts.get_or_build("vllm", key, lambda folder: (folder / "compiled").mkdir()) / "compiled"
 
 
+def _wordless(error: Exception) -> str:
+    """What an exception without a message is about: the line that raised it, such as a bare `assert`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = frames[-1].line if frames else None
+    return f"{type(error).__name__} at `{line}`" if line else type(error).__name__
+
+
 def _refusal(model: Model, error: Exception) -> Exception:
     """What an exception of vLLM's start means: the memory does not suffice, or it does not run this model."""
     # Complaints that pydantic passes on stand between its own head and a repetition of the input.
-    said = str(error).partition("Value error, ")[2].partition(" [type=")[0] or str(error) or type(error).__name__
+    said = str(error).partition("Value error, ")[2].partition(" [type=")[0] or str(error) or _wordless(error)
     said = " ".join(said.split())
     if any(sign in said.lower() for sign in _NO_ROOM):
         return MemoryError(f"vllm lacks GPU memory (option memory sets its share): {said[:_LONGEST_REASON]}")

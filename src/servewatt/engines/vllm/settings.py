@@ -14,6 +14,8 @@ MOST_TOKENS = 2048
 """Tokens of a row, prompt and generation, where option `length` says nothing: vLLM's graphs are recorded for it."""
 PREFILL_TOKENS = 8192
 """Most tokens in one engine step; prompts beyond it are taken in by further steps."""
+_NOT_OF_GPT2 = ("add_cross_attention", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
+"""Settings of a checkpoint that vLLM's GPT-2 asserts to be off."""
 OTHER_ENGINES = "use engine torch, torch-graph or onnx"
 _DTYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 
@@ -116,8 +118,10 @@ class VllmSettings:
 
 
 def check_model(model: Model) -> None:
-    """RefusedError for checkpoints that vLLM 0.24 would load without a word and compute wrongly."""
+    """RefusedError for checkpoints that vLLM 0.24 would compute wrongly, or reject, without a word."""
     config = read_config(model)
+    if model.architecture == "GPT2LMHeadModel" and (lacking := [name for name in _NOT_OF_GPT2 if config.get(name)]):
+        raise RefusedError(f"{model.name}: vllm's GPT-2 lacks {' and '.join(lacking)}", OTHER_ENGINES)
     if model.architecture == "GPTBigCodeForCausalLM" and not config.get("multi_query", True):
         raise RefusedError(
             f"{model.name}: vllm takes the queries, keys and values of GPTBigCode without multi_query in another order",
