@@ -15,6 +15,7 @@ from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load as load_tokenizer
 from servewatt.records import (
     Boundary,
+    Component,
     Configuration,
     Domain,
     Model,
@@ -62,6 +63,18 @@ def check_boundary(boundary: Boundary, domains: Iterable[Domain]) -> None:
         raise UnavailableError(
             f"boundary {boundary.value}: no meter here reads the energy of a {boundary.value.upper()}",
             "leave out the boundary to count all that is metered; servewatt doctor tells which meters there are",
+        )
+
+
+def check_boards(configurations: Iterable[Configuration], domains: Iterable[Domain], in_use: int | None) -> None:
+    """Raise InputError if boards are metered, but not number `in_use`, on which CUDA configurations would compute."""
+    boards = {d.name for d in domains if d.component is Component.GPU}
+    on_cuda = any(c.provider is Provider.CUDA for c in configurations)
+    if on_cuda and boards and in_use is not None and f"gpu:{in_use}" not in boards:
+        metered = ", ".join(sorted(boards))
+        raise InputError(
+            f"CUDA computes on GPU {in_use} here, and only {metered} is metered",
+            f"CUDA_VISIBLE_DEVICES=N chooses the GPU; or --meter nvml:{in_use}",
         )
 
 

@@ -1,0 +1,40 @@
+"""What a plan is checked for before anything is measured."""
+
+from __future__ import annotations
+
+import pytest
+
+from servewatt.cli.planning import check_boards
+from servewatt.errors import InputError
+from servewatt.records import Component, Configuration, Domain, Grade, Precision, Provider
+
+CPU = Configuration("torch", Provider.CPU, Precision.FP32)
+CUDA = Configuration("torch", Provider.CUDA, Precision.FP32)
+PACKAGE = Domain("cpu:package-0", Component.CPU, Grade.COUNTER, 0.001)
+
+
+def board(index: int) -> Domain:
+    return Domain(f"gpu:{index}", Component.GPU, Grade.COUNTER, 0.1)
+
+
+def test_another_board_than_the_one_that_computes_is_metered() -> None:
+    with pytest.raises(InputError, match="CUDA computes on GPU 0 here, and only gpu:1 is metered") as error:
+        check_boards([CPU, CUDA], [PACKAGE, board(1)], 0)
+    assert "--meter nvml:0" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("configurations", "domains", "in_use"),
+    [
+        ([CUDA], [board(1)], 1),
+        ([CUDA], [board(0), board(1)], 0),
+        ([CPU], [board(1)], 0),
+        ([CUDA], [PACKAGE], 0),
+        ([CUDA], [board(1)], None),
+    ],
+    ids=["the same", "all", "nothing on CUDA", "no board", "no driver"],
+)
+def test_boards_that_may_be_metered(
+    configurations: list[Configuration], domains: list[Domain], in_use: int | None
+) -> None:
+    check_boards(configurations, domains, in_use)
