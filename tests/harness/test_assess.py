@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from servewatt import engines
+from servewatt.engines import Artefacts
+from servewatt.engines.fake import FakeEngine, FakeSession
 from servewatt.harness.assess import Task, answer, assess, in_batches
-from servewatt.records import Configuration, Status
+from servewatt.models.cache import ArtefactCache
+from servewatt.records import Configuration, Facts, Model, Status
 from tests.harness.builders import fake, model
 
 
@@ -69,3 +73,32 @@ def test_the_last_batch_is_filled_and_what_fills_it_dropped() -> None:
 
     assert in_batches([(1,), (2,), (3,)], 2, work) == ((1,), (2,), (3,))
     assert sizes == [2, 2]
+
+
+def test_artefacts_stay_while_the_session_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may evict at any moment, also after the load."""
+    found: list[bool] = []
+
+    class Reading(FakeSession):
+        folder: Path
+
+        def facts(self) -> Facts:
+            ArtefactCache().prune(everything=True)
+            found.append((self.folder / "graph").exists())
+            return super().facts()
+
+        def close(self) -> None:
+            ArtefactCache().prune(everything=True)
+            found.append((self.folder / "graph").exists())
+            super().close()
+
+    class Deriving(FakeEngine):
+        def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> FakeSession:
+            session = Reading(configuration, model, 0.0, "")
+            session.folder = artefacts.get_or_build("fake", ["a"], lambda folder: (folder / "graph").touch())
+            return session
+
+    monkeypatch.setattr(engines, "create", lambda _: Deriving())
+    assert answer(task(tmp_path, fake(step_ms=0))).status is Status.OK
+    assert found == [True, True]
+    assert len(ArtefactCache().prune(everything=True).removed) == 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -82,17 +83,17 @@ def answer(task: Task) -> Said:
     """The same in this process."""
     facts = None
     try:
-        with ArtefactCache() as cache:
-            session = engines.create(task.configuration.engine).load(task.model, task.configuration, cache)
-        try:
+        # Sessions read their artefacts again, for facts and probabilities, so these stay locked until the session ends.
+        with (
+            ArtefactCache() as cache,
+            closing(engines.create(task.configuration.engine).load(task.model, task.configuration, cache)) as session,
+        ):
             outputs = in_batches(task.prompts, task.configuration.batch, lambda rows: _generate(session, task, rows))
             facts = session.facts()
             if broken := violations(task.configuration, facts):
                 raise RefusedError(f"what runs is not what is claimed: {'; '.join(broken)}")
             scores, not_scored = _scores(session, task)
             return Said(Status.OK, "", "", facts, outputs, scores, not_scored)
-        finally:
-            session.close()
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this configuration's outcome)
         status, reason, hint = describe_failure(error, task.configuration)
         return Said(status, reason, hint, facts)
