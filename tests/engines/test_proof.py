@@ -33,6 +33,13 @@ def test_honest_facts_have_no_violations() -> None:
     assert violations(replace(CPU, threads=None), replace(HONEST_CPU, threads=2)) == ()
 
 
+def test_a_cache_that_nothing_tells_of_is_no_violation_but_its_type_is() -> None:
+    undecided = replace(HONEST_CPU, kv_cache=None)
+    assert violations(CPU, undecided) == ()
+    (found,) = violations(CPU, replace(undecided, kv_cache_dtype="int8"))
+    assert "KV cache is int8" in found
+
+
 @pytest.mark.parametrize(
     ("lie", "sentence"),
     [

@@ -46,7 +46,7 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
         *_weight_violations(configuration, facts),
         *_arithmetic_violations(configuration, facts),
     ]
-    if not facts.kv_cache:
+    if facts.kv_cache is False:
         found.append("decoding does not reuse a KV cache")
     elif (claimed := _claimed_cache(configuration)) and facts.kv_cache_dtype != claimed:
         found.append(f"the KV cache is {facts.kv_cache_dtype or 'of unknown type'}, the configuration says {claimed}")

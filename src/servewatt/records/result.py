@@ -74,8 +74,9 @@ class Facts:
     """(dtype, bytes) of the weights as held in memory."""
     compute_dtype: str = ""
     """Type in which matrix products are computed, such as `fp32`."""
-    kv_cache: bool = False
-    """Whether decoding feeds one token a step and reuses keys and values."""
+    kv_cache: bool | None = False
+    """Whether decoding feeds one token a step and reuses keys and values; None where the engine does not show it and
+    a trial cannot tell, as a step that computed everything again would take no longer."""
     kv_cache_dtype: str = ""
     threads: int | None = None
     detail: tuple[tuple[str, str], ...] = ()

@@ -274,14 +274,16 @@ def proofs(analysis: Analysis) -> tuple[Proof, ...]:
 def _proof(facts: Facts | None) -> tuple[str, ...]:
     if facts is None:
         return (DASH,) * len(PROOF_HEADS)
-    cache = f"yes, {facts.kv_cache_dtype}" if facts.kv_cache and facts.kv_cache_dtype else "yes"
+    cache = {True: "yes", None: "undecided", False: "no"}[facts.kv_cache]
+    if facts.kv_cache is not False and facts.kv_cache_dtype:
+        cache += f", {facts.kv_cache_dtype}"
     versions = ", ".join(f"{name} {version}" for name, version in facts.libraries)
     return (
         ", ".join(f"{device} ({count})" for device, count in facts.devices) or DASH,
         ", ".join(f"{kind} {units.memory(size)}" for kind, size in facts.weight_dtypes) or DASH,
         facts.compute_dtype or DASH,
         DASH if facts.threads is None else str(facts.threads),
-        cache if facts.kv_cache else "no",
+        cache,
         versions or facts.engine_version or DASH,
         ", ".join(f"{name}: {value}" for name, value in facts.detail) or DASH,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import statistics
 import sys
 import time
 import weakref
@@ -16,17 +15,12 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
 from servewatt.engines.ctranslate2.export import ModelType, check_architecture, export, export_key
 from servewatt.engines.ctranslate2.model import HeldWeights, held_weights
 from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
-
-_LEAST_RATIO = 2.0
-"""A prompt must take this many times as long as a step after it, or the step may have computed it again."""
-_PROBE_TOKENS = 64
-_PROBE_STEPS = 8
-_PROBES = 3
 
 
 class CTranslate2Engine:
@@ -137,23 +131,10 @@ def _open(folder: Path, configuration: Configuration, model_type: ModelType) -> 
 
 @dataclass(frozen=True)
 class _Proof:
-    """What a trial generation showed.
+    """What a trial generation showed."""
 
-    The runtime does not show its cache. A step that computed everything again would take as long as the prompt
-    before it, so one that takes a fraction of that reuses the cache.
-    """
-
-    prompt_over_step: float
-    """How many times as long as a decode step after it a long prompt takes."""
+    cache: CacheTrial
     threads: int
-
-    @property
-    def reuses_cache(self) -> bool:
-        return self.prompt_over_step >= _LEAST_RATIO
-
-    @property
-    def text(self) -> str:
-        return f"a long prompt takes {self.prompt_over_step:.1f} times as long as a decode step after it"
 
 
 class CTranslate2Session:
@@ -250,39 +231,32 @@ class CTranslate2Session:
         if self._last_prompt and self._proof is None:
             self._proof = self._prove()
         proof = self._proof
-        seen = proof is not None and proof.reuses_cache
+        reuses = proof.cache.reuses if proof else False
         return Facts(
             engine_version=ctranslate2.__version__,
             libraries=library_versions(("ctranslate2", "numpy")),
             devices=((self.generator.device, self._weights.count),),
             weight_dtypes=self._weights.dtypes,
             compute_dtype="int8" if self.generator.compute_type.startswith("int8") else names[floating],
-            kv_cache=seen,
-            kv_cache_dtype=names[floating] if seen else "",
+            kv_cache=reuses,
+            kv_cache_dtype="" if reuses is False else names[floating],
             threads=proof.threads if proof else None,
             detail=(
                 ("compute_type", self.generator.compute_type),
                 ("generators", str(self.generator.num_generators)),
-                ("kv_cache_proof", proof.text if proof else "none yet"),
+                ("kv_cache_proof", proof.cache.text if proof else "none yet"),
             ),
         )
 
     def _prove(self) -> _Proof:
-        """Time a decode step after a long prompt; longer prompts are tried where short ones leave doubt."""
-        ratio = 0.0
-        length = _PROBE_TOKENS
-        while length + _PROBE_STEPS < self._context_length and ratio < 2 * _LEAST_RATIO:
-            prompt = [self._last_prompt[i % len(self._last_prompt)] for i in range(length)]
-            prompt_s, step_s = [], []
-            for _ in range(_PROBES):
-                start_s = time.monotonic()
-                _, times_s = self._run([prompt], _PROBE_STEPS, frozenset())
-                prompt_s.append(times_s[0] - start_s)
-                step_s += [b - a for a, b in itertools.pairwise(times_s)]
-            # The quickest prompt, as its first time allocates memory; the typical step, to the cache's disadvantage.
-            ratio = min(prompt_s) / statistics.median(step_s)
-            length *= 2
-        return _Proof(ratio, self._decoding_threads())
+        return _Proof(try_cache(self._timed, self._context_length), self._decoding_threads())
+
+    def _timed(self, length: int) -> Timed:
+        """A generation after a prompt of `length` tokens."""
+        prompt = [self._last_prompt[i % len(self._last_prompt)] for i in range(length)]
+        start_s = time.monotonic()
+        _, times_s = self._run([prompt], TRIAL_STEPS, frozenset())
+        return Timed(times_s[0] - start_s, [after - before for before, after in itertools.pairwise(times_s)])
 
     def _decoding_threads(self) -> int:
         """CPU threads that OpenMP gives to the thread that decodes, asked in that thread."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.cache_trial import TRIAL_STEPS, Timed, try_cache
 from servewatt.engines.decode import left_pad
 from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.host import library_versions
@@ -29,12 +30,6 @@ from servewatt.engines.openvino_genai.again import PlainGraph, shown
 from servewatt.engines.openvino_genai.graph import pipeline_graph
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model
-
-_LEAST_RATIO = 2.0
-"""A prompt must take this many times as long as a step after it, or the step may have computed it again."""
-_PROBE_TOKENS = 64
-_PROBE_STEPS = 8
-_PROBES = 3
 
 
 class OpenVinoGenaiEngine:
@@ -242,8 +237,8 @@ class OpenVinoGenaiSession:
         again = shown(self._plain, self._last_prompt)
         plain = again.facts
         other = [name for name in PROPERTIES if again.properties[name] != self._properties.get(name)]
-        ratio = self._prompt_over_step() if self._last_prompt else 0.0
-        reuses = plain.kv_cache and ratio >= _LEAST_RATIO
+        trial = try_cache(self._timed, self._model.context_length) if self._last_prompt else None
+        reuses = trial.reuses if trial and plain.kv_cache else False
         threads = properties["INFERENCE_NUM_THREADS"]
         counts = dict(plain.devices)
         return Facts(
@@ -253,34 +248,20 @@ class OpenVinoGenaiSession:
             weight_dtypes=() if other else plain.weight_dtypes,
             compute_dtype="" if other else plain.compute_dtype,
             kv_cache=reuses,
-            kv_cache_dtype=type_name(properties["KV_CACHE_PRECISION"]) if reuses else "",
+            kv_cache_dtype="" if reuses is False else type_name(properties["KV_CACHE_PRECISION"]),
             threads=int(threads) if threads else None,
             detail=(
                 ("batching", "continuous, paged attention" if self._continuous else "static, stateful graph"),
                 ("inference_precision", type_name(properties["INFERENCE_PRECISION_HINT"])),
                 ("streams", properties["NUM_STREAMS"]),
-                ("kv_cache_proof", f"a long prompt takes {ratio:.1f} times as long as a decode step after it"),
+                ("kv_cache_proof", trial.text if trial else "none yet"),
                 ("unlike_the_graph_compiled_again", ", ".join(other) or "nothing"),
                 *(pair for pair in plain.detail if pair[0] not in {"inference_precision", "streams", "attention"}),
             ),
         )
 
-    def _prompt_over_step(self) -> float:
-        """How many times as long as a step after it a long prompt takes; longer ones are tried where short leave doubt.
-
-        A step that computed everything again would take as long as the prompt.
-        """
-        ratio = 0.0
-        length = _PROBE_TOKENS
-        while length + _PROBE_STEPS < self._model.context_length and ratio < 2 * _LEAST_RATIO:
-            prompt = np.resize(self._last_prompt, length).tolist()
-            prompt_s: list[float] = []
-            step_s: list[float] = []
-            for _ in range(_PROBES):
-                made = generate(self._pipeline, self._model, [prompt], _PROBE_STEPS, frozenset())
-                prompt_s.append(made.inference_s[0])
-                step_s += made.inference_s[1:]
-            # The quickest of each, as the first prompt allocates memory and others may use the CPU too.
-            ratio = min(prompt_s) / min(step_s)
-            length *= 2
-        return ratio
+    def _timed(self, length: int) -> Timed:
+        """A generation after a prompt of `length` tokens."""
+        prompt = np.resize(self._last_prompt, length).tolist()
+        made = generate(self._pipeline, self._model, [prompt], TRIAL_STEPS, frozenset())
+        return Timed(made.inference_s[0], made.inference_s[1:])
