@@ -221,7 +221,7 @@ def test_a_broken_manifest_costs_only_its_facts(tmp_path: Path) -> None:
     (folder / module.MANIFEST).write_text("{")
     [entry] = ArtefactCache(tmp_path, 10**9).entries()
     assert entry.key == ()
-    assert entry.size_bytes == 101
+    assert entry.size_bytes == 100
     shutil.rmtree(folder)
     assert ArtefactCache(tmp_path, 10**9).entries() == []
 
@@ -277,3 +277,15 @@ def test_the_environment_decides_root_and_cap(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("SERVEWATT_CACHE_CAP", "lots")
     with pytest.raises(InputError, match="SERVEWATT_CACHE_CAP"):
         cap_from_environment()
+
+
+def test_what_grows_in_use_counts_as_what_it_is_now(tmp_path: Path) -> None:
+    """A compiler's cache is handed out empty and filled by the process that uses it."""
+    with ArtefactCache(tmp_path, 1000) as cache:
+        folder = cache.get_or_build("torch-graph", ["a"], lambda folder: (folder / "inductor").mkdir())
+        (folder / "inductor" / "kernel").write_bytes(b"1" * 700)
+    with ArtefactCache(tmp_path, 1000) as cache:
+        (entry,) = cache.entries()
+        assert entry.size_bytes == 700
+        cache.get_or_build("onnx", ["b"], filler(400))
+        assert [entry.key for entry in cache.entries()] == [("b",)], "1100 bytes are above the cap"

@@ -294,6 +294,8 @@ def _entry(folder: Path) -> Entry | None:
         try:
             noted = json.loads(manifest.read_text(encoding="utf-8"))
             key, size, created = tuple(map(str, noted["key"])), int(noted["size_bytes"]), float(noted["created_s"])
+            if not size:  # one that was handed out empty, for a compiler to keep what it makes in, grows in use
+                size = _size(folder)
         except (OSError, ValueError, KeyError, TypeError):
             key, size, created = (), _size(folder), last_used
     except FileNotFoundError:  # removed by another process meanwhile
@@ -368,7 +370,13 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _size(folder: Path) -> int:
-    return sum(p.lstat().st_size for p in folder.rglob("*") if p.is_file() and not p.is_symlink())
+    """Bytes of the files in it but its manifest; other processes may be adding and removing some meanwhile."""
+    size = 0
+    for parent, _, names in os.walk(folder):
+        for path in (Path(parent, name) for name in names if name != MANIFEST):
+            with suppress(FileNotFoundError):
+                size += 0 if path.is_symlink() else path.lstat().st_size
+    return size
 
 
 def _is_full(error: BaseException | None) -> bool:
