@@ -32,6 +32,7 @@ def test_a_study_s_results_file() -> None:
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[1]\n", b"PAR1PAR1", b"\x1f\x8bbroken", gzip.compress(b"text"), gzip.compress(b"x" * 99)[:20]],
+    ids=["empty", "object", "list", "parquet's sign", "gzip's sign", "text in gzip", "gzip cut short"],
 )
 def test_other_files_are_neither(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
