@@ -5,17 +5,21 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
+from servewatt.engines.llama_cpp import library as library_module
+from servewatt.engines.llama_cpp.library import LOG, Capacity, load_model
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS
-from tests.engines.libraries import require
+from tests.engines.libraries import require, with_session
 from tests.engines.tiny import (
     SIZES,
     FolderArtefacts,
@@ -217,8 +221,9 @@ def test_more_positions_or_rows_than_there_are(folder_of: Callable[[str], Path],
         next(session.generate([[3] * 200], 100))
     with pytest.raises(RefusedError, match="at most 256 sequences"):
         next(session.generate([[3]] * 257, 2))
-    with pytest.raises(InputError, match="could not decode"):
+    with pytest.raises(InputError, match=r"could not decode: .*99999") as refused:
         next(session.generate([[99999]], 2))
+    assert "token id" in refused.value.hint
     session.close()
 
 
@@ -230,3 +235,110 @@ def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
     with pytest.raises(UnavailableError, match="without CUDA") as error:
         load(model, Configuration("llama-cpp", Provider.CUDA, Precision.BF16))
     assert "GGML_CUDA=ON" in error.value.hint
+
+
+class FakeLlama:
+    """llama.cpp that notes how it is asked to load, says `lines`, and loads what `lines` tell; or fails if told to."""
+
+    LLAMA_SPLIT_MODE_NONE = 0
+    LLAMA_LOAD_MODE_MMAP = 7
+
+    def __init__(self, *lines: str, fails: bool = False) -> None:
+        self.asked = SimpleNamespace(split_mode=1, main_gpu=99)
+        self._lines, self._fails = lines, fails
+
+    def llama_model_default_params(self) -> Any:
+        return self.asked
+
+    def llama_model_load_from_file(self, path: bytes, params: Any) -> object | None:
+        for line in self._lines:
+            LOG.write(2, line + "\n")
+        return None if self._fails else object()
+
+    def llama_model_get_vocab(self, handle: object) -> object:
+        return handle
+
+    def llama_vocab_n_tokens(self, vocabulary: object) -> int:
+        return 311
+
+
+def test_one_gpu_holds_the_whole_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    assigned = "load_tensors: layer   {} assigned to device CUDA{}, is_swa = 0"
+    llama = FakeLlama(assigned.format(0, 0), assigned.format(1, 0), assigned.format(2, 0))
+    monkeypatch.setattr(library_module, "library", lambda: llama)
+    assert load_model(Path("model.gguf"), on_gpu=True).layers == (("cuda", 3),)
+    assert (llama.asked.n_gpu_layers, llama.asked.split_mode, llama.asked.main_gpu) == (-1, 0, 0)
+
+    load_model(Path("model.gguf"), on_gpu=False)
+    assert (llama.asked.n_gpu_layers, llama.asked.main_gpu) == (0, -1), "no GPU takes part where the CPU is asked for"
+
+
+def test_a_second_gpu_does_not_pass_as_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assigned = "load_tensors: layer   {} assigned to device CUDA{}, is_swa = 0"
+    llama = FakeLlama(assigned.format(0, 0), assigned.format(1, 1))
+    monkeypatch.setattr(library_module, "library", lambda: llama)
+    assert load_model(Path("model.gguf"), on_gpu=True).layers == (("cuda", 1), ("cuda1", 1))
+
+
+def test_no_memory_for_the_weights_is_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    llama = FakeLlama(
+        "ggml_backend_cuda_buffer_type_alloc_buffer: allocating 9000.00 MiB on device 0: cudaMalloc failed: "
+        "out of memory",
+        "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
+        fails=True,
+    )
+    monkeypatch.setattr(library_module, "library", lambda: llama)
+    with pytest.raises(MemoryError, match=r"lacks memory for the weights: allocating 9000\.00 MiB on device 0"):
+        load_model(Path("model.gguf"), on_gpu=True)
+
+
+def test_no_memory_for_a_context_is_out_of_memory(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """By llama.cpp itself, in a process that may take 100 MiB more; the cache would take 512."""
+    done = with_session(
+        "import resource; used = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize();"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20,) * 2);"
+        "next(session.generate([[5]] * 64, 16000))",
+        configured(),
+        folder_of("llama"),
+        tmp_path,
+    )
+    assert "MemoryError: llama.cpp lacks memory for a cache of 64 x 16001 tokens" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("status", "line", "error", "reason"),
+    [
+        (-2, "process_ubatch: failed to allocate graph", MemoryError, "lacks memory for decoding: failed to allocate"),
+        (-3, "decode: failed to decode, compute status -3", RuntimeError, r"\(status -3\): failed to decode"),
+        (1, "decode: failed to find a memory slot for batch of size 9", RuntimeError, r"\(status 1\): .*memory slot"),
+    ],
+)
+def test_a_decode_that_fails_does_not_blame_token_ids(
+    status: int,
+    line: str,
+    error: type[Exception],
+    reason: str,
+    model: Model,
+    load: Load,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = load(model, configured())
+    next(session.generate([[5, 6]], 2))
+
+    def fail(context: object, batch: object) -> int:
+        LOG.write(4, line + "\n")
+        return status
+
+    monkeypatch.setattr(library_module.library(), "llama_decode", fail)
+    with pytest.raises(error, match=reason):
+        next(session.generate([[5, 6]], 2))
+    session.close()
+
+
+def test_a_long_row_does_not_lengthen_every_row_of_a_batch() -> None:
+    batch, text = Capacity(64, 200, 6400), Capacity(1, 2048, 64)
+    assert text.joined(batch) == text
+    assert batch.joined(text) == batch
+    assert Capacity(64, 500, 100).joined(batch) == Capacity(64, 500, 6400), "as many rows grow together"
+    assert Capacity(2, 512, 100).joined(Capacity(4, 256, 900)) == Capacity(4, 512, 900), "2048 cells, and 1024 each"
+    assert Capacity(2, 513, 100).joined(Capacity(4, 256, 900)) == Capacity(2, 513, 100), "3072 cells; 1536 and 1024"

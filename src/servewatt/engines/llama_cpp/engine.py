@@ -29,6 +29,7 @@ from servewatt.engines.llama_cpp.gguf_export import (
 )
 from servewatt.engines.llama_cpp.gguf_layout import Layout
 from servewatt.engines.llama_cpp.library import (
+    LOG,
     MOST_SEQUENCES,
     OUTPUTS_PER_PASS,
     Capacity,
@@ -45,6 +46,9 @@ from servewatt.engines.rows import Rows
 from servewatt.engines.weights import read_config
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
+
+_INVALID_BATCH = -1
+"""Status of llama_decode for a batch with a token that is none of the model's."""
 
 
 class LlamaCppEngine:
@@ -91,6 +95,14 @@ def context_options(configuration: Configuration) -> ContextOptions:
             f"{configuration.key}: llama.cpp's flash attention computes in fp16", "leave out the option attention"
         )
     return ContextOptions(cpu_threads(configuration), options.get("cache", natural), attention == "flash")
+
+
+def _decode_failure(status: int) -> Exception:
+    """What a status of llama_decode other than 0 means; MemoryError is raised at once."""
+    if status == _INVALID_BATCH:
+        return InputError(f"llama.cpp could not decode: {LOG.reason()}", "check that every token id is known")
+    LOG.check_memory("decoding")
+    return RuntimeError(f"llama.cpp could not decode (status {status}): {LOG.reason()}")
 
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
@@ -182,11 +194,14 @@ class LlamaCppSession:
         self._llama.llama_memory_clear(self._memory, False)
 
     def _decode(self, outputs: int) -> npt.NDArray[np.float32]:
-        """Compute the batch; logits of the tokens that want them, shape (outputs, vocabulary)."""
+        """Compute the batch; logits of the tokens that want them, shape (outputs, vocabulary).
+
+        InputError for token ids that the model does not have, MemoryError, RuntimeError where computing failed.
+        """
         assert self._context is not None
         status = self._llama.llama_decode(self._context.handle, self._batch.struct)
         if status != 0:
-            raise InputError(f"llama.cpp could not decode (status {status})", "check that every token id is known")
+            raise _decode_failure(status)
         logits = self._llama.llama_get_logits(self._context.handle)
         # Making an array of a pointer costs a small model some per cent of a step, and the place seldom changes.
         place = (ctypes.addressof(logits.contents), outputs)

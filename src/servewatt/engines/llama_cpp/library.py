@@ -33,6 +33,16 @@ _BUFFER = re.compile(r"(\S+)\s+(?:model|KV|compute|output)\s+buffer size\s*=\s*(
 _ASSIGNED = re.compile(r"layer\s+\d+ assigned to device (\w+)")
 _FLASH = re.compile(r"flash_attn\s*=\s*enabled")
 _CACHE = re.compile(r"K \((\w+)\):.*V \((\w+)\)")
+_NO_MEMORY = (
+    "out of memory",
+    "failed to allocate",
+    "unable to allocate",
+    "cannot allocate memory",
+    "insufficient memory",
+    "failed to reserve memory",
+    "bad_alloc",
+)
+"""What llama.cpp says where memory ran out, in lower case."""
 
 
 class Log:
@@ -59,8 +69,19 @@ class Log:
     def reason(self) -> str:
         """The line that tells best why something failed."""
         errors = [line for line in self._lines if "error" in line or "failed" in line or "invalid" in line]
-        line = (errors or self.lines or ["no reason given"])[0].strip()
-        return line.partition(": ")[2] or line
+        return _without_function((errors or self.lines or ["no reason given"])[0])
+
+    def check_memory(self, purpose: str) -> None:
+        """MemoryError, which says that it was wanted for `purpose`, if llama.cpp has said that memory ran out."""
+        for line in self._lines:
+            if any(sign in line.lower() for sign in _NO_MEMORY):
+                raise MemoryError(f"llama.cpp lacks memory for {purpose}: {_without_function(line)}")
+
+
+def _without_function(line: str) -> str:
+    """A line of the log without the name of the function that wrote it."""
+    line = line.strip()
+    return line.partition(": ")[2] or line
 
 
 LOG = Log()
@@ -131,20 +152,28 @@ class LoadedModel:
 
 
 def load_model(path: Path, on_gpu: bool) -> LoadedModel:
-    """Load a GGUF file, its weights memory-mapped. InputError if llama.cpp cannot."""
+    """Load a GGUF file, its weights memory-mapped: all of it on the CPU, or on the first GPU that is visible.
+
+    MemoryError if there is no memory for it, InputError if llama.cpp cannot load it.
+    """
     llama = library()
     LOG.clear()
     params = llama.llama_model_default_params()
     params.n_gpu_layers = -1 if on_gpu else 0
+    # Left alone, llama.cpp spreads the layers over every GPU, and lets one help with prompts where no layer is on it.
+    params.split_mode = llama.LLAMA_SPLIT_MODE_NONE
+    params.main_gpu = 0 if on_gpu else -1
     params.load_mode = llama.LLAMA_LOAD_MODE_MMAP
     handle = llama.llama_model_load_from_file(str(path).encode(), params)
     if not handle:
+        LOG.check_memory("the weights")
         raise InputError(f"{path}: llama.cpp cannot load it: {LOG.reason()}", f"remove {path.parent} and start again")
     lines = LOG.lines
     devices = Counter(match[1] for line in lines if (match := _ASSIGNED.search(line)))
     layers = Counter[str]()
     for device, count in devices.items():
-        layers["cuda" if device.startswith("CUDA") else device.lower()] += count
+        # Another board than the one that is asked for and metered keeps its name, which no claim allows.
+        layers["cuda" if device == "CUDA0" else device.lower()] += count
     vocabulary = llama.llama_vocab_n_tokens(llama.llama_model_get_vocab(handle))
     return LoadedModel(handle, path, vocabulary, tuple(sorted(layers.items())), _buffers(lines))
 
@@ -174,13 +203,22 @@ class Capacity:
             and self.tokens_per_batch >= other.tokens_per_batch
         )
 
+    @property
+    def cells(self) -> int:
+        """Tokens that the cache has room for, over all rows."""
+        return self.rows * (-(-self.tokens_per_row // _CELLS) * _CELLS)
+
     def joined(self, other: Capacity) -> Capacity:
-        """Room for either."""
-        return Capacity(
+        """Room for either, unless that takes more than both do apart: then for this one alone.
+
+        Many short rows and one long row would otherwise become many long rows.
+        """
+        either = Capacity(
             max(self.rows, other.rows),
             max(self.tokens_per_row, other.tokens_per_row),
             max(self.tokens_per_batch, other.tokens_per_batch),
         )
+        return either if either.cells <= self.cells + other.cells else self
 
 
 @dataclass(frozen=True)
@@ -206,12 +244,15 @@ class Context:
 
 
 def new_context(model: LoadedModel, capacity: Capacity, options: ContextOptions) -> Context:
-    """A context with room for `capacity`. UnavailableError if there is no memory for it."""
+    """A context with room for `capacity`.
+
+    MemoryError if there is no memory for it, UnavailableError if llama.cpp cannot make it for another reason.
+    """
     llama = library()
     LOG.clear()
     params = llama.llama_context_default_params()
     params.n_seq_max = capacity.rows
-    params.n_ctx = capacity.rows * (-(-capacity.tokens_per_row // _CELLS) * _CELLS)
+    params.n_ctx = capacity.cells
     params.n_batch = max(capacity.tokens_per_batch, capacity.rows, OUTPUTS_PER_PASS)
     params.n_ubatch = min(params.n_batch, _PASS_TOKENS)
     params.n_outputs_max = max(capacity.rows, OUTPUTS_PER_PASS)
@@ -223,8 +264,11 @@ def new_context(model: LoadedModel, capacity: Capacity, options: ContextOptions)
     params.no_perf = True
     handle = llama.llama_init_from_model(model.handle, params)
     if not handle:
+        LOG.check_memory(f"a cache of {capacity.rows} x {capacity.tokens_per_row} tokens")
         raise UnavailableError(f"llama.cpp cannot make a context: {LOG.reason()}", "try a smaller batch")
     lines = LOG.lines
     held = {_NAMES.get(name, name) for line in lines if (match := _CACHE.search(line)) for name in match.groups()}
     flash = any(_FLASH.search(line) for line in lines)
+    # What is there from now on is of decoding; an allocation that was tried again smaller is none of its failures.
+    LOG.clear()
     return Context(handle, capacity, "+".join(sorted(held)), _buffers(lines), flash)
