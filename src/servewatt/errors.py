@@ -37,6 +37,24 @@ class StoreError(ServewattError):
     """The results store cannot be opened, read or written."""
 
 
+_OUT_OF_MEMORY = (
+    "memoryerror",
+    "outofmemory",
+    "out of memory",
+    "bad_alloc",
+    "failed to allocate memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+)
+"""What CUDA, C++, ONNX Runtime, PyTorch's allocator on the CPU and the C library say, in lower case."""
+
+
+def means_out_of_memory(text: str) -> bool:
+    """Whether the text of an exception, whatever library raised it, says that memory ran out."""
+    lowered = text.lower()
+    return any(sign in lowered for sign in _OUT_OF_MEMORY)
+
+
 def counted(number: int, noun: str) -> str:
     """`number` of what `noun` names: `1 prompt`, `2 prompts`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

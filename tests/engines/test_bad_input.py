@@ -70,6 +70,20 @@ def test_a_precision_it_cannot_run_is_refused(engine: str, precision: Precision,
         load(model, Configuration(engine, precision=precision, threads=1))
 
 
+@pytest.mark.engine
+def test_memory_that_runs_out_while_loading_is_not_the_folder_s_fault(
+    model: Model, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    def allocate(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", allocate)
+    with pytest.raises(RuntimeError, match="DefaultCPUAllocator"):
+        load(model, Configuration("torch", threads=1))
+
+
 @pytest.mark.parametrize("engine", [*GRAPH_ENGINES, "fake"])
 def test_unknown_options_are_refused(engine: str, model: Model, load: Load) -> None:
     configuration = Configuration(engine, options=(("colour", "red"),))

@@ -27,6 +27,12 @@ def test_a_reason_keeps_the_name_of_another_configuration() -> None:
     [
         (MemoryError("std::bad_alloc"), Status.OUT_OF_MEMORY, "smaller batch"),
         (EngineError("RuntimeError: CUDA out of memory"), Status.OUT_OF_MEMORY, "smaller batch"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error code 12"),
+            Status.OUT_OF_MEMORY,
+            "smaller batch",
+        ),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), Status.OUT_OF_MEMORY, "smaller batch"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), Status.FAILED, "free disk space"),
         (ValueError("shapes differ"), Status.FAILED, "the trial's log"),
     ],

@@ -106,13 +106,13 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The numpy type of `fp32`, `fp16`, `bf16` or `uint8`; bf16 is that of ml_dtypes, which comes with onnx."""
+    """The numpy type of `fp32`, `fp16`, `bf16`, `uint8` or `bool`; bf16 is that of ml_dtypes, which comes with onnx."""
     if name == "bf16":
         import ml_dtypes
 
         bf16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bf16
-    return np.dtype({"fp32": np.float32, "fp16": np.float16, "uint8": np.uint8}[name])
+    return np.dtype({"fp32": np.float32, "fp16": np.float16, "uint8": np.uint8, "bool": np.bool_}[name])
 
 
 class MappedWeights:

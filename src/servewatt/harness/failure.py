@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from servewatt.errors import ServewattError
+from servewatt.errors import ServewattError, means_out_of_memory
 from servewatt.records import Configuration, Status
 
 Outcome = tuple[Status, str, str]
 """(status, reason, hint)."""
 
 _LONGEST_REASON = 500
-_OUT_OF_MEMORY = ("memoryerror", "outofmemory", "out of memory", "bad_alloc", "failed to allocate memory")
 
 
 class EngineError(Exception):
@@ -38,11 +37,10 @@ def describe_failure(error: Exception, configuration: Configuration | None = Non
         named = f"{configuration.key}: " if configuration else ""
         return Status.REFUSED, error.message.removeprefix(named), error.hint
     text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}".strip()
-    lowered = text.lower()
-    if isinstance(error, MemoryError) or any(sign in lowered for sign in _OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or means_out_of_memory(text):
         hint = "use a smaller batch or a narrower precision, or free memory that others hold"
         return Status.OUT_OF_MEMORY, text[:_LONGEST_REASON], hint
-    if "no space left on device" in lowered:
+    if "no space left on device" in text.lower():
         return Status.FAILED, text, "free disk space (servewatt models prune) and run the same command again"
     hint = "the trial's log has the whole message: servewatt report RUN --json"
     return Status.FAILED, text[:_LONGEST_REASON], hint

@@ -123,7 +123,8 @@ def create_graph(
         array = mapped.array_as(name, description.dtype_of(initialiser))
         weights[initialiser] = _bound(array)
         dtype = description.quantised.get(initialiser) or type_name(weights[initialiser].data_type())
-        weight_bytes[dtype] += array.nbytes
+        if array.dtype != np.bool_:  # a mask, as GPT-Neo stores them
+            weight_bytes[dtype] += array.nbytes
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads(configuration)
     options.inter_op_num_threads = 1

@@ -52,15 +52,18 @@ class OpenVinoEngine:
 
         artefact = graph_folder(model, configuration, artefacts)
         settings = plugin_settings(configuration)
+        core = openvino.Core()
+        graph = core.read_model(artefact / "graph.xml")
+        masks = frozenset(op.get_friendly_name() for op in graph.get_ops() if _is_boolean(op))
         # The runtime maps the weights and packs what it reads.
         with dropping_file_pages(WEIGHTS_FILE):
-            compiled = openvino.Core().compile_model(artefact / "graph.xml", "CPU", settings)
+            compiled = core.compile_model(graph, "CPU", settings)
         bits = BITS.get(configuration.precision)
         if bits is None:
-            return OpenVinoSession(compiled)
+            return OpenVinoSession(compiled, masks)
         group = int(options_of(configuration)["group"])
         floating = _NAMES[settings["INFERENCE_PRECISION_HINT"]]
-        return OpenVinoSession(compiled, group, product_type(bits, group, settings, floating))
+        return OpenVinoSession(compiled, masks, group, product_type(bits, group, settings, floating))
 
 
 def graph_folder(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
@@ -116,9 +119,12 @@ def plugin_settings(configuration: Configuration) -> dict[str, str]:
 class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32], None]):
     """A compiled stateful model: its request holds the cache and the inputs that stay the same from step to step."""
 
-    def __init__(self, compiled: Any, group: int = 0, quantised_type: str = "") -> None:
-        """`quantised_type`: as what activations meet quantised weights, which share scales in groups of `group`."""
-        self._compiled = compiled
+    def __init__(self, compiled: Any, masks: frozenset[str], group: int = 0, quantised_type: str = "") -> None:
+        """`masks`: names of operators whose result is boolean in the graph that was compiled.
+
+        `quantised_type`: as what activations meet quantised weights, which share scales in groups of `group`.
+        """
+        self._compiled, self._masks = compiled, masks
         self._group, self._quantised_type = group, quantised_type
         self._request = compiled.create_infer_request()
         self._input_names = {name for port in compiled.inputs for name in port.get_names()}
@@ -216,7 +222,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
             engine_version=openvino.__version__,
             libraries=library_versions(("openvino", "torch", "transformers", "numpy")),
             devices=tuple((d.lower(), len(running)) for d in self._compiled.get_property("EXECUTION_DEVICES")),
-            weight_dtypes=_held_weights(operators),
+            weight_dtypes=_held_weights(operators, self._masks),
             compute_dtype=products.most_common(1)[0][0] if products else "",
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
@@ -268,8 +274,13 @@ def type_name(openvino_type: str) -> str:
     return _NAMES.get(openvino_type, openvino_type)
 
 
-def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
-    """(dtype, bytes) of the constants of the runtime model.
+def _is_boolean(operator: Any) -> bool:
+    outputs = operator.outputs()
+    return len(outputs) == 1 and outputs[0].get_element_type().to_string() == "boolean"
+
+
+def _held_weights(operators: list[Any], masks: frozenset[str]) -> tuple[tuple[str, int], ...]:
+    """(dtype, bytes) of the constants of the runtime model but `masks`, which it holds as 8-bit integers.
 
     The runtime packs the weights of fully connected layers into the type their kernel computes in, which the last
     part of the kernel's name tells (`brgemm_avx512_bf16`); the constant itself stays as stored and is not read again.
@@ -286,7 +297,10 @@ def _held_weights(operators: list[Any]) -> tuple[tuple[str, int], ...]:
         if _info(operator, "layerType") != "Const" or operator.get_output_partial_shape(0).is_dynamic:
             continue
         stored = operator.get_output_element_type(0).to_string()
-        dtype = packed_as.get(operator.get_friendly_name(), stored)
+        name = operator.get_friendly_name()
+        if name in masks:
+            continue
+        dtype = packed_as.get(name, stored)
         elements = math.prod(operator.get_output_shape(0))
         if elements >= _LEAST_WEIGHT and dtype in _BITS:
             sizes[type_name(dtype)] += elements * _BITS[dtype] // 8

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.host import cpu_threads
 from servewatt.engines.weights import read_config, stored_tensors
-from servewatt.errors import InputError, RefusedError, UnavailableError
+from servewatt.errors import InputError, RefusedError, UnavailableError, means_out_of_memory
 from servewatt.records import Configuration, Model, Precision, Provider
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
     try:
         try:
             module, report = load(attention)
-        except ValueError as error:
-            if "scaled_dot_product_attention" not in str(error) and "attn_implementation" not in str(error):
+        except (ValueError, KeyError) as error:
+            if not _refuses_attention(error, attention):
                 raise
             module, report = load("eager")
     except SafetensorError as error:
@@ -107,7 +107,7 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
     except (ValueError, KeyError) as error:
         raise RefusedError(f"{model.name}: transformers cannot load it: {_first_line(error)}") from error
     except (OSError, RuntimeError) as error:
-        if "out of memory" in str(error):
+        if means_out_of_memory(str(error)):
             raise
         raise InputError(f"{model.name}: cannot be loaded: {_first_line(error)}", "check the model folder") from error
     missing = sorted(report.get("missing_keys", ())) + sorted(str(k) for k in report.get("mismatched_keys", ()))
@@ -118,6 +118,16 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
         )
     with dropping_file_pages(".safetensors"):
         return module.to(device).eval().requires_grad_(False)
+
+
+def _refuses_attention(error: ValueError | KeyError, attention: str) -> bool:
+    """Whether transformers says that the architecture has no attention of this name.
+
+    Most architectures are checked beforehand; those with a table of their own attention classes look the name up in it.
+    """
+    if isinstance(error, KeyError):
+        return error.args == (attention,)
+    return "scaled_dot_product_attention" in str(error) or "attn_implementation" in str(error)
 
 
 def _first_line(error: BaseException) -> str:
