@@ -123,6 +123,7 @@ def summary(case: tuple[Configuration, float, float, float, float], **changes: o
         tokens_per_s=interval(rate, 0.01),
         ttft_s=interval(ttft, 0.02),
         ttft_p95_s=interval(ttft * 1.1, 0.02),
+        inter_token_mean_s=interval(step * 1.02, 0.01),
         inter_token_p50_s=interval(step, 0.01),
         inter_token_p95_s=interval(step * 1.07, 0.01),
         inter_token_p99_s=interval(step * 1.3, 0.02),

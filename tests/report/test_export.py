@@ -10,7 +10,16 @@ from dataclasses import fields, replace
 import pytest
 
 from servewatt import wire
-from servewatt.report.export import INTERVALS, Document, configurations_csv, to_json, trials_csv
+from servewatt.records import Status
+from servewatt.report.export import (
+    INTERVALS,
+    Document,
+    LoggedOutcome,
+    TrialOutcome,
+    configurations_csv,
+    to_json,
+    trials_csv,
+)
 from servewatt.report.markdown import to_markdown
 from servewatt.stats.records import ConfigurationSummary
 from tests.report import synthetic
@@ -67,6 +76,17 @@ def test_json_reads_back_as_the_same_records() -> None:
     back = wire.load(Document, text)
     assert back.analysis == analysis
     assert back.recommendation == recommendation
+
+
+def test_json_holds_the_log_of_what_went_wrong_and_of_nothing_else() -> None:
+    ok, bad = synthetic.results()[0], next(r for r in synthetic.results() if r.status is Status.REFUSED)
+    results = [replace(ok, log="a warning"), replace(bad, log="Traceback: why"), replace(bad, log="")]
+    text = to_json(synthetic.analysis(), synthetic.recommendation(), results)
+    assert [t.get("log") for t in json.loads(text)["trials"]] == [None, "Traceback: why", None]
+    assert ["log" in t for t in json.loads(text)["trials"]] == [False, True, False]
+    first, second, third = wire.load(Document, text).trials
+    assert isinstance(second, LoggedOutcome) and second.log == "Traceback: why"
+    assert type(first) is type(third) is TrialOutcome
 
 
 def test_markdown_holds_the_answer_the_table_and_the_warnings() -> None:

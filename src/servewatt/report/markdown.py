@@ -31,7 +31,7 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     found = quality_columns(analysis)
     heads = ["#", "configuration", f"{scales.energy.unit}/token", "joules are", "#1 saves, %"]
     heads += [*(f"{c.head} {c.below}" for c in found), "tokens/s"]
-    heads += [f"TTFT, {scales.ttft.unit}", f"inter-token p50 / p95, {scales.inter_token.unit}"]
+    heads += [f"TTFT, {scales.ttft.unit}", f"inter-token mean / p95, {scales.inter_token.unit}"]
     heads += [
         f"request p95, {scales.request.unit}",
         f"memory, {scales.memory.unit}",
@@ -111,8 +111,8 @@ def _markdown_cells(row: Row, quality: Sequence[Quantity]) -> list[str]:
     name = f"{_text(row.key)} ({row.mark.value})" if row.mark.value else _text(row.key)
     tokens = (
         DASH
-        if row.inter_token_p50.value is None
-        else (f"{row.inter_token_p50.estimate} / {row.inter_token_p95.estimate}")
+        if row.inter_token_mean.value is None
+        else (f"{row.inter_token_mean.estimate} / {row.inter_token_p95.estimate}")
     )
     saves = row.saving if row.verdict and not row.verdict.startswith("undecided") else Quantity(row.verdict)
     cells = [row.rank, _bold(row, name), _quantity(row.energy), row.grade, _quantity(saves)]

@@ -77,8 +77,8 @@ def resource_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
         ("tokens\n/s", _column([r.tokens_per_s for r in shown.rows])),
         (f"TTFT\n{scales.ttft.unit}", _column([r.ttft for r in shown.rows])),
         (
-            f"{'inter-token' if wide else 'token'} {scales.inter_token.unit}\np50/p95",
-            [_pair(r.inter_token_p50, r.inter_token_p95) for r in shown.rows],
+            f"{'inter-token' if wide else 'token'} {scales.inter_token.unit}\nmean/p95",
+            [_pair(r.inter_token_mean, r.inter_token_p95) for r in shown.rows],
         ),
         (f"{'request' if wide else 'req.'}\np95 {scales.request.unit}", _column([r.request_p95 for r in shown.rows])),
         (f"{'memory' if wide else 'mem.'}\n{memory}", units.align_points([r.memory for r in shown.rows])),

@@ -98,7 +98,7 @@ def _measured(ended: Observation, result: Result, generate: Section, counted: Co
         active_j_per_token=figures.active_j_per_token,
         s_per_token=_ratio(generate.duration_s, tokens),
         ttft_s=figures.ttft_p50_s,
-        inter_token_s=figures.inter_token_p50_s,
+        inter_token_mean_s=figures.inter_token_mean_s,
         load_s=figures.load_s,
         load_energy_j=figures.load_energy_j,
         cpu_percent=figures.cpu_percent,

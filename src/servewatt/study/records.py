@@ -9,7 +9,7 @@ from servewatt.records import Grade, Status, Via, Weights
 
 @dataclass(frozen=True)
 class Observation:
-    """One trial as one row of the study's table. SI base units; None where a quantity was not measured.
+    """One trial as one row of the study's table. SI units without prefixes; None where a quantity was not measured.
 
     Energies are those of the whole machine's metered domains (`energy_j`) and of its parts; a part that was not
     metered is None, never zero.
@@ -62,8 +62,8 @@ class Observation:
     s_per_token: float | None = None
     """Window over tokens generated: prefill included."""
     ttft_s: float | None = None
-    inter_token_s: float | None = None
-    """Median."""
+    inter_token_mean_s: float | None = None
+    """Mean over the window's generations: engines that hand over several tokens at once have a median of 0."""
     load_s: float | None = None
     load_energy_j: float | None = None
     cpu_percent: float | None = None
