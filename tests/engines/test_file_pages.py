@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import ctypes
 import mmap
+import threading
 from pathlib import Path
 
 import pytest
 
+from servewatt.engines import file_pages
 from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
 
 SIZE = 64 * mmap.PAGESIZE
@@ -57,3 +60,25 @@ def test_pages_are_dropped_at_the_end(file: Path) -> None:
             read(mapped)
             assert resident(file) == SIZE
         assert resident(file) == 0
+
+
+def test_what_took_a_mapping_s_place_while_others_load_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The list of mappings is old by the time it is used: here it names memory that now holds something else."""
+    content = bytes(range(256)) * (SIZE // 256)
+    looks = threading.Semaphore(0)
+    with mmap.mmap(-1, SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as mapped:
+        mapped[:] = content
+        start = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        ranges = [(start, start + SIZE)]
+
+        def listed(suffix: str) -> list[tuple[int, int]]:
+            looks.release()
+            return ranges
+
+        monkeypatch.setattr(file_pages, "_mappings", listed)
+        monkeypatch.setattr(file_pages, "_INTERVAL_S", 0.001)
+        with dropping_file_pages(".test", enough_bytes=0):
+            for _ in range(2):  # when it looks again, what it found at first has been let go
+                assert looks.acquire(timeout=10)
+            assert read(mapped) == content
+            ranges.clear()

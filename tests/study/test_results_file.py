@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from servewatt.errors import InputError, StoreError
-from servewatt.records import Boundary, Grade, Provider, Status, Weights
+from servewatt.models.catalogue import CATALOGUE
+from servewatt.models.shape import shape_of
+from servewatt.records import Boundary, Generation, Grade, Provider, Status, Weights
 from servewatt.study import results_file
 from servewatt.study.observations import observe, usable
 from tests.stats.builders import TORCH, TORCH_CUDA, result, run
@@ -33,6 +35,19 @@ def test_an_observation_holds_the_trials_figures() -> None:
     assert seen.s_per_token == pytest.approx(0.25)
     assert (seen.tokens_out, seen.requests, seen.idle_power_w) == (40, 10, 3.0)
     assert (seen.grade, seen.cpu_percent) == (Grade.COUNTER, 150.0)
+
+
+def test_an_observation_tells_how_far_it_is_from_the_limit() -> None:
+    shape = shape_of(dict(CATALOGUE["pythia-410m"].config))
+    machine = replace(RUN.environment, memory_bandwidth_bytes_s=20e9, cache_bytes=0)
+    shaped = replace(RUN, environment=machine, plan=replace(RUN.plan, model=replace(RUN.plan.model, shape=shape)))
+    steps = Generation(0, 1, 100.0, 0.1, (0.0, 0.28288), 3)
+    seen, _ = observe(shaped, [result(TORCH, generations=(steps,)), RESULTS[2]], "here")
+    # 1 414 004 736 bytes of weights and, with prompts of 3 tokens, 4.5 tokens of 196 608 bytes at 20 GB/s: 70.74 ms;
+    # measured are 0 and 282.88 ms, 141.44 ms in the mean.
+    assert seen.floor_s_per_token == pytest.approx(0.07074447)
+    assert seen.times_floor == pytest.approx(0.14144 / 0.07074447)
+    assert observe(RUN, [result(TORCH, generations=(steps,))], "here")[0].times_floor is None, "no shape is known"
 
 
 def test_the_whole_follows_the_boundary_and_the_parts_do_not() -> None:

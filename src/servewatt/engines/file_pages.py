@@ -16,18 +16,34 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _INTERVAL_S = 0.25
+_MADV_PAGEOUT = 21
+"""Of <asm-generic/mman-common.h>; Linux 5.4 and later. Python has no name for it."""
 
 
 def drop_file_pages(suffix: str) -> None:
     """Drop the pages of every mapped file whose path ends with `suffix`.
 
     Only mappings that nobody can write to, or that are private and were not written to, are touched: dropping loses
-    nothing then. Does nothing where /proc or madvise is missing.
+    nothing then. To be called while no other thread maps, unmaps or writes memory that may be such a file's: what took a
+    mapping's place after it was looked up would be wiped. Does nothing where /proc or madvise is missing.
     """
+    _advise(suffix, mmap.MADV_DONTNEED)
+
+
+def page_out_file(suffix: str) -> None:
+    """The same while other threads work: loses nothing, whatever has taken a mapping's place meanwhile.
+
+    It gives up the page cache's copy too, so a page used again is read from the disk; and only files that this user owns
+    or may write to are let go. Does nothing on kernels before 5.4.
+    """
+    _advise(suffix, _MADV_PAGEOUT)
+
+
+def _advise(suffix: str, advice: int) -> None:
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL(None, use_errno=True)
         for start, end in _mappings(suffix):
-            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+            libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
 
 
 def _mappings(suffix: str) -> list[tuple[int, int]]:
@@ -49,7 +65,7 @@ def _mappings(suffix: str) -> list[tuple[int, int]]:
 
 @contextmanager
 def dropping_file_pages(suffix: str, enough_bytes: int = 1 << 30) -> Iterator[None]:
-    """Drop such pages again and again while the body runs, whenever they have grown by `enough_bytes`, and at its end.
+    """Page such files out while the body runs, whenever more than `enough_bytes` are resident; drop them at its end.
 
     For libraries that read all weights in one call.
     """
@@ -58,7 +74,7 @@ def dropping_file_pages(suffix: str, enough_bytes: int = 1 << 30) -> Iterator[No
     def watch() -> None:
         while not done.wait(_INTERVAL_S):
             if _resident_file_bytes() > enough_bytes:
-                drop_file_pages(suffix)
+                page_out_file(suffix)
 
     watcher = threading.Thread(target=watch, name="file-pages", daemon=True)
     watcher.start()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from servewatt.records import Environment, Provider, Result, Status
-from servewatt.stats.limits import decode_flops, decode_work, fits_cache, group_of, weight_bytes
+from servewatt.stats.limits import decode_flops, decode_work, from_memory, group_of, weight_bytes
 from servewatt.stats.peaks import peak_of
 
 LIMIT_TOLERANCE = 1.15
@@ -68,14 +68,12 @@ def _beyond_the_limit(result: Result, environment: Environment) -> Fault | None:
         return None
     if peak.bandwidth_bytes_s is None or peak.cache_bytes is None:
         return None
-    needed = weight_bytes(shape, configuration.precision, group_of(configuration, result.facts))
-    if fits_cache(needed, peak):
-        return None
+    needed = from_memory(weight_bytes(shape, configuration.precision, group_of(configuration, result.facts)), peak)
     rate, flops_s = needed / work.step_s, work.rows * decode_flops(shape, 0) / work.step_s
     most = peak.flops(configuration.precision, result.facts.compute_dtype if result.facts is not None else "")
     if rate > LIMIT_TOLERANCE * peak.bandwidth_bytes_s:
         what = (
-            f"decoding at {rate / 1e9:.1f} GB/s of weights where memory delivers"
+            f"decoding at {rate / 1e9:.1f} GB/s of weights from memory, which delivers"
             f" {peak.bandwidth_bytes_s / 1e9:.1f} GB/s ({peak.source})"
         )
     elif most is not None and flops_s > LIMIT_TOLERANCE * most:

@@ -77,6 +77,9 @@ def _notes(limit: Limit) -> list[str]:
         notes.append(f"bandwidth {rate} ({limit.source})")
     if limit.peak_flops_s is not None:
         notes.append(f"peak {units.with_unit(limit.peak_flops_s, units.si([limit.peak_flops_s], 'FLOP/s'))}")
+    if limit.spared_bytes_per_step and limit.floor_s_per_token is not None:
+        spared = units.with_unit(limit.spared_bytes_per_step, units.si([limit.spared_bytes_per_step], "B"))
+        notes.append(f"less {spared} a step that the last-level cache may keep")
     if limit.no_floor:
         notes.append(f"no floor where {limit.no_floor}")
     return notes

@@ -20,8 +20,6 @@ from servewatt.stats.intervals import typical
 from servewatt.stats.peaks import Peak, peak_of
 from servewatt.stats.records import Interval, Limit
 
-CACHE_FACTOR = 4
-"""Weights under this many times the last-level cache may be read partly from it, so memory sets no limit."""
 SCALE_BYTES = 2
 
 _BITS = {
@@ -128,9 +126,9 @@ def group_of(configuration: Configuration, facts: Facts | None) -> int | None:
     return int(text) if text.isdecimal() and int(text) > 0 else None
 
 
-def fits_cache(needed_bytes: int, peak: Peak) -> bool:
-    """Whether the last-level cache may serve so much of what a step reads that memory sets no limit."""
-    return needed_bytes < CACHE_FACTOR * (peak.cache_bytes or 0)
+def from_memory(needed_bytes: int, peak: Peak) -> int:
+    """Of the bytes that every step reads, those that must come from memory: the last-level cache may keep the rest."""
+    return max(0, needed_bytes - (peak.cache_bytes or 0))
 
 
 def limit_of(
@@ -164,6 +162,7 @@ def limit_of(
         weight_bytes_per_step=weights,
         cache_bytes_per_step=cache,
         bytes_per_token=(weights + cache) / work.rows,
+        spared_bytes_per_step=weights + cache - from_memory(weights + cache, peak) if peak is not None else 0,
         decode_flops_per_token=flops,
         prefill_flops_per_prompt=prefill_flops(shape, work.prompt_tokens),
         decode_s_per_token=over_blocks(lambda w: w.step_s / w.rows),
@@ -173,9 +172,7 @@ def limit_of(
         floor_s_per_token=floor_s / work.rows if floor_s is not None else None,
         bound_by=bound_by,
         times_floor=over_blocks(lambda w: w.step_s / floor_s) if floor_s else None,
-        bandwidth_share=over_blocks(lambda w: (weights + cache) / w.step_s / bandwidth)
-        if bandwidth and memory_s is not None
-        else None,
+        bandwidth_share=over_blocks(lambda w: memory_s / w.step_s) if memory_s is not None else None,
         no_floor=why if memory_s is None else "",
     )
 
@@ -188,11 +185,11 @@ def _floors(
         return None, None, "the device's memory bandwidth is not known"
     if peak.cache_bytes is None and peak.source == "measured":
         return None, None, "the size of the last-level cache is not known"
-    compute_s = flops / rate if rate else None
-    if fits_cache(weights, peak):
+    needed = from_memory(weights + cache, peak)
+    if not needed:
         # Without the memory's floor that of arithmetic would flatter by orders of magnitude.
         return None, None, "the weights may be read from the last-level cache"
-    return (weights + cache) / peak.bandwidth_bytes_s, compute_s, ""
+    return needed / peak.bandwidth_bytes_s, flops / rate if rate else None, ""
 
 
 def _seen(shape: Shape, context_tokens: float) -> float:

@@ -47,6 +47,8 @@ class Limit:
     cache_bytes_per_step: int
     bytes_per_token: float
     """Weights and KV cache of a step over its rows."""
+    spared_bytes_per_step: int
+    """Of these the last-level cache may keep so many from step to step; memory need not deliver them."""
     decode_flops_per_token: float
     prefill_flops_per_prompt: float
     decode_s_per_token: Interval
@@ -62,7 +64,7 @@ class Limit:
     times_floor: Interval | None
     """`decode_s_per_token` over the floor."""
     bandwidth_share: Interval | None
-    """Bytes that had to be read, over what memory could have delivered in the measured time."""
+    """Bytes that memory had to deliver, over what it could have delivered in the measured time."""
     no_floor: str
     """Why there is no floor; empty where there is one."""
 

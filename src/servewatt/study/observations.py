@@ -10,6 +10,7 @@ from servewatt.records import Boundary, DomainEnergy, Result, Run, Section, Stat
 from servewatt.stats.describe import requests_per_pass, trial_figures
 from servewatt.stats.energy import counted_domains, section_energies, section_powers, worst
 from servewatt.stats.http_share import engine_share
+from servewatt.stats.limits import limit_of
 from servewatt.study.names import label
 from servewatt.study.records import Observation
 
@@ -69,7 +70,11 @@ def _observation(run: Run, result: Result, counted: Counted, campaign: str) -> O
     generate = result.section("generate")
     if result.status is not Status.OK or generate is None:
         return ended
-    return _measured(ended, result, generate, counted)
+    measured = _measured(ended, result, generate, counted)
+    limit = limit_of(run.plan.model.shape, configuration, [result], run.environment, confidence=0.95)
+    if limit is None or limit.floor_s_per_token is None or limit.times_floor is None:
+        return measured
+    return replace(measured, floor_s_per_token=limit.floor_s_per_token, times_floor=limit.times_floor.estimate)
 
 
 def _measured(ended: Observation, result: Result, generate: Section, counted: Counted) -> Observation:

@@ -76,6 +76,10 @@ class Observation:
     output_digest: str = ""
     engine_share: float | None = None
     """Through HTTP: seconds the engine worked over seconds the client waited, summed over the window's requests."""
+    floor_s_per_token: float | None = None
+    """Least time of a decoded token by memory and arithmetic (`stats.limits`); null where no floor is known."""
+    times_floor: float | None = None
+    """Measured time of a decoded token over that."""
 
 
 @dataclass(frozen=True)
