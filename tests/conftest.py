@@ -5,11 +5,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import settings
 
 WORKER_BYTES = 2 << 30
 """More than a process holds that tests every engine."""
 MOST_WORKERS = 8
 """Each exports its models and imports its libraries anew, so that more gain little."""
+
+# A machine under load is no failure, and a failure found must come again.
+settings.register_profile("servewatt", deadline=None, derandomize=True)
+settings.load_profile("servewatt")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes side by side share the cores; libraries that take all of them for each slow all down.

@@ -17,7 +17,8 @@ alone); a crash costs its own case only. A case is `ok` if it loaded, generated,
 configuration claims. The share of tokens equal to torch in the same precision should be 100 % in fp32 and close to it
 in half precision, where rounding differs by kernel and one token that differs changes those after it; in int8, w8a8
 and int4 only that in fp32 is known, and random weights make it small. What an engine does not offer on the provider
-is left out, and a model that it refuses with a reason is no failure. Exits with 1 if a case failed.
+is left out, and a model that it refuses with a reason is no failure, unless it refuses all. Exits with 1 if a case
+failed.
 """
 
 from __future__ import annotations
@@ -262,12 +263,18 @@ def compared(outcomes: Sequence[Outcome]) -> list[Outcome]:
     ]
 
 
+def what_ran(outcomes: Sequence[Outcome]) -> set[tuple[str, str]]:
+    """Engines, with the precisions, that ran any model: a refusal is of a model, and who refuses all is broken."""
+    return {(o.engine, o.precision) for o in outcomes if not o.error}
+
+
 def show(outcomes: Sequence[Outcome]) -> None:
     """Print a line for each outcome."""
 
     def percent(share: float | None) -> str:
         return "-" if share is None else f"{share:.0%}"
 
+    ran = what_ran(outcomes)
     form = "{:<16} {:<5} {:<22} {:>5}  {:<4} {:>6} {:>5} {:>8}  {}"
     print(form.format("engine", "type", "architecture", "batch", "", "=torch", "=fp32", "ms/token", "where, or why"))
     for o in outcomes:
@@ -275,7 +282,7 @@ def show(outcomes: Sequence[Outcome]) -> None:
         placed = ", ".join(f"{device} {count}" for device, count in o.devices)
         widened = dict(o.detail).get("widened_operators", "0")
         note = o.error or placed + (f", {widened} operators in fp32" if widened != "0" else "")
-        state = "no" if o.refused else "FAIL" if o.error else "ok"
+        state = "ok" if not o.error else "no" if o.refused and (o.engine, o.precision) in ran else "FAIL"
         shares = percent(o.equal_to_torch), percent(o.equal_to_fp32)
         print(form.format(o.engine, o.precision, o.architecture, o.batch, state, *shares, step, note))
 
@@ -327,7 +334,8 @@ def main() -> None:
     show(outcomes)
     if asked.out:
         asked.out.write_text(json.dumps([asdict(o) for o in outcomes], indent=1), encoding="utf-8")
-    refused = sum(o.refused for o in outcomes)
+    ran = what_ran(outcomes)
+    refused = sum(o.refused and (o.engine, o.precision) in ran for o in outcomes)
     failed = sum(bool(o.error) for o in outcomes) - refused
     counts = f"{len(outcomes) - failed - refused} ok, {refused} refused, {failed} failed"
     print(f"{counts}, {time.monotonic() - started:.0f} s")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from servewatt.cli.planning import check_boards
+from servewatt.cli import planning
+from servewatt.cli.planning import board_in_use, check_boards
 from servewatt.errors import InputError
 from servewatt.records import Component, Configuration, Domain, Grade, Precision, Provider
 
@@ -18,9 +19,22 @@ def board(index: int) -> Domain:
 
 
 def test_another_board_than_the_one_that_computes_is_metered() -> None:
-    with pytest.raises(InputError, match="CUDA computes on GPU 0 here, and only gpu:1 is metered") as error:
+    with pytest.raises(InputError, match=r"CUDA computes on gpu:0 here, which is not metered \(gpu:1 is\)") as error:
         check_boards([CPU, CUDA], [PACKAGE, board(1)], 0)
     assert "--meter nvml:0" in error.value.hint
+
+
+def test_boards_are_told_in_their_order() -> None:
+    with pytest.raises(InputError, match=r"\(gpu:2, gpu:10 are\)"):
+        check_boards([CUDA], [board(2), board(10)], 0)
+
+
+def test_imitated_boards_are_no_boards_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "first_visible_board", lambda: 1)
+    assert board_in_use(["fake:gpu:0=100"]) is None
+    assert board_in_use(["nvml", "replay:recorded.json"]) is None
+    assert board_in_use(["nvml:0"]) == 1
+    assert board_in_use([]) == 1
 
 
 @pytest.mark.parametrize(

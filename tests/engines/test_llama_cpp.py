@@ -13,6 +13,7 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
+from servewatt.engines.llama_cpp import engine as engine_module
 from servewatt.engines.llama_cpp import library as library_module
 from servewatt.engines.llama_cpp.library import LOG, Capacity, load_model
 from servewatt.engines.proof import violations
@@ -224,6 +225,8 @@ def test_more_positions_or_rows_than_there_are(folder_of: Callable[[str], Path],
     with pytest.raises(InputError, match=r"could not decode: .*99999") as refused:
         next(session.generate([[99999]], 2))
     assert "token id" in refused.value.hint
+    with pytest.raises(InputError, match="88888"):  # and not what was wrong before
+        next(session.generate([[88888]], 2))
     session.close()
 
 
@@ -332,6 +335,27 @@ def test_a_decode_that_fails_does_not_blame_token_ids(
     monkeypatch.setattr(library_module.library(), "llama_decode", fail)
     with pytest.raises(error, match=reason):
         next(session.generate([[5, 6]], 2))
+    session.close()
+
+
+def test_room_kept_for_earlier_requests_is_given_up_where_memory_lacks(
+    model: Model, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = load(model, configured())
+    next(session.generate([[5]] * 4, 200))
+    make, asked = library_module.new_context, []
+
+    def scarce(loaded: Any, capacity: Capacity, options: Any) -> Any:
+        asked.append((capacity.rows, capacity.tokens_per_row))
+        if capacity.rows * capacity.tokens_per_row > 600:
+            raise MemoryError("llama.cpp lacks memory for a cache")
+        return make(loaded, capacity, options)
+
+    monkeypatch.setattr(engine_module, "new_context", scarce)
+    next(session.generate([[5]] * 2, 255))
+    assert asked == [(4, 256), (2, 256)]
+    with pytest.raises(MemoryError, match="lacks memory"):
+        next(session.generate([[5]] * 8, 200))
     session.close()
 
 

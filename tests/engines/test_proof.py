@@ -84,14 +84,14 @@ def test_the_fake_engine_does_what_it_claims(precision: Precision, tmp_path: Pat
     assert violations(configuration, session.facts()) == ()
 
 
-def test_low_precision_allows_some_wider_weights_but_not_most() -> None:
+def test_half_precision_allows_a_few_wider_weights() -> None:
     bf16 = replace(CPU, precision=Precision.BF16)
     facts = replace(HONEST_CPU, compute_dtype="bf16", kv_cache_dtype="bf16")
     (wide,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 1000),), kv_cache_dtype="fp32"))
     assert wide == "the KV cache is fp32, the configuration says bf16"
-    assert violations(bf16, replace(facts, weight_dtypes=(("bf16", 700), ("fp32", 300)))) == ()
-    (found,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 300), ("fp32", 700))))
-    assert found == "only 300 of 1000 bytes of weights are bf16"
+    assert violations(bf16, replace(facts, weight_dtypes=(("bf16", 960), ("fp32", 40)))) == ()
+    (found,) = violations(bf16, replace(facts, weight_dtypes=(("bf16", 900), ("fp32", 100))))
+    assert found == "only 900 of 1000 bytes of weights are bf16"
 
 
 def test_quantised_weights_may_be_multiplied_as_floats() -> None:
@@ -139,3 +139,36 @@ def test_options_are_claims_too() -> None:
         "matrix products are computed in fp32, the configuration says int4 in bf16",
         "the KV cache is fp32, the configuration says int8",
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "detail", "sentence"),
+    [
+        (("group", "128"), ("group", "32"), "group is 32, the configuration says 128"),
+        (("batching", "static"), ("batching", "continuous, paged attention"), "batching is continuous"),
+        (("attention", "flash"), ("attention", "plain"), "attention is plain"),
+        (("graphs", "on"), ("cuda_graphs", "none"), "CUDA graphs are none, the configuration says on"),
+        (("graphs", "off"), ("cuda_graphs", "full_and_piecewise"), "CUDA graphs are full_and_piecewise"),
+        (("graphs", "on"), ("prefix_caching", "true"), "prefix cache"),
+    ],
+)
+def test_an_option_that_the_engine_shows_otherwise_is_a_violation(
+    option: tuple[str, str], detail: tuple[str, str], sentence: str
+) -> None:
+    (found,) = violations(replace(CPU, options=(option,)), replace(HONEST_CPU, detail=(detail,)))
+    assert sentence in found
+
+
+@pytest.mark.parametrize(
+    ("option", "detail"),
+    [
+        (("group", "32"), ("group", "32")),
+        (("batching", "continuous"), ("batching", "continuous, paged attention")),
+        (("attention", "flash"), ("attention", "none yet")),
+        (("graphs", "on"), ("cuda_graphs", "full_and_piecewise")),
+        (("graphs", "off"), ("cuda_graphs", "none")),
+        (("steps", "4"), ("steps", "8")),
+    ],
+)
+def test_an_option_shown_as_asked_or_not_at_all_is_none(option: tuple[str, str], detail: tuple[str, str]) -> None:
+    assert violations(replace(CPU, options=(option,)), replace(HONEST_CPU, detail=(detail,))) == ()

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pyarrow import parquet
 
 from servewatt.errors import InputError, StoreError
 from servewatt.models.catalogue import CATALOGUE
@@ -129,6 +130,21 @@ def test_a_path_may_be_text(tmp_path: Path) -> None:
     path = str(tmp_path / "a.parquet")
     results_file.write(path, results_file.gather([(RUN, RESULTS)], "here"))
     assert results_file.read(path) == results_file.read(Path(path)) == results_file.read_all([path])
+
+
+def test_a_file_of_version_1_is_read_without_its_median(tmp_path: Path) -> None:
+    path = tmp_path / "old.parquet"
+    results_file.write(path, results_file.gather([(RUN, RESULTS)], "here"))
+    table = parquet.read_table(path)
+    metadata = table.schema.metadata
+    header = {key: value.replace(b'"format_version":2', b'"format_version":1') for key, value in metadata.items()}
+    assert header != metadata
+    columns = [name.replace("inter_token_mean_s", "inter_token_s") for name in table.column_names]
+    parquet.write_table(table.rename_columns(columns).replace_schema_metadata(header), path)
+    read = results_file.read(path).observations
+    assert len(read) == 4
+    assert {o.inter_token_mean_s for o in read} == {None}
+    assert [o.energy_j for o in read][:2] == [120.0, 120.0]
 
 
 def test_a_newer_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

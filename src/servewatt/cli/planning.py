@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from dataclasses import dataclass, replace
 
 from servewatt import engines, serve
 from servewatt.cli.naming import fields
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
 from servewatt.errors import InputError, ServewattError, UnavailableError, nearest
+from servewatt.meters import METERS
+from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load as load_tokenizer
@@ -66,16 +68,26 @@ def check_boundary(boundary: Boundary, domains: Iterable[Domain]) -> None:
         )
 
 
+def board_in_use(meters: Iterable[str]) -> int | None:
+    """Number of the GPU that CUDA computes on; None if that is not known, or `meters` imitate boards."""
+    imitated = any(not METERS[kind].real for name in meters if (kind := name.partition(":")[0]) in METERS)
+    return None if imitated else first_visible_board()
+
+
 def check_boards(configurations: Iterable[Configuration], domains: Iterable[Domain], in_use: int | None) -> None:
     """Raise InputError if boards are metered, but not number `in_use`, on which CUDA configurations would compute."""
-    boards = {d.name for d in domains if d.component is Component.GPU}
+    boards = tuple(dict.fromkeys(d.name for d in domains if d.component is Component.GPU))
     on_cuda = any(c.provider is Provider.CUDA for c in configurations)
     if on_cuda and boards and in_use is not None and f"gpu:{in_use}" not in boards:
-        metered = ", ".join(sorted(boards))
         raise InputError(
-            f"CUDA computes on GPU {in_use} here, and only {metered} is metered",
-            f"CUDA_VISIBLE_DEVICES=N chooses the GPU; or --meter nvml:{in_use}",
+            f"CUDA computes on gpu:{in_use} here, which is not metered ({', '.join(boards)} {_is(boards)})",
+            f"--meter nvml:{in_use} meters it; or choose the other one by its number: "
+            "CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=NUMBER",
         )
+
+
+def _is(things: Sized) -> str:
+    return "is" if len(things) == 1 else "are"
 
 
 def make_workload(part: WorkloadPart, model: Model) -> Workload:

@@ -18,14 +18,13 @@ from rich.table import Table
 
 from servewatt import __version__
 from servewatt.cli import run_file, showing
-from servewatt.cli.planning import LeftOut, check_boards, check_boundary, make_plan, weights_note
+from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan, weights_note
 from servewatt.errors import InputError, counted
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
-from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Domain, Environment, Plan, Procedure, Result, Run, Status
 from servewatt.store import Store
@@ -72,7 +71,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     with ArtefactCache() as cache:
         with console.status("looking at the model and the machine"):
             plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()), draw=not flags.plan_only)
-            check_boards(plan.configurations, environment_domains, first_visible_board())
+            check_boards(plan.configurations, environment_domains, board_in_use(asked.procedure.meters))
             environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
         with Store.open(flags.store) as store:
             current = measure_plan(console, store, plan, environment, left_out, flags)

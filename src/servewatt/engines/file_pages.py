@@ -24,8 +24,8 @@ def drop_file_pages(suffix: str) -> None:
     """Drop the pages of every mapped file whose path ends with `suffix`.
 
     Only mappings that nobody can write to, or that are private and were not written to, are touched: dropping loses
-    nothing then. To be called while no other thread maps, unmaps or writes memory that may be such a file's: what took a
-    mapping's place after it was looked up would be wiped. Does nothing where /proc or madvise is missing.
+    nothing then. To be called while no other thread maps, unmaps or writes memory that may be such a file's: what took
+    a mapping's place after it was looked up would be wiped. Does nothing where /proc or madvise is missing.
     """
     _advise(suffix, mmap.MADV_DONTNEED)
 
@@ -33,8 +33,8 @@ def drop_file_pages(suffix: str) -> None:
 def page_out_file(suffix: str) -> None:
     """The same while other threads work: loses nothing, whatever has taken a mapping's place meanwhile.
 
-    It gives up the page cache's copy too, so a page used again is read from the disk; and only files that this user owns
-    or may write to are let go. Does nothing on kernels before 5.4.
+    It gives up the page cache's copy too, so a page used again is read from the disk; and only files that this user
+    owns or may write to are let go. Does nothing on kernels before 5.4.
     """
     _advise(suffix, _MADV_PAGEOUT)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from servewatt.engines import activations_of
 from servewatt.records import Configuration, Facts, Precision, Provider
 
 _LEAST_SHARE = 0.5
-"""Least share of the weights that must be of a low-precision claim's type."""
+"""Least share of the weights, counted in numbers, that must be integers of the type claimed: embeddings may float."""
+_LEAST_FLOATING_SHARE = 0.95
+"""Least share of the bytes of weights that must be of the half precision claimed: some engines keep norms wider."""
+_SHOWN_OPTIONS = ("attention", "batching", "group", "linear", "scheduling")
+"""Options that a loaded engine shows under the same name, in the first word of a detail."""
 _BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 4}
 _WEIGHT_TYPES = {Precision.INT8: "int8", Precision.INT4: "int4", Precision.W8A8: "int8"}
 _COMPUTE: dict[Precision, frozenset[str]] = {
@@ -45,6 +50,7 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
         *_device_violations(configuration, facts),
         *_weight_violations(configuration, facts),
         *_arithmetic_violations(configuration, facts),
+        *_option_violations(dict(configuration.options), dict(facts.detail)),
     ]
     if facts.kv_cache is False:
         found.append("decoding does not reuse a KV cache")
@@ -98,7 +104,7 @@ def _weight_violations(configuration: Configuration, facts: Facts) -> list[str]:
     if configuration.precision in _WEIGHT_TYPES:
         return _narrow_weight_violations(_WEIGHT_TYPES[configuration.precision], facts)
     held = sum(size for dtype, size in facts.weight_dtypes if dtype == claimed)
-    if held < _LEAST_SHARE * total:
+    if held < _LEAST_FLOATING_SHARE * total:
         return [f"only {held} of {total} bytes of weights are {claimed}"]
     return []
 
@@ -122,4 +128,19 @@ def _arithmetic_violations(configuration: Configuration, facts: Facts) -> list[s
         on = [name for name, value in facts.detail if "tf32" in name and value.lower() not in {"false", "0"}]
         if on:
             found.append(f"TF32 is on ({', '.join(on)}), so products are not computed in fp32")
+    return found
+
+
+def _option_violations(asked: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
+    """Options asked for that the engine shows otherwise, such as after a library has fallen back to something else."""
+    found = []
+    for name in _SHOWN_OPTIONS:
+        actual = shown.get(name, "none yet").partition(",")[0]
+        if name in asked and actual not in {"none yet", asked[name]}:
+            found.append(f"{name} is {actual}, the configuration says {asked[name]}")
+    graphs = shown.get("cuda_graphs")
+    if graphs is not None and "graphs" in asked and (graphs != "none") != (asked["graphs"] == "on"):
+        found.append(f"CUDA graphs are {graphs}, the configuration says {asked['graphs']}")
+    if shown.get("prefix_caching") == "true":
+        found.append("prompts seen before are looked up in a prefix cache, not computed")
     return found

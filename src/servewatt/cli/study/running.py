@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servewatt.cli.planning import LeftOut, check_boards, expand, make_workload
+from servewatt.cli.planning import LeftOut, board_in_use, check_boards, expand, make_workload
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate_options
 from servewatt.cli.running import Flags, measure_plan, metered_domains
 from servewatt.cli.study.run import default_store
 from servewatt.errors import InputError, ServewattError, nearest
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
-from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.resolve import resolve
@@ -100,10 +99,10 @@ def run_study(asked: Request) -> int:
     """
     console = Console(stderr=True)
     domains = metered_domains(asked.procedure)
+    configurations, left_out = expand(asked.configurations, has_gpu=bool(describe_gpus()))
+    check_boards(configurations, domains, board_in_use(asked.procedure.meters))
     with console.status("looking at the machine"):
         environment = describe(domains, memory_bandwidth_bytes_s(1.0))
-    configurations, left_out = expand(asked.configurations, has_gpu=bool(describe_gpus()))
-    check_boards(configurations, domains, first_visible_board())
     tuned = tuple(_with_options(c, asked.protocol) for c in configurations)
     failed = []
     with Store.open(asked.store) as store:

@@ -98,11 +98,12 @@ def context_options(configuration: Configuration) -> ContextOptions:
 
 
 def _decode_failure(status: int) -> Exception:
-    """What a status of llama_decode other than 0 means; MemoryError is raised at once."""
+    """What a status of llama_decode other than 0 means."""
     if status == _INVALID_BATCH:
         return InputError(f"llama.cpp could not decode: {LOG.reason()}", "check that every token id is known")
-    LOG.check_memory("decoding")
-    return RuntimeError(f"llama.cpp could not decode (status {status}): {LOG.reason()}")
+    return LOG.out_of_memory("decoding") or RuntimeError(
+        f"llama.cpp could not decode (status {status}): {LOG.reason()}"
+    )
 
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
@@ -184,14 +185,27 @@ class LlamaCppSession:
                 "ask for fewer new tokens, or use shorter prompts",
             )
         if self._context is None or not self._context.capacity.holds(needed):
-            if self._context is not None:
-                needed = needed.joined(self._context.capacity)
-                self._llama.llama_free(self._context.handle)
-                self._context = None
-            self._context = new_context(self._model, needed, self._options)
-            self._batch = Batch(max(needed.tokens_per_batch, needed.rows, OUTPUTS_PER_PASS))
+            self._context = self._larger_context(needed)
+            room = self._context.capacity
+            self._batch = Batch(max(room.tokens_per_batch, room.rows, OUTPUTS_PER_PASS))
             self._memory = self._llama.llama_get_memory(self._context.handle)
         self._llama.llama_memory_clear(self._memory, False)
+        # What llama.cpp says from now on is of this generation.
+        LOG.clear()
+
+    def _larger_context(self, needed: Capacity) -> Context:
+        """A context with room for `needed` and, if memory suffices, for what the one before it had room for."""
+        wanted = needed
+        if self._context is not None:
+            wanted = needed.joined(self._context.capacity)
+            self._llama.llama_free(self._context.handle)
+            self._context = None
+        try:
+            return new_context(self._model, wanted, self._options)
+        except MemoryError:
+            if wanted == needed:
+                raise
+            return new_context(self._model, needed, self._options)
 
     def _decode(self, outputs: int) -> npt.NDArray[np.float32]:
         """Compute the batch; logits of the tokens that want them, shape (outputs, vocabulary).

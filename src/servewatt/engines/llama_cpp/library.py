@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import InputError, UnavailableError, means_out_of_memory
 
 MOST_SEQUENCES = 256
 """Sequences that one context can hold (LLAMA_MAX_SEQ)."""
@@ -33,16 +33,8 @@ _BUFFER = re.compile(r"(\S+)\s+(?:model|KV|compute|output)\s+buffer size\s*=\s*(
 _ASSIGNED = re.compile(r"layer\s+\d+ assigned to device (\w+)")
 _FLASH = re.compile(r"flash_attn\s*=\s*enabled")
 _CACHE = re.compile(r"K \((\w+)\):.*V \((\w+)\)")
-_NO_MEMORY = (
-    "out of memory",
-    "failed to allocate",
-    "unable to allocate",
-    "cannot allocate memory",
-    "insufficient memory",
-    "failed to reserve memory",
-    "bad_alloc",
-)
-"""What llama.cpp says where memory ran out, in lower case."""
+_NO_MEMORY = ("failed to allocate", "unable to allocate", "insufficient memory", "failed to reserve memory")
+"""What llama.cpp says where memory ran out, in lower case, beside what others say too."""
 
 
 class Log:
@@ -71,11 +63,12 @@ class Log:
         errors = [line for line in self._lines if "error" in line or "failed" in line or "invalid" in line]
         return _without_function((errors or self.lines or ["no reason given"])[0])
 
-    def check_memory(self, purpose: str) -> None:
-        """MemoryError, which says that it was wanted for `purpose`, if llama.cpp has said that memory ran out."""
+    def out_of_memory(self, purpose: str) -> MemoryError | None:
+        """The error, which says that it was wanted for `purpose`, if llama.cpp has said that memory ran out."""
         for line in self._lines:
-            if any(sign in line.lower() for sign in _NO_MEMORY):
-                raise MemoryError(f"llama.cpp lacks memory for {purpose}: {_without_function(line)}")
+            if means_out_of_memory(line) or any(sign in line.lower() for sign in _NO_MEMORY):
+                return MemoryError(f"llama.cpp lacks memory for {purpose}: {_without_function(line)}")
+        return None
 
 
 def _without_function(line: str) -> str:
@@ -166,7 +159,8 @@ def load_model(path: Path, on_gpu: bool) -> LoadedModel:
     params.load_mode = llama.LLAMA_LOAD_MODE_MMAP
     handle = llama.llama_model_load_from_file(str(path).encode(), params)
     if not handle:
-        LOG.check_memory("the weights")
+        if lack := LOG.out_of_memory("the weights"):
+            raise lack
         raise InputError(f"{path}: llama.cpp cannot load it: {LOG.reason()}", f"remove {path.parent} and start again")
     lines = LOG.lines
     devices = Counter(match[1] for line in lines if (match := _ASSIGNED.search(line)))
@@ -264,11 +258,10 @@ def new_context(model: LoadedModel, capacity: Capacity, options: ContextOptions)
     params.no_perf = True
     handle = llama.llama_init_from_model(model.handle, params)
     if not handle:
-        LOG.check_memory(f"a cache of {capacity.rows} x {capacity.tokens_per_row} tokens")
+        if lack := LOG.out_of_memory(f"a cache of {capacity.rows} x {capacity.tokens_per_row} tokens"):
+            raise lack
         raise UnavailableError(f"llama.cpp cannot make a context: {LOG.reason()}", "try a smaller batch")
     lines = LOG.lines
     held = {_NAMES.get(name, name) for line in lines if (match := _CACHE.search(line)) for name in match.groups()}
     flash = any(_FLASH.search(line) for line in lines)
-    # What is there from now on is of decoding; an allocation that was tried again smaller is none of its failures.
-    LOG.clear()
     return Context(handle, capacity, "+".join(sorted(held)), _buffers(lines), flash)
