@@ -7,6 +7,8 @@ import psutil
 import pytest
 from hypothesis import settings
 
+from servewatt.engines.host import usable_cpus
+
 WORKER_BYTES = 2 << 30
 """More than a process holds that tests every engine."""
 MOST_WORKERS = 8
@@ -24,7 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 def pytest_xdist_auto_num_workers() -> int:
     """Workers of `pytest -n auto`."""
     by_memory = psutil.virtual_memory().available // WORKER_BYTES
-    return max(1, min(len(os.sched_getaffinity(0)), by_memory, MOST_WORKERS))
+    return max(1, min(usable_cpus(), by_memory, MOST_WORKERS))
 
 
 @pytest.fixture(autouse=True)

@@ -159,6 +159,16 @@ def test_threads_are_those_that_were_started(model: Model, load: Load) -> None:
     session.close()
 
 
+def test_threads_beside_a_gpu_are_refused_before_anything_is_built(model: Model, tmp_path: Path) -> None:
+    asked = Configuration("onnxruntime-genai", Provider.CUDA, Precision.FP16, threads=2)
+    artefacts = FolderArtefacts(tmp_path)
+    for act in (OnnxRuntimeGenAIEngine().prepare, OnnxRuntimeGenAIEngine().load):
+        with pytest.raises(RefusedError, match="does not show how many CPU threads it has on CUDA") as caught:
+            act(model, asked, artefacts)
+        assert "--threads" in caught.value.hint
+    assert artefacts.built == []
+
+
 @pytest.mark.parametrize(("activations", "compute"), [("float", "fp32"), ("int8", "int8")])
 def test_int4(activations: str, compute: str, folder_of: Callable[[str], Path], load: Load) -> None:
     configuration = replace(INT4, options=(("group", "64"), ("activations", activations)))

@@ -4,20 +4,20 @@ from pathlib import Path
 
 import pytest
 
+from servewatt.engines.host import cpu_quota, cpu_threads, usable_cpus
 from servewatt.harness.environment import (
     container,
     cpu_features,
     cpu_model,
-    cpu_quota,
     describe,
     governor,
     last_level_cache,
     package_versions,
-    usable_cpus,
     usable_memory,
     virtual_machine,
 )
-from servewatt.records import Component, Domain, Grade
+from servewatt.harness.runner import worker_environment
+from servewatt.records import Component, Configuration, Domain, Grade
 from tests.meters.fake_nvml import FakeBoard, FakeNvml
 
 GIB = 2**30
@@ -82,6 +82,26 @@ def test_limits_of_the_unified_control_groups(tmp_path: Path) -> None:
     assert cpu_quota(tmp_path) == 0.5
     assert usable_cpus(tmp_path) == 1
     assert usable_memory(tmp_path) == 4 * GIB
+
+
+@pytest.mark.parametrize(
+    ("quota", "threads"), [("200000", 2), ("250000", 3), ("1000", 1), ("9900000", 64), ("max", 64)]
+)
+def test_threads_are_no_more_than_the_control_group_s_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, threads: int
+) -> None:
+    """A container of two CPUs on a machine of 64 sees all of them in its affinity."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(64)))
+    write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": f"{quota} 100000\n"})
+    assert cpu_threads(Configuration("torch"), tmp_path) == threads
+    assert cpu_threads(Configuration("torch", threads=5), tmp_path) == 5
+
+
+def test_a_worker_s_pools_have_the_threads_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(64)))
+    monkeypatch.setattr("servewatt.engines.host.cpu_quota", lambda _root: 2.0)
+    assert worker_environment(Configuration("torch"))["OMP_NUM_THREADS"] == "2"
+    assert worker_environment(Configuration("torch", threads=5))["OMP_NUM_THREADS"] == "5"
 
 
 def test_limits_of_the_older_control_groups(tmp_path: Path) -> None:

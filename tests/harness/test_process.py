@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
+from servewatt.errors import ServewattError
 from servewatt.harness.process import Ended, run_module
 
 CHILD = """
@@ -16,6 +19,8 @@ import os, signal, sys, time
 from servewatt.harness.process import die_with_parent
 fd, parent, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 die_with_parent(parent)
+if mode == "deaf":
+    time.sleep(20)
 question = sys.stdin.buffer.read()
 if mode == "echo":
     print("spoken to the log")
@@ -67,6 +72,36 @@ def test_a_late_child_is_killed(child: Path) -> None:
     assert ended.timed_out
     assert ended.returncode == -signal.SIGKILL
     assert time.monotonic() - begin_s < 10
+
+
+def test_a_child_that_does_not_read_is_killed_in_time(child: Path) -> None:
+    begin_s = time.monotonic()
+    # A pipe holds 64 KiB.
+    assert ask(child, "deaf", b"x" * 1_000_000, timeout_s=1.0).timed_out
+    assert time.monotonic() - begin_s < 10
+
+
+def test_a_question_larger_than_a_pipe_holds_arrives_whole(child: Path) -> None:
+    question = bytes(range(256)) * 4000
+    assert ask(child, "echo", question).answer == question
+
+
+def test_a_question_that_finds_no_room_says_so(child: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The system stops every write to a file after some bytes, as it does where the disk is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(ServewattError, match="cannot write a temporary file: File too large") as caught:
+            ask(child, "echo", b"x" * 101)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "TMPDIR" in caught.value.hint
+
+
+def test_a_machine_without_a_place_for_temporary_files_says_so(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(child / "gone"))
+    with pytest.raises(ServewattError, match="No such file or directory"):
+        ask(child, "echo")
 
 
 def test_waiting_takes_no_cpu_time(child: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -7,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.harness import worker
+from servewatt.cli import naming
+from servewatt.engines.fake import FakeSession
+from servewatt.harness import runner, worker
+from servewatt.harness.process import Ended
 from servewatt.harness.runner import prepare, run_trials
 from servewatt.harness.schedule import preparation
 from servewatt.meters.fake import FakeMeter
-from servewatt.records import Grade, Result, Status
+from servewatt.records import Facts, Grade, Result, Status, Via, Weights
 from tests.harness.builders import QUICK, fake, run
 
 
@@ -93,6 +97,71 @@ def test_a_dying_engine_is_a_result_with_its_reason(tmp_path: Path, failure: str
     assert result.status is status
     assert words in result.reason
     assert result.hint
+
+
+def test_a_failure_s_log_holds_what_its_reason_leaves_out(tmp_path: Path) -> None:
+    result = one(tmp_path, fail="generate")
+    assert "in _misbehave" in result.log and result.log.endswith("RuntimeError: the fake engine was asked to fail\n")
+    assert result.hint == "the JSON of the run's report has its log (servewatt report r1 --json)"
+    # What the engine itself explains needs no traceback.
+    assert "Traceback" not in one(tmp_path, fail="load").log
+
+
+@pytest.mark.parametrize(("log", "points"), [("libgomp: Thread creation failed\n", True), ("", False), (" \n", False)])
+def test_a_crash_says_how_to_try_the_same_alone_and_where_its_log_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, points: bool
+) -> None:
+    monkeypatch.setattr(runner, "run_module", lambda *_args, **_named: Ended(-11, False, b"", log, 0.0))
+    configuration = replace(fake(step_ms=2, fail="a b"), batch=4, threads=3, via=Via.HTTP)
+    plan = run(tmp_path, [configuration])
+    model = replace(plan.plan.model, weights=Weights.RANDOM)
+    (result, *_) = run_trials(replace(plan, plan=replace(plan.plan, model=model)), [])
+    assert (result.status, result.log) == (Status.CRASHED, log)
+    alone, _, where = result.hint.removeprefix("try it alone: ").partition("; ")
+    assert where == ("the JSON of the run's report has its log (servewatt report r1 --json)" if points else "")
+    words = shlex.split(alone)
+    assert words[:6] == ["servewatt", "run", "--model", str(tmp_path), "--weights", "random"]
+    assert words[6] == "--configuration" and naming.configuration(words[7]) == configuration
+    assert words[8:] == ["--blocks", "1"]
+
+
+def facts_that_change(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+    """From the end of the window on, the fake engine's facts have these fields."""
+    read = FakeSession.facts
+    at_first: list[Facts] = []
+
+    def facts(session: FakeSession) -> Facts:
+        found = read(session)
+        if not at_first:
+            at_first.append(found)
+            return found
+        return replace(found, **changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FakeSession, "facts", facts)
+
+
+def measured_here(folder: Path) -> Result:
+    """A trial in this process."""
+    plan = run(folder, [fake()])
+    return worker.run_trial(replace(preparation(plan, fake()), block=0), prepare=False)
+
+
+def test_what_changed_in_the_window_is_among_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts_that_change(monkeypatch, detail=(("given_again", "3"),))
+    result = measured_here(tmp_path)
+    assert result.status is Status.OK, result.reason
+    assert result.facts is not None
+    assert result.facts.detail == (("given_again", "3"),)
+
+
+def test_a_claim_that_was_broken_in_the_window_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts_that_change(monkeypatch, compute_dtype="bf16", kv_cache_dtype="bf16")
+    result = measured_here(tmp_path)
+    assert result.status is Status.REFUSED
+    assert "matrix products are computed in bf16, the configuration says fp32" in result.reason
+    assert result.facts is not None and result.facts.compute_dtype == "bf16"
+    # What had been measured by then is kept beside it.
+    assert [s.name for s in result.sections] == ["load", "idle", "prefill", "generate"]
 
 
 def test_a_hanging_engine_is_timed_out(tmp_path: Path) -> None:

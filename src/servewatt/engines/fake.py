@@ -12,6 +12,7 @@ from itertools import pairwise
 from servewatt import __version__
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Step
+from servewatt.engines.host import cpu_threads
 from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
@@ -97,7 +98,7 @@ class FakeSession:
         held, computed = narrow or (precision.value, precision.value)
         if self._failure == "claim":
             held = computed = "int2"
-        threads = self._configuration.threads or len(os.sched_getaffinity(0))
+        threads = cpu_threads(self._configuration)
         return Facts(
             engine_version=__version__,
             devices=((self._configuration.provider.value, 1),),

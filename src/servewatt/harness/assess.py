@@ -16,7 +16,7 @@ from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, ServewattError
-from servewatt.harness.failure import describe_end, describe_failure, oom_kills
+from servewatt.harness.failure import describe_end, describe_failure, oom_kills, try_alone
 from servewatt.harness.process import die_with_parent, run_module
 from servewatt.harness.runner import worker_environment
 from servewatt.models.cache import ArtefactCache
@@ -96,7 +96,7 @@ def answer(task: Task) -> Said:
             return Said(Status.OK, "", "", facts, outputs, scores, not_scored)
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this configuration's outcome)
         status, reason, hint = describe_failure(error, task.configuration)
-        return Said(status, reason, hint, facts)
+        return Said(status, reason, hint or f"{try_alone(task.model, task.configuration)} (its log has more)", facts)
 
 
 def in_batches(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 import re
 from collections.abc import Sequence
@@ -11,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from servewatt.engines.host import control_groups, text_of, usable_cpus
 from servewatt.errors import UnavailableError
 from servewatt.meters.nvml import ask, open_nvml
 from servewatt.records import Domain, Environment, Gpu
@@ -52,12 +51,12 @@ def describe(
     `bandwidth` is its measured memory bandwidth in bytes/s. Files are read below `root`; `nvml` stands in for the
     NVML binding.
     """
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text_of(root / "proc/cpuinfo")
     return Environment(
         cpu=cpu_model(cpuinfo),
         cpu_count=usable_cpus(root),
         memory_bytes=usable_memory(root),
-        kernel=_text(root / "proc/sys/kernel/osrelease").strip() or platform.release(),
+        kernel=text_of(root / "proc/sys/kernel/osrelease").strip() or platform.release(),
         system=_system(root),
         python=platform.python_version(),
         gpus=describe_gpus(nvml),
@@ -89,33 +88,12 @@ def cpu_features(cpuinfo: str) -> tuple[str, ...]:
     return tuple(feature for feature in CPU_FEATURES if feature in flags)
 
 
-def usable_cpus(root: Path = Path("/")) -> int:
-    """CPUs this process may use: its affinity, and the CPU quota of its control group rounded up."""
-    count = len(os.sched_getaffinity(0))
-    quota = cpu_quota(root)
-    return count if quota is None else max(1, min(count, math.ceil(quota)))
-
-
-def cpu_quota(root: Path = Path("/")) -> float | None:
-    """CPUs' worth of time that the control groups above this process allow; None without a limit."""
-    quotas = []
-    for folder in _cgroup_folders(root, ""):
-        limit, _, period = _text(folder / "cpu.max").partition(" ")
-        if limit.isdigit() and period.strip().isdigit():
-            quotas.append(int(limit) / int(period))
-    for folder in _cgroup_folders(root, "cpu"):
-        limit, period = _text(folder / "cpu.cfs_quota_us").strip(), _text(folder / "cpu.cfs_period_us").strip()
-        if limit.isdigit() and period.isdigit():
-            quotas.append(int(limit) / int(period))
-    return min(quotas, default=None)
-
-
 def usable_memory(root: Path = Path("/")) -> int:
     """Bytes of memory this process may use: the machine's, or the limit of its control group."""
-    match = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
+    match = re.search(r"^MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
     total = int(match[1]) * 1024 if match else 0
-    limits = [_text(folder / "memory.max").strip() for folder in _cgroup_folders(root, "")]
-    limits += [_text(folder / "memory.limit_in_bytes").strip() for folder in _cgroup_folders(root, "memory")]
+    limits = [text_of(folder / "memory.max").strip() for folder in control_groups(root, "")]
+    limits += [text_of(folder / "memory.limit_in_bytes").strip() for folder in control_groups(root, "memory")]
     return min([int(limit) for limit in limits if limit.isdigit()] + ([total] if total else []), default=0)
 
 
@@ -123,7 +101,7 @@ def last_level_cache(root: Path = Path("/")) -> int | None:
     """Bytes of all last-level CPU caches together; None where the kernel does not tell."""
     caches: dict[tuple[int, str], int] = {}
     for index in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cache/index*"):
-        level, size, shared = (_text(index / name).strip() for name in ("level", "size", "shared_cpu_list"))
+        level, size, shared = (text_of(index / name).strip() for name in ("level", "size", "shared_cpu_list"))
         if level.isdigit() and (match := re.fullmatch(r"(\d+)([KMG]?)", size)):
             caches[int(level), shared] = int(match[1]) * {"": 1, "K": 2**10, "M": 2**20, "G": 2**30}[match[2]]
     last = max((level for level, _ in caches), default=0)
@@ -133,7 +111,7 @@ def last_level_cache(root: Path = Path("/")) -> int | None:
 def governor(root: Path = Path("/")) -> str | None:
     """Frequency governor of the CPUs (`performance+powersave` if they differ); None without frequency control."""
     files = (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq/scaling_governor")
-    return "+".join(sorted({name for file in files if (name := _text(file).strip())})) or None
+    return "+".join(sorted({name for file in files if (name := text_of(file).strip())})) or None
 
 
 def virtual_machine(root: Path = Path("/")) -> str | None:
@@ -141,14 +119,14 @@ def virtual_machine(root: Path = Path("/")) -> str | None:
 
     `vm` when the CPU says that there is one but nothing tells which.
     """
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text_of(root / "proc/cpuinfo")
     flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.MULTILINE)
     hypervisor = bool(flags and "hypervisor" in flags[1].split())
     if flags and not hypervisor:
         # Makers' names stand on bare-metal machines of the clouds too, so on x86 the CPU's word comes first.
         return None
     names = [
-        _text(root / "sys/class/dmi/id" / file).strip()
+        text_of(root / "sys/class/dmi/id" / file).strip()
         for file in ("product_name", "sys_vendor", "board_vendor", "bios_vendor", "product_version")
     ]
     if any(".metal" in name for name in names):
@@ -156,9 +134,9 @@ def virtual_machine(root: Path = Path("/")) -> str | None:
     for kind, vendors in _DMI_VENDORS:
         if any(name.startswith(vendor) for name in names for vendor in vendors):
             return kind
-    if xen := _text(root / "sys/hypervisor/type").strip():
+    if xen := text_of(root / "sys/hypervisor/type").strip():
         return xen
-    clocks = _text(root / "sys/devices/system/clocksource/clocksource0/available_clocksource")
+    clocks = text_of(root / "sys/devices/system/clocksource/clocksource0/available_clocksource")
     for clock, kind in (("kvm-clock", "kvm"), ("hyperv", "microsoft")):
         if clock in clocks:
             return kind
@@ -167,16 +145,16 @@ def virtual_machine(root: Path = Path("/")) -> str | None:
 
 def container(root: Path = Path("/")) -> str | None:
     """Kind of container around this process; None outside of one, or where nothing gives it away."""
-    if named := _text(root / "run/systemd/container").strip():
+    if named := text_of(root / "run/systemd/container").strip():
         return named
     if (root / "run/.containerenv").exists():
         return "podman"
     if (root / ".dockerenv").exists():
         return "docker"
-    variable = re.search(r"(?:^|\0)container=([^\0]+)", _text(root / "proc/1/environ"))
+    variable = re.search(r"(?:^|\0)container=([^\0]+)", text_of(root / "proc/1/environ"))
     if variable:
         return variable[1]
-    groups = _text(root / "proc/self/cgroup")
+    groups = text_of(root / "proc/self/cgroup")
     kinds = {"kubepods": "kubernetes", "docker": "docker", "libpod": "podman", "lxc": "lxc", "containerd": "containerd"}
     return next((kind for mark, kind in kinds.items() if mark in groups), None)
 
@@ -219,34 +197,9 @@ def package_versions(names: Sequence[str] = PACKAGES) -> tuple[tuple[str, str], 
     return tuple(found)
 
 
-def _cgroup_folders(root: Path, controller: str) -> list[Path]:
-    """Folders of this process's control group and those above it.
-
-    The unified hierarchy for an empty `controller` (cgroup v2), else that of a v1 controller. In a container the
-    kernel may name a path of the host that is not mounted; the hierarchy's root is always looked at too.
-    """
-    mounts = [root / "sys/fs/cgroup"] if not controller else [root / "sys/fs/cgroup" / controller]
-    if controller == "cpu":
-        mounts.append(root / "sys/fs/cgroup/cpu,cpuacct")
-    path = "/"
-    for line in _text(root / "proc/self/cgroup").splitlines():
-        _, controllers, place = line.split(":", 2)
-        if controller in controllers.split(","):
-            path = place
-    parts = [part for part in path.split("/") if part and part != ".."]
-    return [mount.joinpath(*parts[:depth]) for mount in mounts for depth in range(len(parts), -1, -1)]
-
-
 def _system(root: Path) -> str:
-    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', _text(root / "etc/os-release"), re.MULTILINE)
+    match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text_of(root / "etc/os-release"), re.MULTILINE)
     return match[1] if match else platform.system()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _decode(text: str | bytes | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 from servewatt.errors import ServewattError, means_out_of_memory
-from servewatt.records import Configuration, Status
+from servewatt.records import Configuration, Model, ModelSource, Result, Status, Weights
 
 Outcome = tuple[Status, str, str]
 """(status, reason, hint)."""
@@ -29,7 +31,8 @@ class ProcessEndedError(Exception):
 def describe_failure(error: Exception, configuration: Configuration | None = None) -> Outcome:
     """What the exception that ended the trial of `configuration` means.
 
-    Its name is taken off the head of the reason: whoever shows a reason says what it is of.
+    Its name is taken off the head of the reason: whoever shows a reason says what it is of. There is no hint where
+    nothing but the exception itself tells what to do; `point_to_log` gives one to a trial.
     """
     if isinstance(error, ProcessEndedError):
         return error.outcome
@@ -42,8 +45,7 @@ def describe_failure(error: Exception, configuration: Configuration | None = Non
         return Status.OUT_OF_MEMORY, text[:_LONGEST_REASON], hint
     if "no space left on device" in text.lower():
         return Status.FAILED, text, "free disk space (servewatt models prune) and run the same command again"
-    hint = "the trial's log has the whole message: servewatt report RUN --json"
-    return Status.FAILED, text[:_LONGEST_REASON], hint
+    return Status.FAILED, text[:_LONGEST_REASON], ""
 
 
 def describe_end(who: str, returncode: int, again: str, *, oom_killed: bool) -> Outcome:
@@ -54,6 +56,27 @@ def describe_end(who: str, returncode: int, again: str, *, oom_killed: bool) -> 
         hint = "use a smaller batch, a narrower precision or a smaller model"
         return Status.OUT_OF_MEMORY, f"the kernel killed {who} because memory ran out", hint
     return Status.CRASHED, f"{who} was killed by {signal.Signals(-returncode).name}", again
+
+
+def try_alone(model: Model, configuration: Configuration) -> str:
+    """A hint: the command that tries the configuration of the model and no other, with the default prompts."""
+    words = ["servewatt", "run", "--model", model.folder if model.source is ModelSource.FOLDER else model.name]
+    if model.source is ModelSource.HUB:
+        words += ["--revision", model.revision]
+    if model.weights is Weights.RANDOM:
+        words += ["--weights", "random"]
+    return "try it alone: " + shlex.join([*words, "--configuration", configuration.key, "--blocks", "1"])
+
+
+def point_to_log(result: Result) -> Result:
+    """The result with a hint where its log can be read, if it has one and says what went wrong only there.
+
+    No whole command: which store the result goes to is not known here.
+    """
+    if result.status not in {Status.FAILED, Status.CRASHED} or not result.log.strip():
+        return result
+    where = f"the JSON of the run's report has its log (servewatt report {result.trial.run_id} --json)"
+    return replace(result, hint=f"{result.hint}; {where}" if result.hint else where)
 
 
 def oom_kills() -> int:

@@ -12,8 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from servewatt.engines.host import cpu_quota, text_of, usable_cpus
 from servewatt.errors import UnavailableError
-from servewatt.harness.environment import cpu_quota, last_level_cache, usable_cpus, usable_memory
+from servewatt.harness.environment import last_level_cache, usable_memory
 from servewatt.meters.cpu_times import PROC, ProcessStat, processes, system_cpu_s
 from servewatt.meters.nvml import GpuProcess, ask, open_nvml, other_gpu_processes
 from servewatt.meters.utilisation import throttled
@@ -159,13 +160,13 @@ def idle_load(
 
 def machine_state(root: Path = Path("/"), *, own_pids: Collection[int] = (), nvml: Any = None) -> MachineState:
     """The state of the machine now, from files below `root` and from NVML."""
-    meminfo = dict(re.findall(r"^(\w+):\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE))
+    meminfo = dict(re.findall(r"^(\w+):\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE))
     available = int(meminfo["MemAvailable"]) * 1024 if "MemAvailable" in meminfo else None
     swap = None
     if "SwapTotal" in meminfo and "SwapFree" in meminfo:
         swap = (int(meminfo["SwapTotal"]) - int(meminfo["SwapFree"])) * 1024
     cpus = root / "sys/devices/system/cpu"
-    counts = [_text(file).strip() for file in cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
+    counts = [text_of(file).strip() for file in cpus.glob("cpu[0-9]*/thermal_throttle/core_throttle_count")]
     return MachineState(
         turbo=_turbo(cpus),
         available_bytes=available,
@@ -330,9 +331,9 @@ def _gpu_states(nvml: Any) -> tuple[GpuState, ...]:
 
 
 def _turbo(cpus: Path) -> bool | None:
-    if (no_turbo := _text(cpus / "intel_pstate/no_turbo").strip()) in ("0", "1"):
+    if (no_turbo := text_of(cpus / "intel_pstate/no_turbo").strip()) in ("0", "1"):
         return no_turbo == "0"
-    if (boost := _text(cpus / "cpufreq/boost").strip()) in ("0", "1"):
+    if (boost := text_of(cpus / "cpufreq/boost").strip()) in ("0", "1"):
         return boost == "1"
     return None
 
@@ -341,11 +342,11 @@ def _on_battery(supplies: Path) -> bool | None:
     """True when no mains supply is connected but a system battery discharges."""
     mains, discharging = [], False
     for supply in supplies.glob("*"):
-        kind = _text(supply / "type").strip()
+        kind = text_of(supply / "type").strip()
         if kind == "Mains":
-            mains.append(_text(supply / "online").strip() == "1")
-        elif kind == "Battery" and _text(supply / "scope").strip() != "Device":
-            discharging |= _text(supply / "status").strip() == "Discharging"
+            mains.append(text_of(supply / "online").strip() == "1")
+        elif kind == "Battery" and text_of(supply / "scope").strip() != "Device":
+            discharging |= text_of(supply / "status").strip() == "Discharging"
     if any(mains):
         return False
     return True if discharging else (False if mains else None)
@@ -357,10 +358,3 @@ def _all_at_once(task: Callable[[int], None], workers: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(errors="replace")
-    except OSError:
-        return ""

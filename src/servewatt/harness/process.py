@@ -13,6 +13,9 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import FileIO
+
+from servewatt.errors import ServewattError
 
 _PR_SET_PDEATHSIG = 1
 _LOG_TAIL_BYTES = 4000
@@ -54,17 +57,19 @@ def run_module(
 
     The caller sleeps in poll(2) until the child answers or ends: a wait that polls by the clock would take CPU
     time inside the measured window. On KeyboardInterrupt, or any other exception, the child and everything it
-    started are killed.
+    started are killed. ServewattError where temporary files cannot be written.
     """
-    read_fd, write_fd = os.pipe()
     with contextlib.ExitStack() as stack:
+        # A file, not a pipe: writing more than a pipe holds would wait for a child that does not read, past any time.
+        asked = stack.enter_context(_temporary_file(question))
+        log = stack.enter_context(_temporary_file())
+        read_fd, write_fd = os.pipe()
         stack.callback(os.close, read_fd)
-        log = stack.enter_context(tempfile.TemporaryFile())
         command = [python, "-m", module, str(write_fd), str(os.getpid()), *arguments]
         try:
             child = subprocess.Popen(
                 command,
-                stdin=subprocess.PIPE,
+                stdin=asked,
                 stdout=log,
                 stderr=log,
                 pass_fds=(write_fd,),
@@ -74,7 +79,6 @@ def run_module(
         finally:
             os.close(write_fd)
         try:
-            _hand_over(child, question)
             cpu_before_s = time.process_time()
             answer, timed_out = _await_end(child, read_fd, time.monotonic() + timeout_s)
             waiter_cpu_s = time.process_time() - cpu_before_s
@@ -90,10 +94,22 @@ def kill_group(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
-def _hand_over(child: subprocess.Popen[bytes], question: bytes) -> None:
-    assert child.stdin is not None
-    with contextlib.suppress(BrokenPipeError), child.stdin:
-        child.stdin.write(question)
+def _temporary_file(content: bytes = b"") -> FileIO:
+    """An unnamed file that holds `content`, to be read from its beginning."""
+    try:
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0))
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+            file.seek(0)
+            stack.pop_all()
+            return file
+    except OSError as error:
+        raise ServewattError(
+            f"cannot write a temporary file: {error.strerror}",
+            "free space where temporary files lie, or set TMPDIR to a folder that has some",
+        ) from error
 
 
 def _await_end(child: subprocess.Popen[bytes], read_fd: int, deadline_s: float) -> tuple[bytes, bool]:

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from servewatt import engines, wire
+from servewatt.engines.host import cpu_threads
 from servewatt.errors import InputError, ServewattError
-from servewatt.harness.failure import Outcome, describe_end, oom_kills
+from servewatt.harness.failure import Outcome, describe_end, oom_kills, point_to_log, try_alone
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.process import Ended, run_module
@@ -72,12 +73,12 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     if result is None:
         status, reason, hint = _explain_end(ended, trial, oom_killed=oom_kills() > kills_before)
         result = Result(trial, status, reason, hint, started_at)
-    return replace(result, parent_cpu_s=ended.waiter_cpu_s, log=ended.log)
+    return point_to_log(replace(result, parent_cpu_s=ended.waiter_cpu_s, log=ended.log))
 
 
 def worker_environment(configuration: Configuration) -> dict[str, str]:
     """The worker's environment variables: thread counts fixed, nothing fetched from the network."""
-    threads = str(configuration.threads or len(os.sched_getaffinity(0)))
+    threads = str(cpu_threads(configuration))
     pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     # A library that reports over the network while it is measured would be measured doing that.
@@ -98,5 +99,5 @@ def _explain_end(ended: Ended, trial: Trial, *, oom_killed: bool) -> Outcome:
     if ended.timed_out:
         reason = f"not finished after {trial.procedure.timeout_s:g} s"
         return Status.TIMED_OUT, reason, "raise --timeout, or cut the workload"
-    again = f"try it alone: servewatt run --engine {trial.configuration.engine} --blocks 1"
+    again = try_alone(trial.model, trial.configuration)
     return describe_end("the worker", ended.returncode, again, oom_killed=oom_killed)

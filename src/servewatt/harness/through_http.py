@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from servewatt import errors, wire
 from servewatt.engines import Step
 from servewatt.errors import RefusedError, ServewattError
-from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills
+from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills, try_alone
 from servewatt.meters.cpu_times import peak_rss_bytes
 from servewatt.records import Configuration, Facts, Model
 
@@ -71,7 +71,7 @@ class Server:
         Raises the error that loading raised there if it is a ServewattError, EngineError for any other, and
         ProcessEndedError if the server died.
         """
-        self._again = f"try it alone: servewatt run --engine {configuration.engine} --via http --blocks 1"
+        self._again = try_alone(model, configuration)
         self._kills_before = oom_kills()
         read_fd, write_fd = os.pipe()
         with os.fdopen(read_fd, "rb") as announced:

@@ -56,6 +56,9 @@ STEPS_WAITED = 3
 """Quanta after which a counter that has not stepped is taken to stand still."""
 POLLS_PER_STEP = 50
 
+SHORT_TOKENS = 8
+"""Most new tokens of the generations whose times tell whether warm-up may end."""
+
 
 def take_mark_at_step(meters: Sequence[Meter], domain: Domain | None, pids: Sequence[int] = ()) -> Mark:
     """Read everything once, just after the counter of `domain` has stepped, so that its reading is fresh.
@@ -152,25 +155,33 @@ class Generator:
     def warm_up(self, least_s: float, most_s: float, tolerance: float) -> None:
         """Generate until every prompt's shape has been seen and a repeated batch takes a steady time.
 
-        Every batch is prefilled once, the first is generated in full once, and then a short generation of it is
-        repeated for `least_s`, until three in a row agree within `tolerance`, or for `most_s`.
+        The batch with the longest prompt is generated in full before all else: rows are padded to the longest, so what
+        an engine makes room for then (a cache, recorded steps, a workspace) has room for every batch. Each batch is
+        prefilled once and the first generated in full too; then a short generation of it is repeated for `least_s`,
+        until three in a row agree within `tolerance`, or for `most_s`.
         """
         start_s = time.monotonic()
+        first, longest = self._batches[0], max(self._batches, key=lambda batch: max(map(len, batch.prompts)))
+        self._run_in_full(longest, self._workload.new_tokens)
         for batch in self._batches:
-            self._run(batch, 2)
-        self._run(self._batches[0], self._workload.new_tokens)
+            self._run(batch, min(2, self._workload.new_tokens))
+        self._show_decoding()
+        if first is not longest:
+            self._run_in_full(first, self._workload.new_tokens)
+        short = min(SHORT_TOKENS, self._workload.new_tokens)
         recent: list[float] = []
         while (elapsed_s := time.monotonic() - start_s) < most_s:
             if elapsed_s >= least_s and len(recent) == 3 and max(recent) <= (1 + tolerance) * min(recent):
                 return
             before_s = time.monotonic()
-            self._run(self._batches[0], 8)
+            self._run(first, short)
             recent = [*recent[-2:], time.monotonic() - before_s]
 
     def try_out(self, new_tokens: int) -> Work:
         """The first batch, twice, with few tokens; only the second time is kept."""
         new_tokens = min(new_tokens, self._workload.new_tokens)
-        self._run(self._batches[0], new_tokens)
+        self._run_in_full(self._batches[0], new_tokens)
+        self._show_decoding()
         start_s = time.monotonic()
         steps_s, tokens = self._run(self._batches[0], new_tokens)
         return Work(1, [start_s], [steps_s], [tokens])
@@ -243,6 +254,20 @@ class Generator:
             tokens_out=tokens_out,
             engine_s=work.engine_s[index] if work.engine_s else None,
         )
+
+    def _show_decoding(self) -> None:
+        """Where the work is one token a prompt: decode a step all the same, as engines show their cache in one.
+
+        The prompts lack their last token for it, so that it takes no more room than the work does.
+        """
+        if self._workload.new_tokens == 1:
+            first = self._batches[0]
+            self._run_in_full(replace(first, prompts=tuple(prompt[:-1] or prompt for prompt in first.prompts)), 2)
+
+    def _run_in_full(self, batch: Batch, new_tokens: int) -> None:
+        """Generate all of `new_tokens`, whatever ends a text: no batch takes more room than that."""
+        for _ in self._session.generate(batch.prompts, new_tokens):
+            pass
 
     def _run(self, batch: Batch, new_tokens: int) -> tuple[list[float], list[tuple[int | None, ...]]]:
         times_s = []

@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -19,7 +20,7 @@ from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
 from servewatt.errors import RefusedError, ServewattError
-from servewatt.harness.failure import describe_failure
+from servewatt.harness.failure import ProcessEndedError, describe_failure
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
@@ -88,7 +89,7 @@ class Measurement:
         """Generate a few tokens and check the engine's claim, for a preparation."""
         assert self._log.generator is not None
         self._log.work = self._log.generator.try_out(TRY_OUT_TOKENS)
-        self._prove(session)
+        self.prove(session)
 
     def measure(self, session: Session) -> None:
         """Settle, warm up, prove, then the measured sections."""
@@ -97,7 +98,7 @@ class Measurement:
         assert generator is not None
         time.sleep(procedure.settle_s)
         generator.warm_up(procedure.warmup_s, procedure.warmup_max_s, procedure.warmup_tolerance)
-        self._prove(session)
+        self.prove(session)
         session.synchronize()
         time.sleep(procedure.settle_s)
         lengths = section_lengths(procedure, self._quantum_s)
@@ -139,7 +140,8 @@ class Measurement:
         stretch = Stretch(name, first, take_mark(self._meters, self._pids), passes, tokens_in, tokens_out)
         self._log.stretches.append(stretch)
 
-    def _prove(self, session: Session) -> None:
+    def prove(self, session: Session) -> None:
+        """Keep the engine's facts; RefusedError where they contradict the configuration."""
         facts = session.facts()
         self._log.facts = facts
         broken = violations(self._trial.configuration, facts)
@@ -185,8 +187,13 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
                 measurement.measure(session)
             if sampler is not None:
                 samples = sampler.stop()
+                # Again, for what changed while it was measured; only now, as reading facts is work.
+                measurement.prove(session)
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this trial's outcome)
         status, reason, hint = describe_failure(error, trial.configuration)
+        if not isinstance(error, ServewattError | ProcessEndedError):
+            # To the trial's log, as a reason is cut short.
+            traceback.print_exception(error)
     return _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
 
 

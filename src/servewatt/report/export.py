@@ -71,6 +71,8 @@ class TrialOutcome:
     status: Status
     reason: str
     hint: str
+    log: str = ""
+    """The end of what its process wrote to standard output and error, of a trial that is not ok."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _outcome(result: Result) -> TrialOutcome:
         result.status,
         result.reason,
         result.hint,
+        result.log if result.status is not Status.OK else "",
     )
 
 

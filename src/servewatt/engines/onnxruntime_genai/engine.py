@@ -54,6 +54,7 @@ def _graph_type(configuration: Configuration) -> GraphType:
         raise RefusedError(
             f"{configuration.key}: no graphs with kernels for {precision.value} on {provider.value}", f"use {able}"
         )
+    _check_threads(configuration)
     if precision.is_floating:
         refuse_options(configuration, ("group", "activations"))
         return GraphType(provider.value, precision)
@@ -64,6 +65,15 @@ def _graph_type(configuration: Configuration) -> GraphType:
             "leave out activations",
         )
     return GraphType(provider.value, precision, int(options["group"]), options["activations"])
+
+
+def _check_threads(configuration: Configuration) -> None:
+    """RefusedError for a number of threads beside a GPU: nothing shows there how many the library has started."""
+    if configuration.provider is Provider.CUDA and configuration.threads is not None:
+        raise RefusedError(
+            f"{configuration.key}: onnxruntime-genai does not show how many CPU threads it has on CUDA",
+            "leave out the number of threads (--threads)",
+        )
 
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
