@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import shlex
 import subprocess
 import sys
@@ -141,9 +142,13 @@ def facts_that_change(monkeypatch: pytest.MonkeyPatch, **changes: object) -> Non
 
 
 def measured_here(folder: Path) -> Result:
-    """A trial in this process."""
+    """A trial in this process, which collects garbage again afterwards."""
     plan = run(folder, [fake()])
-    return worker.run_trial(replace(preparation(plan, fake()), block=0), prepare=False)
+    try:
+        return worker.run_trial(replace(preparation(plan, fake()), block=0), prepare=False)
+    finally:
+        gc.unfreeze()
+        gc.enable()
 
 
 def test_what_changed_in_the_window_is_among_the_facts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
