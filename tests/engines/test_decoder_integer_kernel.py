@@ -84,9 +84,9 @@ def test_the_largest_sums_do_not_overflow() -> None:
     inputs = 16384
     matrix = Matrix(torch.full((8, inputs), -127, dtype=torch.int8), torch.ones(8))
     assert product_of(matrix, torch.full((inputs,), -2.0)).tolist() == [127.0 * 2 * inputs] * 8
-    packed = Matrix(torch.full((8, inputs // 64, 32), 0x11, dtype=torch.uint8), torch.ones(8, inputs // 64))
-    # The integer in either half of the byte is 1 - 8.
-    assert product_of(packed, torch.full((inputs,), 1.0)).tolist() == [-7.0 * inputs] * 8
+    packed = Matrix(torch.zeros((8, inputs // 64, 32), dtype=torch.uint8), torch.ones(8, inputs // 64))
+    # The integer in either half of the byte is 0 - 8.
+    assert product_of(packed, torch.full((inputs,), 1.0)).tolist() == [-8.0 * inputs] * 8
 
 
 def test_nothing_comes_of_nothing_and_nan_of_nan() -> None:

@@ -14,6 +14,7 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from servewatt import engines
+from servewatt.engines.decoder import checkpoint
 from servewatt.engines.onnx import export as onnx_export
 from servewatt.engines.onnx import quantised as onnx_quantised
 from servewatt.engines.openvino import export as openvino_export
@@ -39,6 +40,11 @@ CALLS = [
         2.0,
     ),
     ("packed_linear.DROP_AFTER_BYTES = 0; engines.create('torch').load(model, Configuration('torch'), None)", 1.6),
+    (
+        "checkpoint.DROP_AFTER_BYTES = 0; "
+        "engines.create('torch-graph').load(model, Configuration('torch-graph'), None)",
+        2.1,
+    ),
 ]
 """What is called, and what it may peak at, in sizes of the weights."""
 

@@ -79,6 +79,8 @@ def test_same_tokens_as_transformers(
         ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
         ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
         ("bloom", {"n_head": 6, "hidden_size": 48}),
+        ("gemma", {"hidden_act": "gelu", "hidden_activation": "silu"}),
+        ("gemma", {"hidden_act": "silu"}),
     ],
 )
 def test_same_tokens_in_variants_of_the_architectures(
@@ -117,6 +119,46 @@ def test_a_stop_ends_its_row_and_in_the_end_the_generation(
     assert len(made) == max(last) + 1
     for row, end in enumerate(last):
         assert [step.tokens[row] for step in made] == rows[row][: end + 1] + [None] * (max(last) - end)
+    session.close()
+
+
+def overflowing(session: TorchGraphSession, token: int) -> None:
+    """Make a token's embedding what fp16 makes of numbers that are too large for it."""
+    session._weights.embedding.weight[token] = float("inf")
+
+
+@pytest.mark.parametrize("options", [{}, {"attention": "fused"}, {"prefill": "graph"}], ids=["sdpa", "fused", "graph"])
+def test_a_generation_that_has_overflowed_spoils_no_other(
+    options: dict[str, str], folder_of: Callable[[str], Path], load: Load
+) -> None:
+    """What is no number stays in the cache, where the mask hides it from the next generations."""
+    folder = folder_of("llama")
+    prompts = [[token for token in prompt if token != 7] for prompt in random_prompts(2, seed=3)]
+    rows = [prompt[:6] * 3 for prompt in prompts]
+    session = load(model_of(folder), configured(Precision.FP32, options, batch=2))
+    overflowing(session, 7)
+    spoiled = list(session.generate([[5, 7, *range(8, 60)]] * 2, 40))
+    buffers = session._batches[2].buffers
+    assert len(spoiled) == 40 and buffers is not None and buffers.keys[1].isnan().any()
+    assert session_generate(session, prompts, 24, 2) == transformers_generate(folder, prompts, 24, 2)
+    list(session.generate([[5, 7, *range(8, 60)]] * 2, 40))
+    found = session.log_probabilities(rows)
+    for values, wanted in zip(found, transformers_log_probabilities(folder, rows), strict=True):
+        assert values == pytest.approx(wanted, abs=1e-3)
+    session.close()
+
+
+@pytest.mark.parametrize("options", [{}, {"attention": "fused", "prefill": "graph"}], ids=["sdpa", "fused"])
+def test_padding_that_overflows_spoils_no_row(
+    options: dict[str, str], folder_of: Callable[[str], Path], load: Load
+) -> None:
+    """Rows are padded with token 0."""
+    folder, prompts = folder_of("llama"), random_prompts(4, seed=3)
+    expected = transformers_generate(folder, prompts, 24, 1)
+    assert not any(0 in row for row in expected)
+    session = load(model_of(folder), configured(Precision.FP32, options))
+    overflowing(session, 0)
+    assert session_generate(session, prompts, 24, 4) == expected
     session.close()
 
 
@@ -174,7 +216,10 @@ def test_replays_give_the_same_tokens_and_share_their_time(
     load: Load,
 ) -> None:
     session = load(model, configuration(prefill="graph"))
+    # The first generation also tries whether the cache is used.
+    list(session.generate(prompts_of("llama")[:4], 2))
     graphs = with_fake_graphs(session)
+    session._batches.clear()
     steps = list(session.generate(prompts_of("llama")[:4], 32))
     assert [list(row) for row in zip(*(step.tokens for step in steps), strict=True)] == [
         row[:32] for row in expected("llama", 4)[:4]
@@ -212,7 +257,9 @@ def test_a_row_that_stops_wastes_the_rest_of_its_replay(
     row = expected("llama", 1)[0]
     stop = next(i for i, token in enumerate(row) if token not in row[:i] and i > 8)
     session = load(model, configuration())
+    list(session.generate(prompts_of("llama")[:1], 2))
     graphs = with_fake_graphs(session)
+    session._batches.clear()
     assert len(list(session.generate(prompts_of("llama")[:1], NEW_TOKENS, frozenset({row[stop]})))) == stop + 1
     assert graphs.replays == -(-stop // 8), "no replay is begun once the stop is known"
     session.close()
@@ -267,6 +314,14 @@ def test_narrow_weights_are_held_and_shown(
     numbers = 2 * 12 * 64 * 64 + 311 * 64
     held = dict(facts.weight_dtypes)
     assert held[precision.value] == {"int8": numbers, "int4": numbers // 2}.get(precision.value, held[precision.value])
+    assert dict(facts.detail).get("group") == options.get("group")
+    session.close()
+
+
+def test_the_group_shown_is_that_of_the_weights(folder_of: Callable[[str], Path], load: Load) -> None:
+    session = load(model_of(folder_of("bloom")), configured(Precision.INT4, {"group": "32"}))
+    session._choices = replace(session._choices, group=64)
+    assert dict(session.facts().detail)["group"] == "32"
     session.close()
 
 
@@ -398,6 +453,7 @@ def test_more_tokens_than_the_context_are_refused(model: Model, load: Load) -> N
     [
         ("phi", {"qk_layernorm": True}),
         ("bloom", {"apply_residual_connection_post_layernorm": True}),
+        ("gemma", {"hidden_act": "tanh"}),
         (
             "llama",
             {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},

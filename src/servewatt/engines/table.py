@@ -70,8 +70,8 @@ _CUDA_HALF = tuple((Provider.CUDA, t) for t in (Precision.BF16, Precision.FP16))
 _CPU_ROUNDING = tuple((Provider.CPU, t) for t in (Precision.W8A8, Precision.INT4))
 _CUDA_ROUNDING = tuple((Provider.CUDA, t) for t in (Precision.W8A8, Precision.INT4))
 _LINEAR = {"linear": ("packed", "plain")}
-"""packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: as transformers has
-them, through the BLAS that PyTorch was built with."""
+"""packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: PyTorch's own, through
+the BLAS that it was built with."""
 
 ENGINES: dict[str, EngineEntry] = {
     e.name: e
@@ -103,6 +103,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "prefill": ("eager", "graph"),
                 "prefill_products": ("unpacked", "triton", "auto"),
                 "step_products": ("unpacked", "triton"),
+                **_LINEAR,
                 "compute": ("fp32", "bf16", "fp16"),
                 "group": ("32", "64", "128"),
                 "inductor": (),

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from servewatt.engines.decoder.shape import DecoderShape
     from servewatt.engines.decoder.step import Place
 
+READS_ALL = frozenset({"sdpa", "fused"})
+"""Kinds of attention of one token a row that multiply the columns hidden from it by 0, which leaves what is no number
+as it is: nothing that they may meet may be such. The others read no column that is hidden."""
+
 
 def _rotate(x: torch.Tensor, place: Place) -> torch.Tensor:
     """`x` (batch, tokens, heads, size) turned by its place, component against partner.
@@ -49,6 +53,10 @@ def attend(
     turned = _rotate(turned, place)
     q, k = turned[:, :, : shape.heads], turned[:, :, shape.heads :]
     k, v = k.transpose(1, 2), v.transpose(1, 2)
+    if tokens > 1 and attention in READS_ALL:
+        # What padding tokens become is nobody's concern, but in fp16 it may have overflowed.
+        padded = (place.columns[None] < place.padding[:, None])[:, None, :, None]
+        k, v = k.masked_fill(padded, 0), v.masked_fill(padded, 0)
     keys.index_copy_(2, place.columns, k)
     values.index_copy_(2, place.columns, v)
     if tokens == 1:

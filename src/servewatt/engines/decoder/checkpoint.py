@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from servewatt.engines.file_pages import drop_file_pages
 from servewatt.engines.weights import stored_tensors
 from servewatt.errors import InputError
 from servewatt.records import Model
@@ -11,6 +12,8 @@ from servewatt.records import Model
 if TYPE_CHECKING:
     import torch
 
+DROP_AFTER_BYTES = 256 * 1024 * 1024
+"""Bytes read after which the files' pages are dropped."""
 _MISFIT = "the folder's config.json and safetensors do not belong together"
 
 
@@ -29,6 +32,7 @@ class Checkpoint:
         self._name = model.name
         self._device = str(device)
         self._files: dict[str, Any] = {}
+        self._undropped_bytes = 0
 
     def has(self, name: str) -> bool:
         return name in self._stored
@@ -49,7 +53,14 @@ class Checkpoint:
             tensor: torch.Tensor = self._files[path].get_tensor(name)
         except SafetensorError as error:
             raise InputError(f"{self._name}: broken safetensors: {error}", "download the model again") from error
+        self._undropped_bytes += tensor.nbytes
         return tensor
+
+    def let_go(self) -> None:
+        """Drop the files' pages that have been read, once they are many: only what was made of them is still needed."""
+        if self._undropped_bytes > DROP_AFTER_BYTES:
+            drop_file_pages(".safetensors")
+            self._undropped_bytes = 0
 
     def read_if_there(self, name: str, *shape: int) -> torch.Tensor | None:
         return self.read(name, *shape) if self.has(name) else None

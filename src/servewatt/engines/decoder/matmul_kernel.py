@@ -198,15 +198,22 @@ def _division(rows: int, outputs: int, inputs: int, group: int, item_size: int) 
     return _Division(tile, of_outputs, chunk, splits, 4 if left else 3, warps, left)
 
 
+def takes(matrix: Matrix) -> bool:
+    """Whether there is a kernel for it: not for floating ones, nor for a number of inputs that is no multiple of 32."""
+    shape = matrix.weight.shape
+    inputs = 2 * shape[1] * shape[2] if len(shape) == 3 else shape[1]
+    return matrix.scale is not None and inputs % _LEAST_CHUNK == 0
+
+
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
     """`x` (..., inputs) times the matrix, plus its bias: (..., outputs) in the type of `x`. Sums are in fp32.
 
-    Floating matrices, and int8 with a number of inputs that is no multiple of 32, go to `decoder.matrix.multiply`.
+    What there is no kernel for goes to `decoder.matrix.multiply`; see `takes`.
     """
+    if not takes(matrix):
+        return decoder_matrix.multiply(x, matrix)
     weight = matrix.weight
     outputs, inputs = weight.shape[0], x.shape[-1]
-    if matrix.scale is None or inputs % _LEAST_CHUNK:
-        return decoder_matrix.multiply(x, matrix)
     half = weight.shape[2] if weight.dim() == 3 else 0
     read = x.reshape(-1, inputs).contiguous()
     rows = read.shape[0]

@@ -1,7 +1,7 @@
 """Matrices of a decoder: floating, or integers with scales, multiplied in plain torch that inductor can fuse.
 
-Integer matrices are symmetric: value = integer x scale, rounded to nearest. int8 has one scale an output; int4 has one
-for each group of inputs, and two integers a byte, the first half of a group in the low four bits.
+Integer matrices have no zero point: value = integer x scale, rounded to nearest. int8 has one scale an output; int4 has
+one for each group of inputs, and two integers a byte, the first half of a group in the low four bits.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     import torch
 
 INT8_LIMIT = 127
-INT4_LIMIT = 7
+INT4_LEAST, INT4_MOST = -8, 7
+_LARGEST_IN_STEPS = (7.25, 7.75, 8.25, 8.75, 9.25)
+"""What the largest magnitude of a group of int4 may be, in steps of the scales that are tried. Of normal, heavy-tailed
+and trained weights these five leave a squared error that is within 1 % of what fifteen from 7 to 12 leave."""
+_NUMBERS_AT_ONCE = 1 << 18
+"""Weights that are made integers together: what is computed of them stays in a processor's cache."""
+_NUMBERS_ON_A_DEVICE = 1 << 20
+"""The same on another device, which is asked for each operation: fewer, larger ones take less time."""
 
 
 class Matrix(NamedTuple):
@@ -38,7 +45,7 @@ def quantise_int8(weight: torch.Tensor, dtype: torch.dtype) -> Matrix:
 
 
 def quantise_int4(weight: torch.Tensor, dtype: torch.dtype, group: int) -> Matrix:
-    """`weight` (outputs, inputs) as int4 with a scale of type `dtype` for each `group` of inputs of an output.
+    """`weight` (outputs, inputs) as int4, -8 to 7, with a scale of type `dtype` for each `group` of an output's inputs.
 
     RefusedError if the number of inputs is no multiple of `group`.
     """
@@ -47,11 +54,55 @@ def quantise_int4(weight: torch.Tensor, dtype: torch.dtype, group: int) -> Matri
     outputs, inputs = weight.shape
     if inputs % group:
         raise RefusedError(f"int4: {inputs} inputs are no multiple of the group of {group}", "take a smaller group")
-    exact = weight.float().view(outputs, inputs // group, group)
-    scale = (exact.abs().amax(dim=2) / INT4_LIMIT).clamp_min(torch.finfo(dtype).tiny).to(dtype)
-    rounded = (exact / scale.float()[..., None]).round().clamp(-INT4_LIMIT, INT4_LIMIT).to(torch.int8) + 8
-    low, high = rounded.to(torch.uint8).chunk(2, dim=2)
-    return Matrix((low | (high << 4)).contiguous(), scale)
+    groups = inputs // group
+    packed = torch.empty((outputs, groups, group // 2), dtype=torch.uint8, device=weight.device)
+    scale = torch.empty((outputs, groups), dtype=dtype, device=weight.device)
+    at_once = _NUMBERS_AT_ONCE if weight.device.type == "cpu" else _NUMBERS_ON_A_DEVICE
+    rows = max(1, at_once // inputs)
+    for first in range(0, outputs, rows):
+        part = slice(first, first + rows)
+        exact = weight[part].float().reshape(-1, groups, group)
+        scale[part] = _int4_scales(exact, dtype)
+        rounded = _int4_rounded(exact, scale[part].float())
+        low, high = (rounded - INT4_LEAST).to(torch.uint8).chunk(2, dim=2)
+        packed[part] = low | (high << 4)
+    return Matrix(packed, scale)
+
+
+def _int4_rounded(exact: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """The integers, as floats, that groups (..., group) become with these scales (...)."""
+    return (exact / scale[..., None]).round_().clamp_(INT4_LEAST, INT4_MOST)
+
+
+def _int4_scales(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The scale (...) for each of the groups (..., group) that leaves the least squared error of some, in `dtype`.
+
+    After llama.cpp's make_qx_quants (https://github.com/ggml-org/llama.cpp, ggml/src/ggml-quants.c): the number of the
+    largest magnitude, whatever its sign, becomes a negative integer, of which there is one more, by scales a little
+    larger and smaller than would make it -8; and for the integers q that weights x become with any of these, the best
+    scale is sum(x q) / sum(q q). Beside them the plain one is tried, which makes the largest magnitude 7.
+    """
+    import torch
+
+    most, least = exact.amax(dim=-1), exact.amin(dim=-1)
+    extreme = torch.where(most >= -least, most, least)
+
+    def error(scale: torch.Tensor, by_weights: torch.Tensor, squares: torch.Tensor) -> torch.Tensor:
+        """The squared error, less the sum of the weights' squares."""
+        return scale.float() * (scale.float() * squares - 2 * by_weights)
+
+    best = (extreme.abs() / INT4_MOST).clamp_min(torch.finfo(dtype).tiny).to(dtype)
+    q = _int4_rounded(exact, best.float())
+    smallest = error(best, torch.linalg.vecdot(exact, q), torch.linalg.vecdot(q, q))
+    for steps in _LARGEST_IN_STEPS:
+        q = _int4_rounded(exact, extreme / -steps)
+        by_weights, squares = torch.linalg.vecdot(exact, q), torch.linalg.vecdot(q, q)
+        scale = (by_weights / squares).to(dtype)
+        made = error(scale, by_weights, squares)
+        # Of a group of zeros it is no number, and the plain scale stays.
+        better = made < smallest
+        best, smallest = torch.where(better, scale, best), torch.where(better, made, smallest)
+    return best
 
 
 def _unpacked(packed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

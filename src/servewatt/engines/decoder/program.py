@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.decoder import packed as decoder_packed
 from servewatt.engines.decoder import step as decoder_step
 from servewatt.engines.decoder.shape import DecoderShape
 from servewatt.engines.decoder.step import Multiply, Place, Tables
@@ -67,10 +68,12 @@ _MOST_ROWS = 512
 rows a floating copy pays, because it is made once for all of them."""
 
 
-def _times(products: str, rows: int = 0) -> Multiply:
-    """How `rows` meet a matrix of integers."""
-    if products == "unpacked" or (products == "auto" and rows > _MOST_ROWS):
+def _times(products: str) -> Multiply:
+    """How rows meet a matrix: unpacked, packed or triton."""
+    if products == "unpacked":
         return decoder_matrix.multiply
+    if products == "packed":
+        return decoder_packed.multiply
     from servewatt.engines.decoder import matmul_kernel
 
     return matmul_kernel.multiply
@@ -86,9 +89,9 @@ class Ways:
     """A layer of one row: compiled, or triton (`decoder.one_row`)."""
     prefill_products: str = "unpacked"
     """Of integer matrices: unpacked (`decoder.matrix`), triton (`decoder.matmul_kernel`), or auto: the latter for few
-    rows."""
+    rows. Of floating ones: unpacked, or packed (`decoder.packed`)."""
     step_products: str = "unpacked"
-    """The same of a compiled step, unpacked or triton."""
+    """The same of a compiled step; not auto."""
 
 
 class DecoderProgram:
@@ -113,6 +116,8 @@ class DecoderProgram:
         self._tables = tables
         self._ways = ways
         self._integer_head = weights.head.scale is not None
+        self.prefilled_by: set[str] = set()
+        """How prefills so far have met matrices: see `Ways`, where auto is one of the others."""
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(decoder_step.begin_step)
         self._step_times = _times(ways.step_products)
@@ -132,7 +137,11 @@ class DecoderProgram:
         x, added, place = decoder_step.begin(
             self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
         )
-        times = _times(self._ways.prefill_products, ids.numel())
+        products = self._ways.prefill_products
+        if products == "auto":
+            products = "triton" if ids.numel() <= _MOST_ROWS else "unpacked"
+        self.prefilled_by.add(products)
+        times = _times(products)
         x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns, times)
         buffers.position.fill_(columns - 1)
         decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, times)

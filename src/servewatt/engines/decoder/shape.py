@@ -163,8 +163,9 @@ def _gemma(config: Mapping[str, Any]) -> DecoderShape:
     _refuse_if(config.get("use_bidirectional_attention"), "bidirectional attention")
     hidden, heads, layers = config["hidden_size"], config["num_attention_heads"], config["num_hidden_layers"]
     head_size = config.get("head_dim") or 256
-    # The official files say "gelu" and mean its approximation; see transformers' configuration_gemma.py.
-    named = config.get("hidden_activation") or config.get("hidden_act") or "gelu"
+    # transformers computes hidden_act and passes over hidden_activation. The official files say "gelu" and mean its
+    # approximation; see its modeling_gemma.py and configuration_gemma.py.
+    named = config.get("hidden_act") or "gelu"
     return DecoderShape(
         architecture="GemmaForCausalLM",
         vocabulary=config["vocab_size"],

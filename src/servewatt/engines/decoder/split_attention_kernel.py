@@ -130,6 +130,19 @@ def splits_of(programs: int, columns: int) -> int:
     return max(1, min(_PROGRAMS // programs, columns // _LEAST_SHARE, _MOST_SPLITS))
 
 
+def shares(shape: DecoderShape, batch: int, columns: int, splits: int | None = None) -> tuple[int, int]:
+    """Among how many programs the `columns` of a row and head are shared out, and how many of them each has.
+
+    At most `splits`, by default as many as `splits_of` says: a program has whole blocks.
+    """
+    programs = batch * shape.kv_heads
+    if splits is None:
+        splits = splits_of(programs, columns)
+    block, _ = division(shape, programs)
+    share = -(-columns // (splits * block)) * block
+    return -(-columns // share), share
+
+
 def attend(
     shape: DecoderShape,
     qkv: torch.Tensor,
@@ -148,11 +161,8 @@ def attend(
     import torch
 
     batch, columns, size = qkv.shape[0], keys.shape[2], shape.head_size
-    if splits is None:
-        splits = splits_of(batch * shape.kv_heads, columns)
+    splits, share = shares(shape, batch, columns, splits)
     block, warps = division(shape, batch * shape.kv_heads)
-    share = -(-columns // (splits * block)) * block
-    splits = -(-columns // share)
     if splits == 1:
         return attention_kernel.attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
     if out is None:

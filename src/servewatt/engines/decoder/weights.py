@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from servewatt.engines.decoder.checkpoint import Checkpoint, Linear
 from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.decoder.packed import is_packed, pack
 from servewatt.engines.decoder.shape import DecoderShape, Norm
 from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.records import Model, Precision
@@ -46,7 +47,7 @@ class DecoderWeights(NamedTuple):
     """A whole decoder on one device."""
 
     embedding: Matrix
-    """Shares its tensors with `head` where they are tied."""
+    """Shares its tensors with `head` where they are tied and not packed."""
     positions: torch.Tensor | None
     embedding_norm: NormWeights | None
     layers: tuple[LayerWeights, ...]
@@ -216,12 +217,18 @@ _NAMES = {
 
 
 class Holder:
-    """Turns tensors as read into those that are held: in a floating type, or quantised."""
+    """Turns tensors as read into those that are held: in a floating type, or quantised.
 
-    def __init__(self, precision: Precision, dtype: torch.dtype, group: int) -> None:
+    Floating matrices of `pack_from_bytes` or more are packed for oneDNN; None packs none.
+    """
+
+    def __init__(
+        self, precision: Precision, dtype: torch.dtype, group: int, *, pack_from_bytes: int | None = None
+    ) -> None:
         self._precision = precision
         self._dtype = dtype
         self._group = group
+        self._pack_from_bytes = pack_from_bytes
 
     def vector(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
         # A copy in any case: what was read may be pages of the file.
@@ -247,9 +254,20 @@ class Holder:
             held = quantise_int8(linear.weight, self._dtype)
         elif self._precision is Precision.INT4:
             held = quantise_int4(linear.weight, self._dtype, self._group)
+        elif self._packs(linear.weight):
+            held = Matrix(pack(linear.weight.to(self._dtype)))
         else:
             held = self.plain(linear.weight)
         return held._replace(bias=self.vector(linear.bias))
+
+    def _packs(self, weight: torch.Tensor) -> bool:
+        least = self._pack_from_bytes
+        return least is not None and weight.numel() * self._dtype.itemsize >= least
+
+    def tied(self, weight: torch.Tensor) -> tuple[Matrix, Matrix]:
+        """Embedding and output projection: the same unless the latter is packed, which nothing can be looked up in."""
+        head = self.matrix(Linear(weight, None))
+        return self.plain(weight) if is_packed(head) else head, head
 
     def layer(self, parts: _Parts, shape: DecoderShape, *, merge: bool) -> LayerWeights:
         if not (merge and shape.parallel):
@@ -279,7 +297,7 @@ def load_decoder(
         table = body + table
         size = (shape.vocabulary, shape.hidden)
         if shape.tied:
-            embedding = head = holder.matrix(Linear(source.read(table, *size), None))
+            embedding, head = holder.tied(source.read(table, *size))
         else:
             stored_head = next((n for n in names.heads if source.has(f"{n}.weight")), names.heads[0])
             embedding = holder.table(source.read(table, *size))
@@ -290,6 +308,7 @@ def load_decoder(
             if shape.scaling_by_layer and index:
                 parts = parts._replace(qkv=_scale_queries(parts.qkv, shape, 1 / (index + 1)))
             layers.append(holder.layer(parts, shape, merge=merge))
+            source.let_go()
         positions = None
         if names.positions:
             positions = holder.vector(source.read(f"{body}{names.positions}.weight", shape.context, shape.hidden))
@@ -298,6 +317,12 @@ def load_decoder(
             embedding_norm = holder.norm(_norm(source, shape, f"{body}{names.embedding_norm}"), shape)
         norm = holder.norm(_norm(source, shape, f"{body}{names.norm}"), shape)
         return DecoderWeights(embedding, positions, embedding_norm, tuple(layers), norm, head)
+
+
+def matrices_of(weights: DecoderWeights) -> list[Matrix]:
+    """The matrices that the decoder multiplies by."""
+    parts = [part for layer in weights.layers for part in layer if isinstance(part, Matrix)]
+    return [*parts, weights.head]
 
 
 def held_tensors(weights: DecoderWeights) -> list[torch.Tensor]:

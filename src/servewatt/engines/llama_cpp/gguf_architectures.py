@@ -39,7 +39,10 @@ def layout_of(config: Config, where: str) -> Layout:
             f"{where}: engine llama-cpp has no {architectures[0] or 'unnamed architecture'}",
             f"it runs {', '.join(sorted(_LAYOUTS))}",
         )
-    return build(config, where)
+    try:
+        return build(config, where)
+    except KeyError as error:
+        raise RefusedError(f"{where}: config.json lacks {error}", "use engine torch, which knows defaults") from error
 
 
 def _llama(config: Config, where: str) -> Layout:
@@ -67,7 +70,7 @@ def _llama(config: Config, where: str) -> Layout:
         tensors.append(GgufTensor(f"{ours}.attn_norm.weight", f"{theirs}.input_layernorm.weight", Role.VECTOR))
         tensors.append(GgufTensor(f"{ours}.ffn_norm.weight", f"{theirs}.post_attention_layernorm.weight", Role.VECTOR))
     metadata = (
-        ("context_length", int(config["max_position_embeddings"])),
+        ("context_length", int(config.get("max_position_embeddings", 2048))),
         ("embedding_length", int(config["hidden_size"])),
         ("block_count", int(config["num_hidden_layers"])),
         ("feed_forward_length", int(config["intermediate_size"])),
@@ -75,7 +78,7 @@ def _llama(config: Config, where: str) -> Layout:
         ("attention.head_count_kv", kv_heads),
         ("attention.key_length", size),
         ("attention.value_length", size),
-        ("attention.layer_norm_rms_epsilon", float(config["rms_norm_eps"])),
+        ("attention.layer_norm_rms_epsilon", float(config.get("rms_norm_eps", 1e-6))),
         ("rope.dimension_count", size),
         ("rope.freq_base", base),
     )
@@ -83,10 +86,11 @@ def _llama(config: Config, where: str) -> Layout:
 
 
 def _gemma(config: Config, where: str) -> Layout:
-    check_activation(config, "hidden_activation", "gelu_pytorch_tanh", GELU_TANH, where)
+    # transformers computes hidden_act and passes over hidden_activation; by "gelu" it means the approximation here.
+    check_activation(config, "hidden_act", "gelu", GELU_TANH | {"gelu"}, where)
     refuse_unless(tied(config, True), where, "output projection of its own")
     refuse_unless(not config.get("attention_bias"), where, "bias of the attention")
-    heads, size = int(config["num_attention_heads"]), int(config["head_dim"])
+    heads, size = int(config["num_attention_heads"]), int(config.get("head_dim") or 256)
     base, _ = rope(config, where)
     tensors = [
         GgufTensor("token_embd.weight", "embed_tokens.weight", Role.EMBEDDING),
@@ -100,7 +104,7 @@ def _gemma(config: Config, where: str) -> Layout:
         for name, source in (("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")):
             tensors.append(GgufTensor(f"{ours}.{name}.weight", f"{theirs}.{source}.weight", Role.VECTOR, plus_one))
     metadata = (
-        ("context_length", int(config["max_position_embeddings"])),
+        ("context_length", int(config.get("max_position_embeddings", 8192))),
         ("embedding_length", int(config["hidden_size"])),
         ("block_count", int(config["num_hidden_layers"])),
         ("feed_forward_length", int(config["intermediate_size"])),
@@ -108,7 +112,7 @@ def _gemma(config: Config, where: str) -> Layout:
         ("attention.head_count_kv", int(config.get("num_key_value_heads") or heads)),
         ("attention.key_length", size),
         ("attention.value_length", size),
-        ("attention.layer_norm_rms_epsilon", float(config["rms_norm_eps"])),
+        ("attention.layer_norm_rms_epsilon", float(config.get("rms_norm_eps", 1e-6))),
         ("rope.dimension_count", size),
         ("rope.freq_base", base),
     )
@@ -188,13 +192,13 @@ def _gpt_neox(config: Config, where: str) -> Layout:
         tensors += vectors(f"{ours}.attn_norm", f"{theirs}.input_layernorm")
         tensors += vectors(f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm")
     metadata = (
-        ("context_length", int(config["max_position_embeddings"])),
+        ("context_length", int(config.get("max_position_embeddings", 2048))),
         ("embedding_length", hidden),
         ("block_count", int(config["num_hidden_layers"])),
         ("feed_forward_length", int(config["intermediate_size"])),
         ("attention.head_count", heads),
         ("attention.head_count_kv", heads),
-        ("attention.layer_norm_epsilon", float(config["layer_norm_eps"])),
+        ("attention.layer_norm_epsilon", float(config.get("layer_norm_eps", 1e-5))),
         ("rope.dimension_count", int(share * (hidden // heads))),
         ("rope.freq_base", base),
         ("use_parallel_residual", bool(config.get("use_parallel_residual", True))),
@@ -254,13 +258,13 @@ def _phi(config: Config, where: str) -> Layout:
         tensors += linear(f"{ours}.ffn_up", f"{theirs}.mlp.fc1") + linear(f"{ours}.ffn_down", f"{theirs}.mlp.fc2")
         tensors += vectors(f"{ours}.attn_norm", f"{theirs}.input_layernorm")
     metadata = (
-        ("context_length", int(config["max_position_embeddings"])),
+        ("context_length", int(config.get("max_position_embeddings", 2048))),
         ("embedding_length", hidden),
         ("block_count", int(config["num_hidden_layers"])),
         ("feed_forward_length", int(config["intermediate_size"])),
         ("attention.head_count", heads),
         ("attention.head_count_kv", int(config.get("num_key_value_heads") or heads)),
-        ("attention.layer_norm_epsilon", float(config["layer_norm_eps"])),
+        ("attention.layer_norm_epsilon", float(config.get("layer_norm_eps", 1e-5))),
         ("rope.dimension_count", int(share * (hidden // heads))),
         ("rope.freq_base", base),
     )

@@ -54,7 +54,7 @@ def pack_linears(module: torch.nn.Module) -> list[torch.Tensor]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    if not _supported(next(module.parameters()).dtype):
+    if not can_pack(next(module.parameters()).dtype):
         return []
     packed_class = _packed_class()
     packed = []
@@ -81,7 +81,8 @@ def pack_linears(module: torch.nn.Module) -> list[torch.Tensor]:
     return packed
 
 
-def _supported(dtype: torch.dtype) -> bool:
+def can_pack(dtype: torch.dtype) -> bool:
+    """Whether this build of PyTorch packs matrices of this type on this CPU."""
     import torch
 
     operators = torch.ops.mkldnn

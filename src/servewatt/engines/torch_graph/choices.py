@@ -28,6 +28,7 @@ class Choices:
     captured_prefill: bool
     prefill_products: str
     step_products: str
+    linear: str
     compute: Precision
     group: int
     inductor: str
@@ -73,6 +74,14 @@ class Choices:
                 f"split and groups of {_LEAST_GROUP} or more",
                 "leave it out",
             )
+        # Inductor compiles no product with packed weights.
+        packs = not on_gpu and configuration.precision not in _QUANTISED and given.get("compile", "off") == "off"
+        linear = given.get("linear", "packed" if packs else "plain")
+        if linear == "packed" and not packs:
+            raise InputError(
+                f"{configuration.key}: option linear=packed is for floating weights on the CPU with compile=off",
+                "leave it out",
+            )
         # Tuning is for products of a matrix and a vector; those of two matrices are the library's strength.
         tuned = "max-autotune" if configuration.batch == 1 else "default"
         return cls(
@@ -86,6 +95,7 @@ class Choices:
             captured_prefill=given.get("prefill", "graph" if on_gpu else "eager") == "graph",
             prefill_products=prefill_products,
             step_products=step_products,
+            linear=linear,
             compute=compute,
             group=group,
             inductor=given.get("inductor", ""),

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.decoder.packed import is_packed
 from servewatt.engines.decoder.program import DecoderProgram, Ways
 from servewatt.engines.decoder.shape import decoder_shape
 from servewatt.engines.decoder.step import make_tables
-from servewatt.engines.decoder.weights import Holder, load_decoder
+from servewatt.engines.decoder.weights import Holder, load_decoder, matrices_of
 from servewatt.engines.torch.model import prepare_torch, torch_dtype
+from servewatt.engines.torch.packed_linear import LEAST_BYTES, can_pack
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
 from servewatt.engines.torch_graph.replay import CudaRecorder, DirectRecorder, Recorder
 from servewatt.engines.torch_graph.session import TorchGraphSession
+from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model
 
 if TYPE_CHECKING:
@@ -46,18 +49,31 @@ class TorchGraphEngine:
         if not {"triton", "split", "auto"}.isdisjoint(kernels):
             require_toolchain(device)
         dtype = torch_dtype(choices.compute)
-        holder = Holder(configuration.precision, dtype, choices.group)
+        packs = choices.linear == "packed" and can_pack(dtype)
+        holder = Holder(configuration.precision, dtype, choices.group, pack_from_bytes=LEAST_BYTES if packs else None)
         weights = load_decoder(model, shape, holder, device, merge=choices.merge)
+        packed = any(map(is_packed, matrices_of(weights)))
+        if dict(configuration.options).get("linear") == "packed" and not packed:
+            raise RefusedError(
+                f"{configuration.key}: no matrix can be packed by this PyTorch, on this CPU, for this model",
+                "say linear=plain",
+            )
         tables = make_tables(shape, device)
         program = DecoderProgram(
             shape,
             weights,
             tables,
             compile_,
-            Ways(choices.attention, choices.one_row, choices.prefill_products, choices.step_products),
+            _ways(choices, packed=packed),
             whole_step=choices.whole_step,
         )
         return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
+
+
+def _ways(choices: Choices, *, packed: bool) -> Ways:
+    if packed:
+        return Ways(choices.attention, choices.one_row, "packed", "packed")
+    return Ways(choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
 
 
 def _recorder(device: torch.device, choices: Choices) -> Recorder:

@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 
 from servewatt.engines.base import Step
 from servewatt.engines.decode import left_pad
+from servewatt.engines.decoder.attention import READS_ALL
+from servewatt.engines.decoder.packed import is_packed
 from servewatt.engines.decoder.program import Buffers, DecoderProgram, make_buffers
 from servewatt.engines.decoder.shape import DecoderShape
-from servewatt.engines.decoder.weights import DecoderWeights, held_tensors
+from servewatt.engines.decoder.weights import DecoderWeights, held_tensors, matrices_of
 from servewatt.engines.host import library_versions
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.rows import Rows
 from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
+from servewatt.engines.torch_graph.cache_proof import prove
 from servewatt.engines.torch_graph.choices import Choices
+from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_groups, plain_products, prefill_products
 from servewatt.engines.torch_graph.replay import Recorder, Work, pieces, round_up
 from servewatt.errors import InputError
 from servewatt.records import Facts
@@ -77,6 +81,7 @@ class TorchGraphSession:
         self._require_room(longest + max_new_tokens)
         kept = self._ready(len(prompts), columns, max_new_tokens)
         buffers = self._fill(kept, prompts, columns)
+        self._forget(buffers, columns)
         self._prefill(kept, buffers, columns)
         rows = Rows(len(prompts), stop_ids)
         waiting: list[Callable[[], list[list[int]]]] = []
@@ -138,6 +143,7 @@ class TorchGraphSession:
         self._require_room(columns)
         kept = self._kept(len(rows), columns)
         buffers = self._fill(kept, rows, columns)
+        self._forget(buffers, 0)
         buffers.position.zero_()
         for start, steps in self._chunks(0, columns - 1):
             self._run(kept, "score", start, steps)
@@ -218,6 +224,15 @@ class TorchGraphSession:
         buffers.padding.copy_(torch.from_numpy(padding))
         return buffers
 
+    def _forget(self, buffers: Buffers, first: int) -> None:
+        """Clear the columns from `first` on of what other generations left, where attention may meet it.
+
+        One that has overflowed leaves what is no number, and no mask hides that from such attention.
+        """
+        if self._choices.attention in READS_ALL:
+            for cache in (*buffers.keys, *buffers.values):
+                cache[:, :, first:].zero_()
+
     def _prefill(self, kept: _Batch, buffers: Buffers, columns: int) -> None:
         if self._choices.captured_prefill:
             self._recorded(kept, "prefill", columns, 1)()
@@ -228,14 +243,10 @@ class TorchGraphSession:
         """Run `steps` steps, the first of which feeds column `start`."""
         work = self._recorded(kept, kind, round_up(start + steps, self._choices.bucket), steps)
         buffers = kept.buffers
-        if self._proof is not None or buffers is None or start == 0:
-            work()
-            return
-        before = int(buffers.position.item())
+        if self._proof is None and buffers is not None and start > 0:
+            # Once, in the first generation: nothing is measured then.
+            self._proof = prove(buffers, work, start, steps)
         work()
-        after = int(buffers.position.item())
-        grown = (after - before) // steps
-        self._proof = DecodeProof(1, before, before + grown, dtype_name(buffers.keys[0].dtype))
 
     def synchronize(self) -> None:
         if self._device.type == "cuda":
@@ -247,12 +258,13 @@ class TorchGraphSession:
         import torch
 
         held = held_tensors(self._weights)
+        packed = sum(map(is_packed, matrices_of(self._weights)))
         names = {"uint8": "int4"}
         sizes = tuple(sorted((names.get(name, name), size) for name, size in held_weights(held)))
         table = self._weights.embedding
         compute = table.weight.dtype if table.scale is None else table.scale.dtype
         choices, proof = self._choices, self._proof
-        quantised: tuple[tuple[str, str], ...] = (("group", str(choices.group)),) if "int4" in dict(sizes) else ()
+        quantised = int4_groups(self._weights)
         if choices.one_row == "triton" and {"int8", "int4"} & dict(sizes).keys():
             quantised += (("vectors", "fixed point of 23 bits"),)
         return Facts(
@@ -276,12 +288,25 @@ class TorchGraphSession:
                 ("bucket", str(choices.bucket)),
                 ("matrices_per_layer", str(2 if self._weights.layers[0].up is None else 4)),
                 ("prefill", "graph" if choices.captured_prefill else "eager"),
-                ("prefill_products", choices.prefill_products),
+                ("prefill_products", prefill_products(choices, self._program)),
                 ("step_products", choices.step_products),
+                ("linear", "packed" if packed else "plain"),
+                ("packed_linears", str(packed)),
+                *plain_products(choices, self._weights),
+                *attention_splits(choices, self._shape, self._steps()),
                 *quantised,
                 *arithmetic_detail(),
             ),
         )
+
+    def _steps(self) -> list[tuple[int, int]]:
+        """(batch, columns looked at) of recorded steps."""
+        return [
+            (batch, looked_at)
+            for batch, kept in self._batches.items()
+            for kind, looked_at, _ in kept.recorded
+            if kind != "prefill"
+        ]
 
     def peak_device_bytes(self) -> int | None:
         if self._device.type != "cuda":

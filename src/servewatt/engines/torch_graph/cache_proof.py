@@ -1,0 +1,68 @@
+"""Whether decode steps write one column each to the key-value cache, and read what is in the others: seen by trying."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from servewatt.engines.decoder.program import Buffers
+from servewatt.engines.proof import DecodeProof
+from servewatt.engines.torch.model import dtype_name
+from servewatt.engines.torch_graph.replay import Work
+
+if TYPE_CHECKING:
+    import torch
+
+
+def prove(buffers: Buffers, work: Work, start: int, steps: int) -> DecodeProof:
+    """Try `work`: `steps` decode steps, of which the first feeds column `start`; more than 0 columns are before it.
+
+    It runs twice, the second time with the first layer's values away. Afterwards everything is as it was but for what
+    `work` writes, and writes again when it is run in earnest. Waits for the device; what it copies is of one row.
+    """
+    row = int(buffers.padding.argmin())
+    wrote = _writes_its_columns(buffers, work, row, start, steps)
+    reads = _reads_the_others(buffers, work, row, start)
+    return DecodeProof(1, start, start + 1 if wrote and reads else start, dtype_name(buffers.keys[0].dtype))
+
+
+def _writes_its_columns(buffers: Buffers, work: Work, row: int, start: int, steps: int) -> bool:
+    """Whether of the first layer's keys just those of the steps' columns change, and there are earlier ones."""
+    keys, first = buffers.keys[0][row], int(buffers.padding[row])
+    # What an earlier generation left there may be what comes there now; no key is all ones.
+    keys[:, start : start + steps] = 1
+    before = keys.clone()
+    work()
+    changed = (_bits(keys) != _bits(before)).any(dim=2).any(dim=0).nonzero().flatten().tolist()
+    # Not that of each token: where the embedding of a padding token is zeros, its key may be so too.
+    held = keys[:, first:start].any()
+    grown = int(buffers.position) - start
+    buffers.position.fill_(start)
+    return changed == list(range(start, start + steps)) and bool(held) and grown == steps
+
+
+def _reads_the_others(buffers: Buffers, work: Work, row: int, start: int) -> bool:
+    """Whether a step depends on earlier columns: without the first layer's values, the next layers' keys are others.
+
+    To be called when `work` has just run. A decoder of one layer has no next ones, and one whose keys are no numbers
+    tells nothing: neither is held against it.
+    """
+    import torch
+
+    if len(buffers.keys) == 1:
+        return True
+    values = buffers.values[0][row, :, :start]
+    kept = values.clone()
+    seen = torch.stack([keys[row, :, start] for keys in buffers.keys[1:]])
+    values.zero_()
+    work()
+    without = torch.stack([keys[row, :, start] for keys in buffers.keys[1:]])
+    values.copy_(kept)
+    buffers.position.fill_(start)
+    return not torch.equal(_bits(seen), _bits(without)) or not bool(seen.isfinite().all())
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    """Its numbers as integers, which also compare where they are no numbers."""
+    import torch
+
+    return tensor.view({2: torch.int16, 4: torch.int32}[tensor.element_size()])
