@@ -120,9 +120,11 @@ def test_narrow_precisions_say_what_engine_openvino_says(
     facts = session.facts()
     assert facts.weight_dtypes == plain.facts().weight_dtypes
     assert dict(facts.weight_dtypes)[weights] > 0
-    assert facts.compute_dtype == computed
+    # Where the CPU has no such products, OpenVINO rounds no activations, and the claim is refused.
+    possible = computed != "int8" or "vnni" in Path("/proc/cpuinfo").read_text()
+    assert facts.compute_dtype == (computed if possible else "fp32")
     assert facts.kv_cache_dtype == dict(configuration.options).get("cache", "fp32")
-    assert violations(configuration, facts) == ()
+    assert (violations(configuration, facts) == ()) is possible
     session.close()
     plain.close()
 
