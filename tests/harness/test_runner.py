@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_a_crash_says_how_to_try_the_same_alone_and_where_its_log_is(
     assert words[8:] == ["--blocks", "1"]
 
 
-def facts_that_change(monkeypatch: pytest.MonkeyPatch, **changes: object) -> None:
+def facts_that_change(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """From the end of the window on, the fake engine's facts have these fields."""
     read = FakeSession.facts
     at_first: list[Facts] = []
@@ -136,7 +137,7 @@ def facts_that_change(monkeypatch: pytest.MonkeyPatch, **changes: object) -> Non
         if not at_first:
             at_first.append(found)
             return found
-        return replace(found, **changes)  # type: ignore[arg-type]
+        return replace(found, **changes)
 
     monkeypatch.setattr(FakeSession, "facts", facts)
 
