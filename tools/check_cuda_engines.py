@@ -60,6 +60,8 @@ OPTIONS = {"vllm": (("memory", "0.3"),)}
 """Of an engine's every case: vllm would take most of a GPU's memory, whoever else uses it."""
 ALONE = frozenset(OPTIONS)
 """Engines that size their memory by what is free as they start, so that others must not come and go meanwhile."""
+THREADLESS = frozenset({"onnxruntime-genai"})
+"""Engines that refuse a number of CPU threads beside a GPU."""
 SPECIAL = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 LAYERS = 2
 HEADS = 4
@@ -172,7 +174,8 @@ def try_case(folder: Path, provider: Provider, threads: int, case: Case) -> Outc
     """Load, generate, compare what ran with the claim."""
     engine, precision, architecture, batch = case
     name, options = parsed(engine)
-    configuration = Configuration(name, provider, Precision(precision), batch, threads, options)
+    given = None if provider is Provider.CUDA and name in THREADLESS else threads
+    configuration = Configuration(name, provider, Precision(precision), batch, given, options)
     try:
         engines.check(configuration)
         cache = ArtefactCache(folder / "cache")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import math
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -139,6 +141,47 @@ def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
         pytest.skip("there is CUDA here")
     with pytest.raises(UnavailableError, match="no CUDA device"):
         load(model, Configuration("ctranslate2", Provider.CUDA))
+
+
+@pytest.mark.parametrize("code", [0, 700])
+def test_the_copies_to_a_gpu_are_waited_for(
+    code: int, model: Model, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ctranslate2
+
+    from servewatt.engines.ctranslate2 import engine
+
+    plain, seen = ctranslate2.Generator, []
+
+    class Driver:
+        @staticmethod
+        def cuCtxSynchronize() -> int:  # noqa: N802  the driver's own name
+            seen.append("waited")
+            return code
+
+    def loading(folder: str, **arguments: Any) -> Any:
+        seen.append("loaded")
+        # The driver's context is the calling thread's.
+        assert threading.current_thread() is threading.main_thread()
+        return plain(folder, **(arguments | {"device": "cpu"}))
+
+    monkeypatch.setattr(ctranslate2, "Generator", loading)
+    monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
+    monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float32"})
+    monkeypatch.setattr(engine, "load_libraries", lambda *_: None)
+    library = ctypes.CDLL
+
+    def driver_or_library(name: str | None, *arguments: Any, **named: Any) -> Any:
+        return Driver if name == "libcuda.so.1" else library(name, *arguments, **named)
+
+    monkeypatch.setattr(ctypes, "CDLL", driver_or_library)
+    configuration = Configuration("ctranslate2", Provider.CUDA, threads=1)
+    if code:
+        with pytest.raises(UnavailableError, match="CUDA error 700"):
+            load(model, configuration)
+    else:
+        load(model, configuration)
+    assert seen == ["loaded", "waited"]
 
 
 def test_option_floating_belongs_to_w8a8_on_cuda(model: Model, load: Load) -> None:

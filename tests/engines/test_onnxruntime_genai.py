@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from servewatt.engines import Session
+from servewatt.engines.host import metadata_version
 from servewatt.engines.onnxruntime_genai.engine import OnnxRuntimeGenAIEngine
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, UnavailableError
@@ -263,9 +264,7 @@ def test_configurations_without_kernels(changes: dict[str, Any], model: Model, l
 
 
 def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
-    import onnxruntime_genai
-
-    if onnxruntime_genai.is_cuda_available():
+    if metadata_version("onnxruntime-genai-cuda") is not None:
         pytest.skip("there is CUDA here")
     with pytest.raises(UnavailableError, match="built without CUDA"):
         load(model, Configuration("onnxruntime-genai", Provider.CUDA, Precision.FP16))

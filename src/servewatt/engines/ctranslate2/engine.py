@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
 from servewatt.engines.ctranslate2.export import ModelType, check_architecture, export, export_key
 from servewatt.engines.ctranslate2.model import HeldWeights, held_weights
+from servewatt.engines.cuda_libraries import load_libraries
 from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
@@ -82,27 +82,17 @@ def _check_device(configuration: Configuration, model_type: ModelType) -> None:
             raise UnavailableError(
                 f"{configuration.key}: ctranslate2 finds no CUDA device", "check `nvidia-smi`, or use provider cpu"
             )
-        _load_cublas(configuration)
+        load_libraries(
+            ("libcublasLt.so.12", "libcublas.so.12"),
+            f"{configuration.key}: ctranslate2",
+            "servewatt engines add --rebuild ctranslate2 --pip-argument=nvidia-cublas-cu12",
+        )
     able = ctranslate2.get_supported_compute_types(configuration.provider.value)
     if model_type.name not in able:
         raise RefusedError(
             f"{configuration.key}: no kernels for {model_type.name} on this {configuration.provider.value}",
             f"ctranslate2 computes here in {', '.join(sorted(able))}",
         )
-
-
-def _load_cublas(configuration: Configuration) -> None:
-    """Load cuBLAS, from the wheel nvidia-cublas-cu12 where there is one; the runtime finds it by its name then."""
-    for library in ("libcublasLt.so.12", "libcublas.so.12"):
-        in_wheels = (Path(folder) / "nvidia" / "cublas" / "lib" / library for folder in sys.path)
-        path = next((str(path) for path in in_wheels if path.exists()), library)
-        try:
-            ctypes.CDLL(path, mode=ctypes.RTLD_GLOBAL)
-        except OSError as error:
-            raise UnavailableError(
-                f"{configuration.key}: ctranslate2 needs {library}: {error}",
-                "servewatt engines add --rebuild ctranslate2 --pip-argument=nvidia-cublas-cu12",
-            ) from error
 
 
 def _open(folder: Path, configuration: Configuration, model_type: ModelType) -> Any:
@@ -117,16 +107,34 @@ def _open(folder: Path, configuration: Configuration, model_type: ModelType) -> 
             intra_threads=cpu_threads(configuration),
         )
 
-    # Loading 8-bit weights computes on OpenMP threads of the thread that loads. While those exist beside the decoding
-    # thread's there are more than CPUs, and OpenMP lets them sleep at every barrier; with their thread they end.
-    with ThreadPoolExecutor(1, "ctranslate2-load") as loader:
-        generator = loader.submit(load).result()
+    if configuration.provider is Provider.CUDA:
+        generator = load()
+        _wait_for_copies(configuration)
+    else:
+        # Loading 8-bit weights computes on OpenMP threads of the thread that loads. While those exist beside the
+        # decoding thread's there are more than CPUs, and OpenMP lets them sleep at every barrier; with their thread
+        # they end.
+        with ThreadPoolExecutor(1, "ctranslate2-load") as loader:
+            generator = loader.submit(load).result()
     if generator.compute_type != model_type.name:
         raise RefusedError(
             f"{configuration.key}: ctranslate2 computes in {generator.compute_type}, not in {model_type.name}",
             "this device has no kernels for it",
         )
     return generator
+
+
+def _wait_for_copies(configuration: Configuration) -> None:
+    """Wait until the weights that this thread has sent to the GPU are there.
+
+    CTranslate2 sends them in the loading thread's stream and computes in that of another. Only the process's first
+    thread has a stream that the others wait for: after a load in any other, the first tokens were seen to be wrong.
+    """
+    code = ctypes.CDLL("libcuda.so.1").cuCtxSynchronize()
+    if code:
+        raise UnavailableError(
+            f"{configuration.key}: the GPU failed as it was given the weights (CUDA error {code})", "check `nvidia-smi`"
+        )
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.cuda_libraries import load_libraries
 from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import cpu_threads, thread_count
+from servewatt.engines.host import cpu_threads, metadata_version, thread_count
 from servewatt.engines.onnxruntime_genai.export import GraphDescription, GraphType, check_model, export, export_key
 from servewatt.engines.onnxruntime_genai.library import NO_TELEMETRY, quiet_library
 from servewatt.engines.onnxruntime_genai.session import Graph, OnnxRuntimeGenAISession
@@ -22,6 +23,9 @@ _CAN_RUN = {
     Provider.CPU: (Precision.FP32, Precision.INT4, Precision.W8A8),
     Provider.CUDA: (Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT4),
 }
+
+_CUDA_LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcufft.so.12")
+"""What onnxruntime-genai-cuda and ONNX Runtime's provider are linked to, each after those that it needs itself."""
 
 
 class OnnxRuntimeGenAIEngine:
@@ -87,12 +91,18 @@ def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) 
 
 
 def _check_device(configuration: Configuration) -> None:
-    """UnavailableError where the installed library lacks the provider."""
-    if configuration.provider is Provider.CUDA and not quiet_library().is_cuda_available():
+    """UnavailableError where the installed library lacks the provider, or the libraries that the provider needs."""
+    if configuration.provider is Provider.CPU:
+        return
+    key = configuration.key
+    if metadata_version("onnxruntime-genai-cuda") is None:
         raise UnavailableError(
-            f"{configuration.key}: this onnxruntime-genai is built without CUDA",
+            f"{key}: this onnxruntime-genai is built without CUDA",
             "install onnxruntime-genai-cuda in its place, beside servewatt; or use provider cpu",
         )
+    load_libraries(_CUDA_LIBRARIES, f"{key}: onnxruntime-genai-cuda", "pip install 'servewatt[onnx-gpu]'")
+    if not quiet_library().is_cuda_available():
+        raise UnavailableError(f"{key}: onnxruntime-genai finds no CUDA", "check `nvidia-smi`, or use provider cpu")
 
 
 def _open(folder: Path, configuration: Configuration) -> Any:
