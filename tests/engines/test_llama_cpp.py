@@ -240,6 +240,15 @@ def test_cuda_that_is_not_there(model: Model, load: Load) -> None:
     assert "GGML_CUDA=ON" in error.value.hint
 
 
+def test_a_build_for_cuda_that_finds_no_device(model: Model, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llama_cpp import llama_cpp
+
+    monkeypatch.setattr(llama_cpp, "llama_supports_gpu_offload", lambda: False)
+    monkeypatch.setattr("servewatt.engines.llama_cpp.engine.is_built_for_cuda", lambda: True)
+    with pytest.raises(UnavailableError, match="no CUDA device"):
+        load(model, Configuration("llama-cpp", Provider.CUDA, Precision.BF16))
+
+
 class FakeLlama:
     """llama.cpp that notes how it is asked to load, says `lines`, and loads what `lines` tell; or fails if told to."""
 

@@ -36,6 +36,7 @@ from servewatt.engines.llama_cpp.library import (
     Context,
     ContextOptions,
     LoadedModel,
+    is_built_for_cuda,
     library,
     load_model,
     new_context,
@@ -72,6 +73,10 @@ def _check_provider(configuration: Configuration) -> None:
     if configuration.provider is Provider.CPU:
         return
     if not library().llama_supports_gpu_offload():
+        if is_built_for_cuda():
+            raise UnavailableError(
+                f"{configuration.key}: llama.cpp finds no CUDA device", "check `nvidia-smi`, or use provider cpu"
+            )
         raise UnavailableError(
             f"{configuration.key}: this llama-cpp-python is built without CUDA",
             "CMAKE_ARGS=-DGGML_CUDA=ON servewatt engines add --rebuild llama-cpp; or use provider cpu",

@@ -105,6 +105,13 @@ def library() -> Any:
     return llama_cpp
 
 
+def is_built_for_cuda() -> bool:
+    """Whether the installed library has ggml's CUDA part, device or no device."""
+    import llama_cpp
+
+    return (Path(llama_cpp.__file__).parent / "lib" / "libggml-cuda.so").exists()
+
+
 class _TypeTraits(ctypes.Structure):
     """The struct ggml_type_traits_cpu of ggml-cpu.h."""
 
