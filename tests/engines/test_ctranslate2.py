@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -153,11 +154,9 @@ def test_the_copies_to_a_gpu_are_waited_for(
 
     plain, seen = ctranslate2.Generator, []
 
-    class Driver:
-        @staticmethod
-        def cuCtxSynchronize() -> int:  # noqa: N802  the driver's own name
-            seen.append("waited")
-            return code
+    def wait() -> int:
+        seen.append("waited")
+        return code
 
     def loading(folder: str, **arguments: Any) -> Any:
         seen.append("loaded")
@@ -169,10 +168,10 @@ def test_the_copies_to_a_gpu_are_waited_for(
     monkeypatch.setattr(ctranslate2, "get_cuda_device_count", lambda: 1)
     monkeypatch.setattr(ctranslate2, "get_supported_compute_types", lambda _: {"float32"})
     monkeypatch.setattr(engine, "load_libraries", lambda *_: None)
-    library = ctypes.CDLL
+    library, driver = ctypes.CDLL, SimpleNamespace(cuCtxSynchronize=wait)
 
     def driver_or_library(name: str | None, *arguments: Any, **named: Any) -> Any:
-        return Driver if name == "libcuda.so.1" else library(name, *arguments, **named)
+        return driver if name == "libcuda.so.1" else library(name, *arguments, **named)
 
     monkeypatch.setattr(ctypes, "CDLL", driver_or_library)
     configuration = Configuration("ctranslate2", Provider.CUDA, threads=1)

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from servewatt.engines.file_pages import drop_file_pages
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.engines.llama_cpp.gguf_layout import GgufTensor, Layout, Role
+from servewatt.engines.llama_cpp.library import library_folder
 from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision
@@ -227,9 +228,7 @@ def encode(array: npt.NDArray[np.float32], storage: StorageType) -> npt.NDArray[
 @cache
 def ggml_base() -> ctypes.CDLL:
     """The library of ggml that comes with llama-cpp-python, with the functions used here declared."""
-    import llama_cpp
-
-    library = ctypes.CDLL(str(Path(llama_cpp.__file__).parent / "lib" / "libggml-base.so"))
+    library = ctypes.CDLL(str(library_folder() / "libggml-base.so"))
     size, integer, pointer = ctypes.c_int64, ctypes.c_int, ctypes.c_void_p
     library.ggml_quantize_chunk.argtypes = [integer, pointer, pointer, size, size, size, pointer]
     library.ggml_quantize_chunk.restype = ctypes.c_size_t

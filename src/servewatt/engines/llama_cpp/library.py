@@ -105,11 +105,16 @@ def library() -> Any:
     return llama_cpp
 
 
-def is_built_for_cuda() -> bool:
-    """Whether the installed library has ggml's CUDA part, device or no device."""
+def library_folder() -> Path:
+    """Where llama-cpp-python keeps the shared libraries of llama.cpp and ggml."""
     import llama_cpp
 
-    return (Path(llama_cpp.__file__).parent / "lib" / "libggml-cuda.so").exists()
+    return Path(llama_cpp.__file__).parent / "lib"
+
+
+def is_built_for_cuda() -> bool:
+    """Whether the installed library has ggml's CUDA part, device or no device."""
+    return (library_folder() / "libggml-cuda.so").exists()
 
 
 class _TypeTraits(ctypes.Structure):
@@ -128,9 +133,7 @@ def product_type(weights: int) -> str:
 
     `weights` is a number of ggml's enum ggml_type. The table has the type that activations are brought to.
     """
-    import llama_cpp
-
-    folder = Path(llama_cpp.__file__).parent / "lib"
+    folder = library_folder()
     cpu, base = ctypes.CDLL(str(folder / "libggml-cpu.so")), ctypes.CDLL(str(folder / "libggml-base.so"))
     cpu.ggml_get_type_traits_cpu.restype = ctypes.POINTER(_TypeTraits)
     base.ggml_type_name.restype = ctypes.c_char_p
