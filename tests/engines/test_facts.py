@@ -11,7 +11,7 @@ from servewatt.engines import Session
 from servewatt.engines.onnx.engine import OnnxEngine
 from servewatt.engines.proof import violations
 from servewatt.records import Configuration, Model, Precision
-from tests.engines.tiny import FolderArtefacts, random_prompts
+from tests.engines.tiny import VOCABULARY, FolderArtefacts, random_prompts
 
 pytestmark = pytest.mark.engine
 
@@ -54,6 +54,9 @@ def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model,
         return
     assert facts.compute_dtype == "bf16"
     assert facts.kv_cache_dtype == "bf16"
+    assert dict(facts.weight_dtypes)["bf16"] > 0
+    # Whether the embedding is held in bf16 too depends on the CPU.
+    assert sum(size for _, size in facts.lookup_dtypes) in {0, VOCABULARY * 64 * 2, VOCABULARY * 64 * 4}
     assert violations(configuration, facts) == ()
     assert violations(Configuration(engine, threads=1), facts) != ()
     session.close()

@@ -94,6 +94,23 @@ def test_half_precision_allows_a_few_wider_weights() -> None:
     assert found == "only 900 of 1000 bytes of weights are bf16"
 
 
+def test_a_table_that_is_only_looked_up_in_may_be_wider() -> None:
+    """OpenVINO keeps embeddings in fp32 on CPUs that have AVX-512 BF16 and no AMX."""
+    bf16 = replace(CPU, precision=Precision.BF16)
+    facts = replace(
+        HONEST_CPU,
+        compute_dtype="bf16",
+        kv_cache_dtype="bf16",
+        weight_dtypes=(("bf16", 600), ("fp32", 400)),
+        lookup_dtypes=(("fp32", 400),),
+    )
+    assert violations(bf16, facts) == ()
+    (found,) = violations(bf16, replace(facts, lookup_dtypes=(("fp32", 300),)))
+    assert found == "only 600 of 700 bytes of weights are bf16"
+    (found,) = violations(bf16, replace(facts, weight_dtypes=facts.lookup_dtypes))
+    assert found == "only 0 of 0 bytes of weights are bf16"
+
+
 def test_quantised_weights_may_be_multiplied_as_floats() -> None:
     int8 = replace(CPU, precision=Precision.INT8)
     facts = replace(HONEST_CPU, weight_dtypes=(("int8", 900), ("fp32", 100)))

@@ -72,6 +72,9 @@ class Facts:
     """(device, number of operators or weights placed there), such as (("cpu", 148),)."""
     weight_dtypes: tuple[tuple[str, int], ...] = ()
     """(dtype, bytes) of the weights as held in memory."""
+    lookup_dtypes: tuple[tuple[str, int], ...] = ()
+    """(dtype, bytes) of those weights that are only looked up in, such as token embeddings: a token reads one row of
+    them. Empty where the engine holds them like the others, and in older results."""
     compute_dtype: str = ""
     """Type in which matrix products are computed, such as `fp32`."""
     kv_cache: bool | None = False

@@ -271,6 +271,16 @@ def proofs(analysis: Analysis) -> tuple[Proof, ...]:
     return tuple(Proof(labels[s.configuration.key], _proof(s.facts)) for s in analysis.summaries)
 
 
+def _weights_text(facts: Facts) -> str:
+    """Types and sizes of the weights, with how much of each is only looked up in."""
+    looked_up = dict(facts.lookup_dtypes)
+    parts = []
+    for kind, size in facts.weight_dtypes:
+        tables = f" ({units.memory(looked_up[kind])} only looked up)" if kind in looked_up else ""
+        parts.append(f"{kind} {units.memory(size)}{tables}")
+    return ", ".join(parts) or DASH
+
+
 def _proof(facts: Facts | None) -> tuple[str, ...]:
     if facts is None:
         return (DASH,) * len(PROOF_HEADS)
@@ -280,7 +290,7 @@ def _proof(facts: Facts | None) -> tuple[str, ...]:
     versions = ", ".join(f"{name} {version}" for name, version in facts.libraries)
     return (
         ", ".join(f"{device} ({count})" for device, count in facts.devices) or DASH,
-        ", ".join(f"{kind} {units.memory(size)}" for kind, size in facts.weight_dtypes) or DASH,
+        _weights_text(facts),
         facts.compute_dtype or DASH,
         DASH if facts.threads is None else str(facts.threads),
         cache,

@@ -223,6 +223,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
             libraries=library_versions(("openvino", "torch", "transformers", "numpy")),
             devices=tuple((d.lower(), len(running)) for d in self._compiled.get_property("EXECUTION_DEVICES")),
             weight_dtypes=_held_weights(operators, self._masks),
+            lookup_dtypes=_held_weights(operators, self._masks | _computed_with(operators)),
             compute_dtype=products.most_common(1)[0][0] if products else "",
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
@@ -277,6 +278,15 @@ def type_name(openvino_type: str) -> str:
 def _is_boolean(operator: Any) -> bool:
     outputs = operator.outputs()
     return len(outputs) == 1 and outputs[0].get_element_type().to_string() == "boolean"
+
+
+def _computed_with(operators: list[Any]) -> frozenset[str]:
+    """Names of what operators read otherwise than by looking rows up in it, as Gather does with its first input."""
+    names: set[str] = set()
+    for operator in operators:
+        sources = [port.get_node().get_friendly_name() for port in operator.input_values()]
+        names.update(sources[1:] if _info(operator, "layerType") == "Gather" else sources)
+    return frozenset(names)
 
 
 def _held_weights(operators: list[Any], masks: frozenset[str]) -> tuple[tuple[str, int], ...]:

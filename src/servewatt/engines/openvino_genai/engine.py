@@ -246,6 +246,7 @@ class OpenVinoGenaiSession:
             libraries=library_versions(("openvino-genai", "openvino", "torch", "transformers", "numpy")),
             devices=tuple((d, counts.get(d, 0)) for d in properties["EXECUTION_DEVICES"].lower().split()),
             weight_dtypes=() if other else plain.weight_dtypes,
+            lookup_dtypes=() if other else plain.lookup_dtypes,
             compute_dtype="" if other else plain.compute_dtype,
             kv_cache=reuses,
             kv_cache_dtype="" if reuses is False else type_name(properties["KV_CACHE_PRECISION"]),
