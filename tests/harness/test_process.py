@@ -98,7 +98,18 @@ def test_a_question_that_finds_no_room_says_so(child: Path) -> None:
     assert "TMPDIR" in caught.value.hint
 
 
-def test_a_machine_without_a_place_for_temporary_files_says_so(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_place_for_temporary_files_is_needed(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(child / "gone"))
+    monkeypatch.setenv("TMPDIR", str(child / "gone"))
+    assert ask(child, "echo", b"a question").answer == b"a question"
+
+
+def test_a_kernel_without_files_in_memory_needs_one_and_says_so(child: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(_name: str) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    assert ask(child, "echo", b"a question").answer == b"a question"
     monkeypatch.setattr(tempfile, "tempdir", str(child / "gone"))
     with pytest.raises(ServewattError, match="No such file or directory"):
         ask(child, "echo")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,12 +10,13 @@ from itertools import pairwise
 from servewatt import __version__
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Step
+from servewatt.engines.fake_failures import GENERATING
 from servewatt.engines.host import cpu_threads
 from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
 
-_FAILURES = {"load", "generate", "segv", "kill", "hang", "memory", "claim", "exit"}
+_FAILURES = {"load", "claim", *GENERATING}
 _NARROW = {Precision.INT8: ("int8", "fp32"), Precision.INT4: ("int4", "fp32"), Precision.W8A8: ("int8", "int8")}
 """Precision of integer weights -> (their type, type of products)."""
 
@@ -25,9 +24,8 @@ _NARROW = {Precision.INT8: ("int8", "fp32"), Precision.INT4: ("int4", "fp32"), P
 class FakeEngine:
     """Engine whose steps take `step_ms` milliseconds and whose tokens count upwards from the prompt's sum.
 
-    The option `fail` makes it misbehave: `load` and `generate` raise, `segv` and `kill` die by that signal,
-    `exit` leaves without a word, `hang` never returns, `memory` raises MemoryError, `claim` computes in another
-    precision than asked.
+    The option `fail` makes it misbehave: `load` is refused, `claim` computes in another precision than asked, and the
+    rest is in `fake_failures`.
     """
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
@@ -52,6 +50,7 @@ class FakeSession:
         self._model = model
         self._step_s = step_s
         self._failure = failure
+        self._failure_to_come = failure
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
@@ -74,21 +73,9 @@ class FakeSession:
         return [[scores[(b - a) % self._model.vocabulary_size != 1] for a, b in pairwise(row)] for row in rows]
 
     def _misbehave(self) -> None:
-        match self._failure:
-            case "generate":
-                raise RuntimeError("the fake engine was asked to fail")
-            case "segv":
-                os.kill(os.getpid(), signal.SIGSEGV)
-            case "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            case "exit":
-                os._exit(7)
-            case "hang":
-                signal.pause()
-            case "memory":
-                raise MemoryError("the fake engine was asked to run out of memory")
-            case _:
-                pass
+        failure, self._failure_to_come = self._failure_to_come, ""
+        if failure in GENERATING:
+            GENERATING[failure]()
 
     def synchronize(self) -> None:
         """Nothing is ever pending."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from servewatt import wire
 from servewatt.harness.process import die_with_parent
+from servewatt.processes.command import child_environment, python_module_command
 from servewatt.records import PowerSample, UtilisationSample
 
 
@@ -51,9 +52,10 @@ class Sampler:
 
     def __init__(self, order: SamplerOrder) -> None:
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "servewatt.harness.sampler", str(os.getpid()), wire.dump(order)],
+            python_module_command("servewatt.harness.sampler", str(os.getpid()), wire.dump(order)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            env=child_environment(os.environ),
         )
         assert self._child.stdout is not None
         self._child.stdout.readline()  # it says so when it has started, so that its start-up is over by now

@@ -11,7 +11,6 @@ import http.client
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from servewatt.engines import Step
 from servewatt.errors import RefusedError, ServewattError
 from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills, try_alone
 from servewatt.meters.cpu_times import peak_rss_bytes
+from servewatt.processes.command import child_environment, python_module_command
 from servewatt.records import Configuration, Facts, Model
 
 SERVER = "servewatt.serve.server"
@@ -78,7 +78,8 @@ class Server:
             try:
                 # In the worker's process group, so that whoever kills that one kills this one too.
                 self._child = subprocess.Popen(
-                    [sys.executable, "-m", SERVER, str(write_fd), str(os.getpid())],
+                    python_module_command(SERVER, str(write_fd), str(os.getpid())),
+                    env=child_environment(os.environ),
                     stdin=subprocess.PIPE,
                     pass_fds=(write_fd,),
                 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import math
 import os
 import shutil
 import subprocess
@@ -17,9 +18,12 @@ from servewatt import __version__
 from servewatt.engines.environments import state
 from servewatt.engines.environments.state import MANIFEST, EngineEnvironment, Manifest
 from servewatt.errors import InputError, UnavailableError
+from servewatt.processes.endings import ending
+from servewatt.processes.guarded import run_guarded
 
 OLDEST_PYTHON = (3, 11)
 _LONGEST_REASON = 400
+_INTERPRETER_TIMEOUT_S = 60.0
 # They would send pip's work, or its look at what is installed, elsewhere.
 _NOT_FOR_PIP = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER")
 _END_OF_BUILD = "[end of output]"
@@ -109,9 +113,7 @@ def _fill(
     log: IO[str],
 ) -> None:
     variables = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_PIP}
-    code = subprocess.run(
-        [interpreter, "-I", "-m", "venv", str(folder)], stdout=log, stderr=subprocess.STDOUT, env=variables, check=False
-    ).returncode
+    code = _run([interpreter, "-I", "-m", "venv", str(folder)], variables, log)
     if code != 0:
         raise _failed(engine, "python -m venv", code, "on Debian and Ubuntu: apt-get install python3-venv")
     pip = [str(folder / "bin" / "python"), "-I", "-m", "pip", "install", "--no-input", "--progress-bar=off"]
@@ -119,16 +121,14 @@ def _fill(
         # pip keeps the wheels it builds by name and version, whatever the variables were.
         pip.append("--no-cache-dir")
     variables |= {"PATH": os.pathsep.join((str(folder / "bin"), variables.get("PATH", os.defpath)))}
-    code = subprocess.run(
-        [*pip, *requirements, *pip_arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=variables | _joined(build_variables, variables),
-        check=False,
-    ).returncode
+    code = _run([*pip, *requirements, *pip_arguments], variables | _joined(build_variables, variables), log)
     if code != 0:
         raise _failed(engine, "pip install", code, "")
+
+
+def _run(command: Sequence[str], variables: Mapping[str, str], log: IO[str]) -> int:
+    """The exit code of a command that writes to `log`; compilers that it started end with it, and with us."""
+    return run_guarded(command, timeout_s=math.inf, environment=variables, log=log).returncode
 
 
 def _joined(build_variables: Mapping[str, str], users: Mapping[str, str]) -> dict[str, str]:
@@ -138,9 +138,8 @@ def _joined(build_variables: Mapping[str, str], users: Mapping[str, str]) -> dic
 
 def _failed(engine: str, step: str, code: int, hint: str) -> UnavailableError:
     why = reason(log_of(engine).read_text(encoding="utf-8", errors="replace"))
-    ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
     hint = f"all of what it said: {log_of(engine)}" + (f"; {hint}" if hint else "")
-    return UnavailableError(f"no environment was built for engine {engine!r}: {step}, {ended}: {why}", hint)
+    return UnavailableError(f"no environment was built for engine {engine!r}: {step}, {ending(code)}: {why}", hint)
 
 
 def _checked_python(python: str) -> tuple[str, str]:
@@ -149,11 +148,19 @@ def _checked_python(python: str) -> tuple[str, str]:
     if path is None:
         raise InputError(f"there is no interpreter {python!r}", "give --python the path of a Python 3.11 or newer")
     ask = "import sys; print('.'.join(map(str, sys.version_info[:3])))"
-    done = subprocess.run([path, "-I", "-c", ask], capture_output=True, text=True, check=False)
-    version = done.stdout.strip()
     try:
+        done = subprocess.run(
+            [path, "-I", "-c", ask],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_INTERPRETER_TIMEOUT_S,
+            check=False,
+        )
+        version = done.stdout.strip()
         known = tuple(map(int, version.split(".")))
-    except ValueError as error:
+    except (ValueError, OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"{path} does not run as a Python interpreter", "give --python another") from error
     if known < OLDEST_PYTHON:
         raise InputError(f"{path} is Python {version}", "servewatt needs Python 3.11 or newer; give --python another")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +12,9 @@ from servewatt import engines
 from servewatt.engines.environments import state
 from servewatt.engines.environments.build import reason
 from servewatt.errors import ServewattError
+from servewatt.processes.command import child_environment, python_module_command
+from servewatt.processes.endings import signal_name
+from servewatt.processes.guarded import run_guarded
 
 PROBE = "servewatt.engines.environments.probe"
 TIMEOUT_S = 300.0
@@ -76,24 +77,15 @@ def _import(known: engines.EngineEntry) -> str:
     """Why the engine cannot be imported; empty if it can."""
     try:
         python, variables = engines.interpreter(known.name, os.environ)
-        command = [python, "-m", PROBE, known.target, *known.packages]
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            env=variables,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        command = python_module_command(PROBE, known.target, *known.packages, python=python)
+        done = run_guarded(command, timeout_s=TIMEOUT_S, environment=child_environment(variables))
+    except ServewattError as error:
+        return error.message
+    if done.timed_out:
         return f"importing it had not ended after {TIMEOUT_S:g} s"
-    except (OSError, ServewattError) as error:
-        return str(error)
     if done.returncode < 0:
-        return f"importing it was ended by {signal.Signals(-done.returncode).name}"
-    return f"importing it fails: {reason(done.stderr)}" if done.returncode else ""
+        return f"importing it was ended by {signal_name(-done.returncode)}"
+    return f"importing it fails: {reason(done.log)}" if done.returncode else ""
 
 
 def _size(folder: Path) -> int:

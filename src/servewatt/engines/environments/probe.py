@@ -42,4 +42,5 @@ def _any_of(packages: Sequence[str]) -> metadata.Distribution:
 
 
 if __name__ == "__main__":
+    sys.stdout = sys.stderr  # so that what is printed stays in order, and an exception comes last
     probe(sys.argv[1], sys.argv[2:])

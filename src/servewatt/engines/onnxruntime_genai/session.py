@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ from servewatt.engines.proof import DecodeProof
 from servewatt.engines.quantisation import BITS
 from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, UnavailableError
+from servewatt.processes.command import child_environment, python_command
 from servewatt.records import Facts
 
 
@@ -215,8 +216,9 @@ def _product_type(bits: int, group: int, activations: str) -> str:
     """
     ask = "import sys; from servewatt.engines.onnx.quantised import product_type;"
     ask += "print(product_type(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]))"
-    command = [sys.executable, "-c", ask, str(bits), str(group), activations]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = python_command("-c", ask, str(bits), str(group), activations)
+    variables = child_environment(os.environ)
+    done = subprocess.run(command, check=False, capture_output=True, encoding="utf-8", errors="replace", env=variables)
     if done.returncode != 0:
         last = done.stderr.strip().rpartition("\n")[2] or "it says nothing"
         raise UnavailableError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from servewatt import wire
 from servewatt.engines.openvino.engine import OpenVinoEngine, OpenVinoSession
 from servewatt.errors import UnavailableError
+from servewatt.processes.command import child_environment, python_module_command
 from servewatt.records import Configuration, Facts, Model
 
 
@@ -58,12 +59,13 @@ def shown(graph: PlainGraph, prompt: Sequence[int]) -> Shown:
 
     UnavailableError if that process fails.
     """
-    quiet = {name: value for name, value in os.environ.items() if name != "OPENVINO_LOG_LEVEL"}
+    quiet = {name: value for name, value in child_environment(os.environ).items() if name != "OPENVINO_LOG_LEVEL"}
     done = subprocess.run(
-        [sys.executable, "-m", "servewatt.engines.openvino_genai.again"],
+        python_module_command("servewatt.engines.openvino_genai.again"),
         input=wire.dump(Asked(graph, tuple(prompt))),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
         env=quiet,
     )
