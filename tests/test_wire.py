@@ -70,7 +70,7 @@ def test_the_environment_s_fingerprint_is_that_of_the_hardware(tmp_path: Path) -
     from dataclasses import replace
 
     machine = run(tmp_path, [fake()]).environment
-    assert replace(machine, kernel="7", python="3.13", memory_bytes=machine.memory_bytes + 4096).fingerprint == (
+    assert replace(machine, kernel="7", python="3.13", memory_bytes=(machine.memory_bytes or 0) + 4096).fingerprint == (
         machine.fingerprint
     )
     assert replace(machine, cpu="another").fingerprint != machine.fingerprint

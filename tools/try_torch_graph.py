@@ -40,7 +40,7 @@ from servewatt import engines
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
 from servewatt.errors import ServewattError
-from servewatt.harness.window import Stretch, take_mark, take_mark_at_step, to_section
+from servewatt.harness.section import Stretch, take_mark, take_mark_at_step, to_section
 from servewatt.meters.nvml import NvmlMeter
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve

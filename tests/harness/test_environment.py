@@ -58,7 +58,7 @@ def test_a_whole_machine(tmp_path: Path) -> None:
 def test_a_machine_that_tells_nothing(tmp_path: Path) -> None:
     found = describe(root=tmp_path, nvml=FakeNvml(starts=False))
     assert found.cpu and found.kernel and found.system
-    assert (found.memory_bytes, found.cache_bytes, found.gpus) == (0, None, ())
+    assert (found.memory_bytes, found.cache_bytes, found.gpus) == (None, None, ())
 
 
 def test_an_arm_cpu_has_no_model_name() -> None:

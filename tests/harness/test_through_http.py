@@ -13,8 +13,8 @@ from servewatt import engines
 from servewatt.engines import Session
 from servewatt.errors import InputError, RefusedError
 from servewatt.harness.runner import prepare, run_trials
+from servewatt.harness.section import own_cpu_s
 from servewatt.harness.through_http import HttpSession, Server
-from servewatt.harness.window import own_cpu_s
 from servewatt.records import Configuration, Result, Status, Via
 from tests.engines.tiny import FolderArtefacts, model_of
 from tests.harness.builders import QUICK, fake, model, run

@@ -74,13 +74,15 @@ def test_readings_follow_the_counter_through_a_wrap(two_sockets: Path) -> None:
     now = [100.0]
     meter = RaplMeter(two_sockets, clock=lambda: now[0])
     first = meter.read()
+    advance(two_sockets, package_1=11_000_000, dram=2_000_000, core=1_000_000)(1.0)
     energy.write_text("4000000\n")
     now[0] = 101.0
     found = {e.domain: e for e in domain_energies(meter.domains(), first, meter.read())}
     assert found["cpu:package-0"].energy_j == pytest.approx(7.0)
     # 7 J over 0.999 s, one millisecond of it.
     assert found["cpu:package-0"].error_j == pytest.approx(7.0 / 999)
-    assert sum(e.energy_j for e in found.values() if e.counted) == pytest.approx(7.0)
+    # The other package's 11 J, and 2 J of memory at each.
+    assert sum(e.energy_j for e in found.values() if e.counted) == pytest.approx(7.0 + 11.0 + 2 * 2.0)
     meter.close()
 
 

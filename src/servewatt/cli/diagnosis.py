@@ -28,6 +28,8 @@ class MeterDiagnosis:
     domains: tuple[Domain, ...]
     reason: str
     hint: str
+    remarks: tuple[str, ...] = ()
+    """What of it is left out, or does not work, and why."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,9 @@ class Diagnosis:
 
 def diagnose() -> Diagnosis:
     """Look at the machine: two seconds of watching others' load and measuring memory bandwidth."""
-    meters = tuple(MeterDiagnosis(s.entry.name, s.entry.summary, s.domains, s.reason, s.hint) for s in survey())
+    meters = tuple(
+        MeterDiagnosis(s.entry.name, s.entry.summary, s.domains, s.reason, s.hint, s.remarks) for s in survey()
+    )
     load = fitness.idle_load(1.0)
     domains = tuple(domain for meter in meters for domain in meter.domains)
     environment = describe(domains, fitness.memory_bandwidth_bytes_s(1.0))
@@ -86,13 +90,15 @@ def _table(title: str, *columns: str) -> Table:
 def _machine(found: Diagnosis) -> Table:
     environment = found.environment
     bandwidth = environment.memory_bandwidth_bytes_s
-    gpus = [f"{g.name}, {g.memory_bytes / 2**30:.0f} GiB, driver {g.driver}" for g in environment.gpus]
+    memory = f"{environment.memory_bytes / 2**30:.1f} GiB" if environment.memory_bytes else "size not told"
+    gpus = [
+        f"{g.name}, {f'{g.memory_bytes / 2**30:.0f} GiB' if g.memory_bytes else 'memory not told'},"
+        f" driver {g.driver or 'not told'}"
+        for g in environment.gpus
+    ]
     rows = [
         ("CPU", f"{environment.cpu}, {environment.cpu_count} CPUs, {' '.join(environment.cpu_features)}"),
-        (
-            "memory",
-            f"{environment.memory_bytes / 2**30:.1f} GiB, reads {bandwidth / 1e9:.1f} GB/s" if bandwidth else "",
-        ),
+        ("memory", f"{memory}, reads {bandwidth / 1e9:.1f} GB/s" if bandwidth else memory),
         ("GPU", "\n".join(gpus) or "none seen"),
         ("system", f"{environment.system}, kernel {environment.kernel}, Python {environment.python}"),
         ("governor", environment.governor or "not told"),
@@ -113,6 +119,7 @@ def _meters(found: Diagnosis) -> Table:
             state = Text.assemble((meter.reason, "yellow"), "\n" if meter.hint else "", (meter.hint, "dim"))
         else:
             state = Text(", ".join(f"{d.name} ({d.grade.value})" for d in meter.domains), style="green")
+        state.append_text(Text("".join(f"\n{remark}" for remark in meter.remarks), style="yellow"))
         table.add_row(meter.name, state)
     return table
 

@@ -25,6 +25,7 @@ from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
+from servewatt.meters.steps import check_steps
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Domain, Environment, Plan, Procedure, Result, Run, Status
 from servewatt.store import Store
@@ -251,11 +252,13 @@ def _meters_line(domains: tuple[Domain, ...]) -> str:
 def metered_domains(procedure: Procedure) -> tuple[Domain, ...]:
     """What the procedure's meters read on this machine.
 
-    Raises UnavailableError where the boundary is a part of the machine that none of them reads.
+    Raises UnavailableError where the boundary is a part of the machine that none of them reads, and where a counter
+    stands still.
     """
     meters = open_meters(procedure.meters, procedure.cpu_watts)
     try:
         domains = tuple(domain for meter in meters for domain in meter.domains())
+        check_steps(meters)
     finally:
         for meter in meters:
             meter.close()

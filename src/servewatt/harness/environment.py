@@ -11,7 +11,7 @@ from typing import Any
 
 from servewatt.engines.host import control_groups, text_of, usable_cpus
 from servewatt.errors import UnavailableError
-from servewatt.meters.nvml import ask, open_nvml
+from servewatt.meters.nvml_boards import ask, board_count, decode, open_nvml, power_limit_w
 from servewatt.records import Domain, Environment, Gpu
 
 PACKAGES = (
@@ -88,13 +88,13 @@ def cpu_features(cpuinfo: str) -> tuple[str, ...]:
     return tuple(feature for feature in CPU_FEATURES if feature in flags)
 
 
-def usable_memory(root: Path = Path("/")) -> int:
-    """Bytes of memory this process may use: the machine's, or the limit of its control group."""
+def usable_memory(root: Path = Path("/")) -> int | None:
+    """Bytes of memory this process may use: the machine's, or the limit of its control group; None if not told."""
     match = re.search(r"^MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
     total = int(match[1]) * 1024 if match else 0
     limits = [text_of(folder / "memory.max").strip() for folder in control_groups(root, "")]
     limits += [text_of(folder / "memory.limit_in_bytes").strip() for folder in control_groups(root, "memory")]
-    return min([int(limit) for limit in limits if limit.isdigit()] + ([total] if total else []), default=0)
+    return min([int(limit) for limit in limits if limit.isdigit()] + ([total] if total else []), default=None)
 
 
 def last_level_cache(root: Path = Path("/")) -> int | None:
@@ -159,6 +159,11 @@ def container(root: Path = Path("/")) -> str | None:
     return next((kind for mark, kind in kinds.items() if mark in groups), None)
 
 
+UNNAMED_GPU = "GPU without a name"
+UNREADABLE_GPU = "GPU that cannot be read"
+"""Stands for the name of a board that NVML counts but does not open, such as one that has fallen off the bus."""
+
+
 def describe_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     """The machine's NVIDIA GPUs; none where NVML is missing."""
     try:
@@ -166,20 +171,20 @@ def describe_gpus(nvml: Any = None) -> tuple[Gpu, ...]:
     except UnavailableError:
         return ()
     gpus = []
-    driver = _decode(ask(nvml, "nvmlSystemGetDriverVersion"))
-    for index in range(ask(nvml, "nvmlDeviceGetCount") or 0):
+    driver = decode(ask(nvml, "nvmlSystemGetDriverVersion"))
+    for index in range(board_count(nvml) or 0):
         handle = ask(nvml, "nvmlDeviceGetHandleByIndex", index)
         if handle is None:
+            gpus.append(Gpu(index, UNREADABLE_GPU, None, driver))
             continue
         memory = ask(nvml, "nvmlDeviceGetMemoryInfo", handle)
-        limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
         gpus.append(
             Gpu(
                 index=index,
-                name=_decode(ask(nvml, "nvmlDeviceGetName", handle)),
-                memory_bytes=memory.total if memory is not None else 0,
+                name=decode(ask(nvml, "nvmlDeviceGetName", handle)) or UNNAMED_GPU,
+                memory_bytes=None if memory is None else memory.total or None,
                 driver=driver,
-                power_limit_w=limit_mw / 1000 if limit_mw else None,
+                power_limit_w=power_limit_w(nvml, handle),
             )
         )
     ask(nvml, "nvmlShutdown")
@@ -200,7 +205,3 @@ def package_versions(names: Sequence[str] = PACKAGES) -> tuple[tuple[str, str], 
 def _system(root: Path) -> str:
     match = re.search(r'^PRETTY_NAME="?([^"\n]+)"?$', text_of(root / "etc/os-release"), re.MULTILINE)
     return match[1] if match else platform.system()
-
-
-def _decode(text: str | bytes | None) -> str:
-    return text.decode() if isinstance(text, bytes) else text or ""

@@ -15,8 +15,9 @@ from typing import Any
 from servewatt.engines.host import cpu_quota, text_of, usable_cpus
 from servewatt.errors import UnavailableError
 from servewatt.harness.environment import last_level_cache, usable_memory
-from servewatt.meters.cpu_times import PROC, ProcessStat, processes, system_cpu_s
-from servewatt.meters.nvml import GpuProcess, ask, open_nvml, other_gpu_processes
+from servewatt.meters.cpu_times import PROC, ProcessStat, known_system_cpu, processes
+from servewatt.meters.nvml import GpuProcess, other_gpu_processes
+from servewatt.meters.nvml_boards import ask, open_nvml
 from servewatt.meters.utilisation import throttled
 from servewatt.records import Component, Environment, Grade
 
@@ -56,7 +57,8 @@ class IdleLoad:
 
     busy_share: float
     """All CPU time but our own process's; includes the kernel's and that of short-lived processes."""
-    stolen_share: float
+    stolen_share: float | None
+    """None where the kernel does not tell."""
     offenders: tuple[tuple[str, float], ...]
     """(name with pid, share) of the busiest processes, busiest first."""
 
@@ -99,7 +101,9 @@ def memory_bandwidth_bytes_s(duration_s: float = 1.0, *, threads: int | None = N
     import numpy as np
 
     workers = threads or usable_cpus()
-    total = min(max(4 * (last_level_cache() or 0), 256 * 2**20), usable_memory() // 8)
+    total = max(4 * (last_level_cache() or 0), 256 * 2**20)
+    if memory := usable_memory():
+        total = min(total, memory // 8)
     arrays: list[Any] = [None] * workers
 
     def fill(worker: int) -> None:
@@ -135,12 +139,15 @@ def idle_load(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> IdleLoad:
-    """CPU time that others use during `duration_s`; this process and `own_pids` are not others."""
+    """CPU time that others use during `duration_s`; this process and `own_pids` are not others.
+
+    Where the kernel does not tell the machine's CPU times, those of the processes that can be seen are all there is.
+    """
     own = {os.getpid(), *own_pids}
-    system, start_s, before = system_cpu_s(proc), clock(), {p.pid: p for p in processes(proc)}
+    system, start_s, before = known_system_cpu(proc), clock(), {p.pid: p for p in processes(proc)}
     pause(duration_s)
-    after, later, end_s = {p.pid: p for p in processes(proc)}, system_cpu_s(proc), clock()
-    cpu_s = (end_s - start_s) * max(1, later.cpu_count)
+    after, later, end_s = {p.pid: p for p in processes(proc)}, known_system_cpu(proc), clock()
+    cpu_s = (end_s - start_s) * max(1, later.cpu_count if later else usable_cpus())
 
     def spent(process: ProcessStat) -> float:
         earlier = before.get(process.pid)
@@ -150,10 +157,14 @@ def idle_load(
     shares = [(f"{p.name} ({p.pid})", spent(p) / cpu_s) for p in after.values() if p.pid not in own]
     offenders = sorted((s for s in shares if s[1] >= 0.005), key=lambda s: -s[1])[:top]
     # The machine's times are counted in ticks and miss short bursts; those of processes are exact.
-    busy_s = max(later.busy_s - system.busy_s - own_s, cpu_s * sum(share for _, share in shares))
+    busy_s = cpu_s * sum(share for _, share in shares)
+    stolen_share = None
+    if system is not None and later is not None:
+        busy_s = max(busy_s, later.busy_s - system.busy_s - own_s)
+        stolen_share = min(1.0, max(0.0, (later.stolen_s - system.stolen_s) / cpu_s))
     return IdleLoad(
         busy_share=min(1.0, max(0.0, busy_s / cpu_s)),
-        stolen_share=min(1.0, max(0.0, (later.stolen_s - system.stolen_s) / cpu_s)),
+        stolen_share=stolen_share,
         offenders=tuple(offenders),
     )
 
@@ -228,7 +239,7 @@ def _assess_load(load: IdleLoad | None) -> list[Finding]:
         findings = [Finding(Severity.UNFIT, "load", state, advice)]
     else:
         findings = [Finding(Severity.FINE, "load", state)]
-    if load.stolen_share > STOLEN_LIMIT:
+    if load.stolen_share is not None and load.stolen_share > STOLEN_LIMIT:
         state = f"the hypervisor gives {load.stolen_share:.1%} of the CPUs' time to others"
         advice = "times will scatter: use a dedicated host, or more blocks"
         findings.append(Finding(Severity.WARNING, "stolen time", state, advice))
@@ -259,8 +270,11 @@ def _assess_clocks(environment: Environment, state: MachineState) -> list[Findin
 def _assess_memory(environment: Environment, state: MachineState) -> list[Finding]:
     findings = []
     if state.available_bytes is not None:
-        available = min(state.available_bytes, environment.memory_bytes)
-        text = f"{available / 2**30:.1f} GiB of {environment.memory_bytes / 2**30:.1f} GiB available"
+        available, whole = state.available_bytes, environment.memory_bytes
+        text = f"{available / 2**30:.1f} GiB available"
+        if whole:
+            available = min(available, whole)
+            text = f"{available / 2**30:.1f} GiB of {whole / 2**30:.1f} GiB available"
         scarce = available < LEAST_MEMORY_BYTES
         advice = "close other programs, or choose a smaller model: exports hold the weights more than once"
         finding = Finding(Severity.WARNING, "memory", text, advice)

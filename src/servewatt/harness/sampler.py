@@ -37,14 +37,14 @@ class Samples:
 
     power: tuple[PowerSample, ...] = ()
     utilisation: tuple[UtilisationSample, ...] = ()
-    cpu_s: float = 0.0
-    """CPU time the sampling took, start-up left out."""
+    cpu_s: float | None = None
+    """CPU time the sampling took, start-up left out; None where there was none, or it died."""
     duration_s: float = 0.0
 
     @property
     def cpu_share(self) -> float:
-        """CPU time per second of sampling."""
-        return self.cpu_s / self.duration_s if self.duration_s > 0 else 0.0
+        """CPU time per second of sampling, as far as it is known."""
+        return self.cpu_s / self.duration_s if self.cpu_s is not None and self.duration_s > 0 else 0.0
 
 
 class Sampler:

@@ -1,4 +1,4 @@
-"""Inside a worker: the marks between which a section's joules, time and CPU are counted, and the work itself."""
+"""Inside a worker: the work of the sections, and the records of it."""
 
 from __future__ import annotations
 
@@ -8,106 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from servewatt.engines import Session
-from servewatt.meters.base import Meter
-from servewatt.meters.cpu_times import SystemCpu, process_cpu_s, system_cpu_s
-from servewatt.meters.energy import domain_energies
-from servewatt.records import Domain, Generation, PowerSample, Reading, Section, Stop, Workload
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Counters read at one moment."""
-
-    time_s: float
-    readings: tuple[Reading, ...]
-    own_cpu_s: float
-    system: SystemCpu
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A section before its power samples are known."""
-
-    name: str
-    first: Mark
-    last: Mark
-    passes: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-
-
-def take_mark(meters: Sequence[Meter], pids: Sequence[int] = ()) -> Mark:
-    """Read everything once; `pids` are other processes that belong to the measured one.
-
-    The time is taken before the counters at both ends of a section, so a slow counter (4 ms on some GPUs) delays
-    both ends alike and the section's duration equals the span of its readings.
-    """
-    now_s = time.monotonic()
-    readings = tuple(reading for meter in meters for reading in meter.read())
-    return Mark(now_s, readings, own_cpu_s(pids), system_cpu_s())
-
-
-def own_cpu_s(pids: Sequence[int]) -> float:
-    """CPU time of this process and, to a tick of the kernel's clock (10 ms), of the processes `pids`."""
-    return time.process_time() + sum(process_cpu_s(pid) for pid in pids)
-
-
-STEPS_WAITED = 3
-"""Quanta after which a counter that has not stepped is taken to stand still."""
-POLLS_PER_STEP = 50
+from servewatt.records import Generation, Stop, Workload
 
 SHORT_TOKENS = 8
 """Most new tokens of the generations whose times tell whether warm-up may end."""
-
-
-def take_mark_at_step(meters: Sequence[Meter], domain: Domain | None, pids: Sequence[int] = ()) -> Mark:
-    """Read everything once, just after the counter of `domain` has stepped, so that its reading is fresh.
-
-    Sleeps between looks. Without a domain, or if its counter does not step, this is `take_mark`.
-    """
-    meter = next((m for m in meters if domain in m.domains()), None)
-    if meter is None or domain is None:
-        return take_mark(meters, pids)
-    before_s = time.monotonic()
-    before = _energy_of(domain, meter.read())
-    give_up_s = before_s + STEPS_WAITED * domain.quantum_s
-    while before_s < give_up_s:
-        time.sleep(domain.quantum_s / POLLS_PER_STEP)
-        now_s = time.monotonic()
-        readings = meter.read()
-        if _energy_of(domain, readings) != before:
-            age_s = time.monotonic() - before_s
-            fresh = tuple(replace(r, age_s=age_s) if r.domain == domain.name else r for r in readings)
-            others = tuple(reading for m in meters if m is not meter for reading in m.read())
-            return Mark(now_s, fresh + others, own_cpu_s(pids), system_cpu_s())
-        before_s = now_s
-    return take_mark(meters, pids)
-
-
-def _energy_of(domain: Domain, readings: Sequence[Reading]) -> float | None:
-    return next((r.energy_j for r in readings if r.domain == domain.name), None)
-
-
-def to_section(
-    stretch: Stretch, domains: Sequence[Domain], power: Sequence[PowerSample], sampler_cpu_share: float
-) -> Section:
-    """The section's energies, and CPU time by who used it; the sampler's own is nobody's load."""
-    first, last = stretch.first, stretch.last
-    duration_s = last.time_s - first.time_s
-    own_cpu_s = last.own_cpu_s - first.own_cpu_s
-    busy_s = last.system.busy_s - first.system.busy_s
-    return Section(
-        name=stretch.name,
-        start_s=first.time_s,
-        duration_s=duration_s,
-        energy=domain_energies(domains, first.readings, last.readings, power, start_s=first.time_s, end_s=last.time_s),
-        own_cpu_s=own_cpu_s,
-        foreign_cpu_s=max(0.0, busy_s - own_cpu_s - sampler_cpu_share * duration_s),
-        stolen_cpu_s=last.system.stolen_s - first.system.stolen_s,
-        passes=stretch.passes,
-        tokens_in=stretch.tokens_in,
-        tokens_out=stretch.tokens_out,
-    )
 
 
 @dataclass

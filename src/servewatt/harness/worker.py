@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING
 from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
-from servewatt.errors import RefusedError, ServewattError
+from servewatt.errors import RefusedError, ServewattError, UnavailableError
 from servewatt.harness.failure import ProcessEndedError, describe_failure
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
-from servewatt.harness.window import Generator, Mark, Stretch, Work, take_mark, take_mark_at_step, to_section
+from servewatt.harness.section import Mark, Stretch, take_mark, take_mark_at_step, to_section
+from servewatt.harness.window import Generator, Work
 from servewatt.meters import open_meters
 from servewatt.meters.base import Meter
 from servewatt.meters.cpu_times import peak_rss_bytes
@@ -213,10 +214,14 @@ def _to_result(
         domains = [d for d in domains if d.grade is not Grade.INTEGRATED]
     try:
         sections = tuple(to_section(s, domains, samples.power, samples.cpu_share) for s in log.stretches)
-    except ServewattError as error:  # a counter that wrapped twice, power without samples
-        if status is not Status.OK:
-            return result
-        return replace(result, status=Status.INVALID, reason=error.message, hint=error.hint)
+    except ServewattError as error:
+        if prepare or status is not Status.OK:
+            # Only its times are of use here, and what went wrong is known already.
+            sections = tuple(to_section(s, (), (), samples.cpu_share) for s in log.stretches)
+        else:
+            # A meter that does not work will not the next time; a suspend or a reset counter passes.
+            status = Status.REFUSED if isinstance(error, UnavailableError) else Status.INVALID
+            return replace(result, status=status, reason=error.message, hint=error.hint)
     if log.generator is not None and log.work is not None:
         result = replace(
             result,

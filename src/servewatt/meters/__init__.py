@@ -9,9 +9,21 @@ from typing import Any
 
 from servewatt.errors import InputError, UnavailableError, nearest
 from servewatt.meters.base import Meter
+from servewatt.meters.steps import standing_still
 from servewatt.records import Component, Domain
 
-__all__ = ["METERS", "Meter", "MeterEntry", "MeterState", "create", "entry", "open_meters", "survey"]
+__all__ = [
+    "METERS",
+    "Meter",
+    "MeterEntry",
+    "MeterState",
+    "create",
+    "check_steps",
+    "entry",
+    "open_meters",
+    "standing_still",
+    "survey",
+]
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,8 @@ class MeterEntry:
     """The extra of servewatt that installs what it needs; empty if servewatt alone is enough."""
     real: bool = True
     """Whether it tells something about this machine; only such meters are opened unasked."""
+    substitute: str = ""
+    """The meter that tells about the same part of the machine, where this one cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +51,20 @@ class MeterState:
     reason: str = ""
     """Empty if it can read."""
     hint: str = ""
+    remarks: tuple[str, ...] = ()
+    """What of it is left out, or does not work, and why."""
 
 
 METERS: dict[str, MeterEntry] = {
     e.name: e
     for e in (
         MeterEntry("nvml", "NVIDIA GPU boards: energy counter, or power", "servewatt.meters.nvml:NvmlMeter"),
-        MeterEntry("rapl", "CPU package, DRAM and platform counters", "servewatt.meters.rapl:RaplMeter"),
+        MeterEntry(
+            "rapl",
+            "CPU package, DRAM and platform counters",
+            "servewatt.meters.rapl:RaplMeter",
+            substitute="estimate",
+        ),
         MeterEntry("estimate", "CPU power modelled from utilisation", "servewatt.meters.estimate:EstimateMeter"),
         MeterEntry("replay", "Plays a recording: replay:FILE.json", "servewatt.meters.replay:ReplayMeter", real=False),
         MeterEntry(
@@ -65,8 +86,9 @@ def create(
 ) -> Meter:
     """The meter called `name`, whether or not it can read anything here.
 
-    `replay:FILE`, `nvml:BOARD` (one GPU of several) and `fake:DOMAIN=WATTS,...` carry their argument after the
-    colon. `cpu_watts` and `within` are the estimate's; `options` go to the meter's constructor.
+    `replay:FILE`, `nvml:BOARD` (one GPU of several), `rapl:DOMAIN,...` (those domains alone) and
+    `fake:DOMAIN=WATTS,...` carry their argument after the colon. `cpu_watts` and `within` are the estimate's; `options`
+    go to the meter's constructor.
     """
     short, _, argument = name.partition(":")
     known = entry(short)
@@ -83,6 +105,8 @@ def create(
         if not argument.isdecimal():
             raise InputError(f"nvml:{argument} names no GPU", "give its number, such as nvml:0")
         meter = kind(only=int(argument), **options)
+    elif short == "rapl" and argument:
+        meter = kind(only=_domains_named(name, argument), **options)
     elif argument:
         raise InputError(f"meter {short!r} takes no argument, but got {argument!r}", f"write {short}")
     elif short == "estimate":
@@ -97,7 +121,8 @@ def open_meters(names: Sequence[str], cpu_watts: tuple[float, float] | None = No
 
     Unasked, the estimate is opened only where no counter covers the CPU. Named beside one that does, it is marked
     as lying within it, so its joules are shown but never added. Raises UnavailableError, with the reason and what
-    would mend it, if a named meter cannot read anything here, and when nothing at all can.
+    would mend it, if a named meter cannot read anything here, when nothing at all can, and, unasked, when a part of
+    the machine is there whose meter fails and no other one stands in for it.
     """
     chosen = tuple(dict.fromkeys(names)) or tuple(e.name for e in METERS.values() if e.real)
     opened: list[Meter] = []
@@ -115,8 +140,9 @@ def open_meters(names: Sequence[str], cpu_watts: tuple[float, float] | None = No
                 continue
             meter.close()
             reasons.append(f"{name}: {problem[0]}")
-            if names:
-                raise UnavailableError(f"meter {name!r} is not available: {problem[0]}", problem[1])
+            if names or (meter.present and not entry(name).substitute):
+                others = "" if names else f"; or name the meters to measure with, without it: {_others(name)}"
+                raise UnavailableError(f"meter {name!r} is not available: {problem[0]}", problem[1] + others)
         if not opened:
             raise UnavailableError(f"no energy meter is available ({'; '.join(reasons)})", "see servewatt doctor")
         _check_distinct(opened)
@@ -137,9 +163,24 @@ def survey(cpu_watts: tuple[float, float] | None = None) -> tuple[MeterState, ..
         meter = create(known.name, cpu_watts=cpu_watts, within=covering)
         covering = covering or _cpu_domain((meter,))
         reason, hint = meter.unavailable() or ("", "")
-        states.append(MeterState(known, meter.domains(), reason, hint))
+        still = tuple(f"{name} stands still: it gives no energy" for name in standing_still((meter,)))
+        states.append(MeterState(known, meter.domains(), reason, hint, meter.remarks + still))
         meter.close()
     return tuple(states)
+
+
+def _domains_named(name: str, argument: str) -> tuple[str, ...]:
+    """The domains that `rapl:DOMAIN,...` names."""
+    named = tuple(filter(None, argument.split(",")))
+    kinds = tuple(f"{component.value}:" for component in Component)
+    if not named or not all(domain.startswith(kinds) for domain in named):
+        raise InputError(f"{name} names no domain", "such as rapl:cpu:package-0,dram:0 (servewatt doctor lists them)")
+    return named
+
+
+def _others(name: str) -> str:
+    """The other real meters, as a hint gives them."""
+    return " or ".join(f"--meter {e.name}" for e in METERS.values() if e.real and e.name != name)
 
 
 def _cpu_domain(meters: Sequence[Meter]) -> str | None:

@@ -16,9 +16,18 @@ class Meter(Protocol):
     """
 
     name: str
+    present: bool
+    """Whether the machine shows what this meter reads, whether or not it can be read. Unasked, a meter of what is
+    absent is passed over; one that is present and fails is told."""
+    remarks: tuple[str, ...]
+    """What of it is left out, and why: for people."""
 
     def unavailable(self) -> tuple[str, str] | None:
-        """None if the meter can read something here; else (reason, what would mend it)."""
+        """None if the meter can read all of its machine's domains; else (reason, what would mend it).
+
+        Part of a machine must not pass for all of it: a domain that exists and cannot be read makes the meter
+        unavailable, unless its user named the domains wanted.
+        """
         ...
 
     def domains(self) -> tuple[Domain, ...]:
@@ -26,11 +35,14 @@ class Meter(Protocol):
         ...
 
     def read(self) -> tuple[Reading, ...]:
-        """One cumulative reading of each domain that has one. Wraps are corrected by the caller."""
+        """One cumulative reading of each domain that has one. Wraps are corrected by the caller.
+
+        A domain whose counter fails now has no reading: never a zero, and never the last one again.
+        """
         ...
 
     def power(self) -> tuple[PowerSample, ...]:
-        """Present power of each domain that can tell it."""
+        """Present power of each domain that can tell it; what is no power (`is_power`) is left out."""
         ...
 
     def close(self) -> None: ...

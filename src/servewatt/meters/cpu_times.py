@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from servewatt.errors import UnavailableError
+
 TICK_S = 1.0 / os.sysconf("SC_CLK_TCK")
 """The unit of CPU times in /proc: 10 ms on every common kernel."""
 
@@ -42,13 +44,44 @@ class ProcessStat:
 def system_cpu_s(proc: Path = PROC) -> SystemCpu:
     """Cumulative busy and stolen CPU time since boot.
 
-    Guest time is part of user time already (proc(5)), so it is not added again.
+    Guest time is part of user time already (proc(5)), so it is not added again. Raises UnavailableError where the
+    kernel does not tell them: the file cannot be read, or holds zeros alone, idle time included, as in some sandboxes.
     """
-    with (proc / "stat").open("rb") as file:
-        lines = file.read().splitlines()
-    user, nice, system, _idle, _iowait, irq, softirq, *rest = (int(field) for field in lines[0].split()[1:])
+    try:
+        with (proc / "stat").open("rb") as file:
+            lines = file.read().splitlines()
+        user, nice, system, idle, iowait, irq, softirq, *rest = (int(field) for field in lines[0].split()[1:])
+    except OSError as error:
+        raise UnavailableError(f"{proc / 'stat'} cannot be read: {error.strerror}", _WITHOUT_CPU_TIMES) from None
+    except (IndexError, ValueError):
+        raise UnavailableError(f"{proc / 'stat'} does not hold CPU times", _WITHOUT_CPU_TIMES) from None
+    if not any((user, nice, system, idle, iowait, irq, softirq)):
+        raise UnavailableError(f"all CPU times in {proc / 'stat'} are zero", _WITHOUT_CPU_TIMES)
     cpus = sum(1 for line in lines[1:] if line.startswith(b"cpu"))
     return SystemCpu((user + nice + system + irq + softirq) * TICK_S, (rest[0] if rest else 0) * TICK_S, cpus)
+
+
+_WITHOUT_CPU_TIMES = "a sandbox (such as gVisor) keeps them back: run outside of it, or use a meter that counts energy"
+
+
+def known_system_cpu(proc: Path = PROC) -> SystemCpu | None:
+    """As `system_cpu_s`; None where the kernel does not tell."""
+    try:
+        return system_cpu_s(proc)
+    except UnavailableError:
+        return None
+
+
+def counts_cpu_time(busy_s: float, own_cpu_s: float) -> bool:
+    """Whether the machine's busy time can be right beside the CPU time that a process used meanwhile.
+
+    The former is counted in ticks and may miss bursts; where it holds less than a quarter of the latter, and that is
+    more than a few ticks, it is not counted at all.
+    """
+    return busy_s >= 0 and (own_cpu_s < _TELLING_TICKS * TICK_S or busy_s >= own_cpu_s / 4)
+
+
+_TELLING_TICKS = 10
 
 
 def process_stat(pid: int, proc: Path = PROC) -> ProcessStat | None:

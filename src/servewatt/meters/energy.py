@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import replace
 from itertools import pairwise
 
-from servewatt.errors import RefusedError
+from servewatt.errors import RefusedError, ServewattError, UnavailableError
+from servewatt.meters.plausible import (
+    NOT_KEPT_HINT,
+    believable,
+    check_against_power,
+    difference_j,
+    most_power_w,
+    stood_still,
+)
 from servewatt.records import Domain, DomainEnergy, Grade, PowerSample, Reading
-
-UNKNOWN_MAX_POWER_W = 1000.0
-"""Most power of a wrapping domain that does not tell its own: no CPU package or memory bank of today draws more."""
 
 
 def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float, float]:
     """Energy between two readings of a counter, and the bound of its error, both in joules.
 
     A counter that wrapped once is corrected from its range. Raises RefusedError when it might have wrapped
-    once more than the readings show, or when a counter without a range went backwards.
+    once more than the readings show, when a counter without a range went backwards, and when the difference is more
+    than the domain can draw in that time.
 
     The error comes from the quantum: each reading is up to `quantum_s` old (or `age_s`, where that is known to be
     less). The two errors have opposite signs, so with ages of up to a and b the difference is low by between -a and b
@@ -26,39 +32,14 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
     power itself is known only from the difference; the largest steady power that fits is E / (t - quantum), or the
     most the domain can draw.
     """
-    difference_j = _difference(domain, first, last)
+    energy_j = difference_j(domain, first, last)
     ages_s = [domain.quantum_s if r.age_s is None else min(r.age_s, domain.quantum_s) for r in (first, last)]
     duration_s = last.time_s - first.time_s
-    error_j = _quantum_error(domain, difference_j, duration_s)
-    if domain.quantum_s <= 0 or duration_s <= domain.quantum_s:
-        return difference_j, error_j
+    error_j = _quantum_error(domain, energy_j, duration_s)
+    if domain.quantum_s <= 0 or duration_s <= domain.quantum_s or energy_j == 0:
+        return energy_j, error_j
     middle_s = (ages_s[1] - ages_s[0]) / 2
-    return difference_j * (1 + middle_s / duration_s), error_j * sum(ages_s) / (2 * domain.quantum_s)
-
-
-def _difference(domain: Domain, first: Reading, last: Reading) -> float:
-    """Joules between two readings, one wrap corrected."""
-    duration_s = last.time_s - first.time_s
-    if duration_s < 0:
-        raise RefusedError(f"{domain.name}: the last reading is older than the first")
-    difference_j = last.energy_j - first.energy_j
-    if domain.range_j is None:
-        if difference_j < 0:
-            raise RefusedError(
-                f"{domain.name}: the energy counter went backwards by {-difference_j:.3g} J",
-                "its driver was reloaded during the measurement; measure again",
-            )
-        return difference_j
-    if difference_j < 0:
-        difference_j += domain.range_j
-    max_power_w = domain.max_power_w or UNKNOWN_MAX_POWER_W
-    if difference_j < 0 or difference_j + domain.range_j <= max_power_w * duration_s:
-        raise RefusedError(
-            f"{domain.name}: in {duration_s:.0f} s at up to {max_power_w:.0f} W the energy counter may have wrapped "
-            f"(it does every {domain.range_j:.0f} J) more often than two readings show",
-            f"use windows below {domain.range_j / max_power_w:.0f} s",
-        )
-    return difference_j
+    return energy_j * (1 + middle_s / duration_s), error_j * sum(ages_s) / (2 * domain.quantum_s)
 
 
 def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, float]:
@@ -69,7 +50,7 @@ def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, fl
     own = [r for r in readings if r.domain == domain.name]
     if len(own) < 2:
         raise RefusedError(f"{domain.name}: {len(own)} readings are too few to tell an energy")
-    energy_j = math.fsum(_difference(domain, first, last) for first, last in pairwise(own))
+    energy_j = math.fsum(difference_j(domain, first, last) for first, last in pairwise(own))
     return energy_j, _quantum_error(domain, energy_j, own[-1].time_s - own[0].time_s)
 
 
@@ -78,13 +59,14 @@ def integrate(domain: Domain, samples: Sequence[PowerSample], start_s: float, en
 
     Trapezoids, with the power interpolated at the borders. A border outside the samples takes the nearest one's
     power if that is at most twice the usual interval away; otherwise, or where a gap of more than five usual
-    intervals opens inside, the samples do not cover the window and RefusedError is raised.
+    intervals opens inside, the samples do not cover the window and RefusedError is raised. Samples that are no power
+    (not finite, negative, beyond what the domain can draw) are left out.
 
     The error bound has two parts: each interval is off by at most half its width times the change of power in it
     (what a monotonic curve between the two samples could do), and each border by quantum x power, as the sensor
     may be that late.
     """
-    own = sorted((s for s in samples if s.domain == domain.name), key=lambda s: s.time_s)
+    own = believable(domain, samples)
     if end_s < start_s:
         raise RefusedError(f"{domain.name}: the window ends before it starts")
     if not own:
@@ -117,6 +99,7 @@ def domain_energies(
     *,
     start_s: float | None = None,
     end_s: float | None = None,
+    unmoved: Collection[str] = (),
 ) -> tuple[DomainEnergy, ...]:
     """Energy of every domain over one section, in the order of `domains`.
 
@@ -124,6 +107,11 @@ def domain_energies(
     `end_s` (by default the times of the earliest first and the latest last reading). `counted` is true for the
     domains that no other of `domains` contains, so adding those never counts a joule twice. A domain that could
     not be read at both ends has grade `missing`: its zero is no measurement, and it does not count.
+
+    A counter that stood still, or is among `unmoved` (known not to step as it should), is no source: its `samples` are
+    integrated instead. Raises RefusedError where an energy cannot be told this time, UnavailableError where a counter
+    stood still and nothing else tells its power. What is wrong with a domain inside another one makes it `missing`
+    only, as the sum holds it all the same.
     """
     listed = tuple(domains)
     firsts = {r.domain: r for r in first}
@@ -132,19 +120,67 @@ def domain_energies(
         start_s = min((r.time_s for r in firsts.values()), default=None)
     if end_s is None:
         end_s = max((r.time_s for r in lasts.values()), default=None)
+    span_s = None if start_s is None or end_s is None else (start_s, end_s)
+    added = outermost(listed)
     found = []
     for domain in listed:
-        grade = domain.grade
-        energy_j = error_j = 0.0
-        if grade is Grade.INTEGRATED and start_s is not None and end_s is not None:
-            energy_j, error_j = integrate(domain, samples, start_s, end_s)
-        elif grade in (Grade.COUNTER, Grade.ESTIMATED) and domain.name in firsts and domain.name in lasts:
-            energy_j, error_j = energy_between(domain, firsts[domain.name], lasts[domain.name])
-        else:
-            grade = Grade.MISSING
+        ends = firsts.get(domain.name), lasts.get(domain.name)
+        try:
+            energy_j, error_j, grade = _energy(domain, ends, samples, span_s, unmoved)
+        except ServewattError:
+            if domain.name in added:
+                raise
+            energy_j, error_j, grade = _MISSING
         found.append(DomainEnergy(domain.name, domain.component, energy_j, error_j, grade, counted=False))
     counted = outermost(listed, present={e.domain for e in found if e.grade is not Grade.MISSING})
     return tuple(replace(e, counted=e.domain in counted) for e in found)
+
+
+_MISSING = (0.0, 0.0, Grade.MISSING)
+
+
+def _energy(
+    domain: Domain,
+    ends: tuple[Reading | None, Reading | None],
+    samples: Sequence[PowerSample],
+    span_s: tuple[float, float] | None,
+    unmoved: Collection[str],
+) -> tuple[float, float, Grade]:
+    """Joules, bound of their error and grade of one domain, from readings at both ends or samples over the span."""
+    first, last = ends
+    if domain.grade is Grade.INTEGRATED:
+        return _MISSING if span_s is None else (*_integrated(domain, samples, span_s), Grade.INTEGRATED)
+    if domain.grade is Grade.MISSING or (first is None and last is None):
+        return _MISSING
+    if first is None or last is None:
+        raise RefusedError(
+            f"{domain.name}: the energy counter could not be read at the {'end' if first else 'start'} of the section",
+            "its device or driver failed meanwhile (look for errors in dmesg); measure again",
+        )
+    energy_j, error_j = energy_between(domain, first, last)
+    if domain.grade is Grade.COUNTER and (domain.name in unmoved or stood_still(domain, first, last)):
+        try:
+            return (*_integrated(domain, samples, span_s or (first.time_s, last.time_s)), Grade.INTEGRATED)
+        except ServewattError as error:
+            raise UnavailableError(
+                f"{domain.name}: the energy counter stands still (for {last.time_s - first.time_s:.3g} s it did not "
+                f"step as it should), and no power reading tells what was drawn ({error.message})",
+                NOT_KEPT_HINT,
+            ) from None
+    if domain.grade is Grade.COUNTER:
+        check_against_power(domain, energy_j, first, last, samples)
+    return energy_j, error_j, domain.grade
+
+
+def _integrated(domain: Domain, samples: Sequence[PowerSample], span_s: tuple[float, float]) -> tuple[float, float]:
+    """The integral, which must not be zero: nothing that is switched on draws no power."""
+    energy_j, error_j = integrate(domain, samples, *span_s)
+    if energy_j <= 0 < span_s[1] - span_s[0]:
+        raise UnavailableError(
+            f"{domain.name}: every power reading is 0 W",
+            NOT_KEPT_HINT,
+        )
+    return energy_j, error_j
 
 
 def outermost(domains: Iterable[Domain], present: Set[str] | None = None) -> frozenset[str]:
@@ -164,12 +200,15 @@ def outermost(domains: Iterable[Domain], present: Set[str] | None = None) -> fro
 
 def _quantum_error(domain: Domain, energy_j: float, duration_s: float) -> float:
     """Bound of |true - read| for a counter that steps every `quantum_s`."""
+    most_w = domain.max_power_w
+    if domain.grade is Grade.COUNTER and energy_j == 0:
+        # No step tells the power: only the most the domain can draw bounds it.
+        return max(domain.quantum_s, duration_s) * (most_w or most_power_w(domain))
     if domain.quantum_s <= 0:
         return 0.0
-    most_w = domain.max_power_w
     if duration_s <= domain.quantum_s:
-        # No step need have fallen into the window: only the most the domain can draw bounds it.
-        return domain.quantum_s * (most_w or UNKNOWN_MAX_POWER_W)
+        # No step need have fallen into the window.
+        return domain.quantum_s * (most_w or most_power_w(domain))
     error_j = domain.quantum_s * energy_j / (duration_s - domain.quantum_s)
     return error_j if most_w is None else min(error_j, domain.quantum_s * most_w)
 

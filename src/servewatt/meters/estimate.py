@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from servewatt.errors import InputError
-from servewatt.meters.cpu_times import PROC, TICK_S, system_cpu_s
+from servewatt.errors import InputError, UnavailableError
+from servewatt.meters.cpu_times import PROC, TICK_S, known_system_cpu, system_cpu_s
+from servewatt.meters.plausible import is_power
 from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 
 DEFAULT_IDLE_W = 0.74
@@ -50,13 +51,17 @@ class EstimateMeter:
         self._clock = clock
         self._reason: tuple[str, str] | None = None
         self._last: tuple[float, float] | None = None
+        self.remarks: tuple[str, ...] = ()
         self.calibrated = cpu_watts is not None
+        self.cpu_count = 0
         try:
             self.cpu_count = system_cpu_s(proc).cpu_count
-        except (OSError, ValueError, IndexError):
-            self.cpu_count = 0
-        if self.cpu_count == 0:
-            self._reason = (f"no CPU times in {proc / 'stat'}", "the estimate needs Linux")
+        except UnavailableError as error:
+            self._reason = (error.message, error.hint)
+        else:
+            if self.cpu_count == 0:
+                self._reason = (f"{proc / 'stat'} lists no CPU", "the estimate needs Linux")
+        self.present = self.cpu_count > 0
         idle_w, max_w = cpu_watts or (DEFAULT_IDLE_W * self.cpu_count, DEFAULT_MAX_W * self.cpu_count)
         if cpu_watts is not None and not 0 <= idle_w <= max_w < float("inf"):
             raise InputError(
@@ -85,30 +90,30 @@ class EstimateMeter:
         return () if self._reason else (self._domain,)
 
     def read(self) -> tuple[Reading, ...]:
-        if self._reason:
+        if self._reason or (now := self._observe()) is None:
             return ()
-        time_s, busy_s = self._observe()
+        time_s, busy_s = now
         return (Reading(self._domain.name, time_s, self._joules(time_s, busy_s)),)
 
     def power(self) -> tuple[PowerSample, ...]:
         """Mean power since the previous call; nothing at the first."""
-        if self._reason:
+        if self._reason or (now := self._observe()) is None:
             return ()
-        now, before = self._observe(), self._last
+        before = self._last
         if before is not None and now[0] - before[0] < TICK_S:
             return ()
         self._last = now
         if before is None:
             return ()
         power_w = (self._joules(*now) - self._joules(*before)) / (now[0] - before[0])
-        return (PowerSample(self._domain.name, now[0], power_w),)
+        return (PowerSample(self._domain.name, now[0], power_w),) if is_power(self._domain, power_w) else ()
 
     def close(self) -> None:
         pass
 
-    def _observe(self) -> tuple[float, float]:
-        busy_s = system_cpu_s(self._proc).busy_s
-        return self._clock(), busy_s
+    def _observe(self) -> tuple[float, float] | None:
+        system = known_system_cpu(self._proc)
+        return None if system is None else (self._clock(), system.busy_s)
 
     def _joules(self, time_s: float, busy_s: float) -> float:
         return self.idle_w * time_s + (self.max_w - self.idle_w) * busy_s / self.cpu_count

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from servewatt.errors import InputError
+from servewatt.meters.plausible import CEILING_W
 from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 
 DEFAULT_WATTS = {"cpu:package-0": 20.0, "gpu:0": 100.0}
@@ -20,6 +21,8 @@ class FakeMeter:
     """
 
     name = "fake"
+    present = True
+    remarks: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -50,6 +53,11 @@ class FakeMeter:
                 watts[name] = float(number)
             except ValueError:
                 raise InputError(f"fake meter: {part!r} is not DOMAIN=WATTS", "such as fake:gpu:0=100") from None
+            if not 0 <= watts[name] < CEILING_W[_component(name)]:
+                raise InputError(
+                    f"fake meter: {part!r} is no power",
+                    f"from 0 to {CEILING_W[_component(name)]:g} W, such as fake:gpu:0=100",
+                )
         return cls(watts or DEFAULT_WATTS)
 
     def unavailable(self) -> tuple[str, str] | None:

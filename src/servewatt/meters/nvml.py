@@ -6,15 +6,14 @@ about 4 ms a board on data-centre boards, reading the power a few microseconds.
 
 Every board NVML shows is metered, whatever CUDA_VISIBLE_DEVICES says: the boundary is the machine, and a board that
 a configuration leaves idle still draws its idle power. Where boards serve different tasks, `nvml:0` meters one of them
-alone. Energy belongs to the whole board: NVML has no counter for a
-MIG instance, so on a partitioned board the figure includes its other instances.
+alone. Energy belongs to the whole board: NVML has no counter for a MIG instance, so on a partitioned board the figure
+includes its other instances.
 
 https://docs.nvidia.com/deploy/nvml-api/
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import time
@@ -25,25 +24,21 @@ from typing import Any
 
 from servewatt.errors import UnavailableError
 from servewatt.meters.cpu_times import PROC, process_stat
+from servewatt.meters.nvml_boards import (
+    Board,
+    NvmlFailsError,
+    ask,
+    board_count,
+    decode,
+    find_boards,
+    open_nvml,
+    read_energy_mj,
+    read_power_w,
+)
 from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 
 QUANTUM_S = 0.1
 """Data-centre boards step their counter every 100 ms; others, where measured, step faster."""
-
-
-@dataclass(frozen=True)
-class Board:
-    """A GPU board, its NVML handle, and how its energy can be read."""
-
-    index: int
-    handle: Any
-    uuid: str
-    has_counter: bool
-    has_instant_power: bool
-    has_power: bool
-    power_limit_w: float | None
-    mig: bool
-    """Partitioned into MIG instances; the energy is still the whole board's."""
 
 
 @dataclass(frozen=True)
@@ -54,58 +49,6 @@ class GpuProcess:
     pid: int
     name: str
     memory_bytes: int | None
-
-
-def open_nvml(module: Any = None) -> Any:
-    """The initialised NVML binding (`module` stands in for pynvml). Close it with `nvmlShutdown`.
-
-    Raises UnavailableError where the binding, the library or the driver is missing.
-    """
-    if module is None:
-        try:
-            module = importlib.import_module("pynvml")
-        except ImportError:
-            raise UnavailableError("the NVML binding is not installed", "pip install nvidia-ml-py") from None
-    try:
-        module.nvmlInit()
-    except module.NVMLError as error:
-        raise UnavailableError(
-            f"NVML does not start: {error}",
-            "needs an NVIDIA GPU and its driver (does nvidia-smi work?); a container needs --gpus all",
-        ) from None
-    return module
-
-
-def ask(nvml: Any, function: str, *arguments: Any) -> Any | None:
-    """The answer of an NVML function; None where the driver, the board or the binding cannot tell."""
-    try:
-        return getattr(nvml, function)(*arguments)
-    except (nvml.NVMLError, AttributeError):
-        return None
-
-
-def find_boards(nvml: Any) -> tuple[Board, ...]:
-    """Every board that NVML shows, in its order (that of the PCI bus)."""
-    boards = []
-    for index in range(ask(nvml, "nvmlDeviceGetCount") or 0):
-        handle = ask(nvml, "nvmlDeviceGetHandleByIndex", index)
-        if handle is None:
-            continue
-        limit_mw = ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle)
-        mig_mode = ask(nvml, "nvmlDeviceGetMigMode", handle)
-        boards.append(
-            Board(
-                index=index,
-                handle=handle,
-                uuid=_decode(ask(nvml, "nvmlDeviceGetUUID", handle)),
-                has_counter=ask(nvml, "nvmlDeviceGetTotalEnergyConsumption", handle) is not None,
-                has_instant_power=_instant_power_mw(nvml, handle) is not None,
-                has_power=ask(nvml, "nvmlDeviceGetPowerUsage", handle) is not None,
-                power_limit_w=limit_mw / 1000 if limit_mw else None,
-                mig=bool(mig_mode and mig_mode[0]),
-            )
-        )
-    return tuple(boards)
 
 
 class NvmlMeter:
@@ -127,23 +70,25 @@ class NvmlMeter:
         self._nvml: Any = None
         self._reason: tuple[str, str] | None = None
         self.boards: tuple[Board, ...] = ()
+        self.present = False
+        self.remarks: tuple[str, ...] = ()
         try:
             self._nvml = open_nvml(nvml)
         except UnavailableError as error:
             self._reason = (error.message, error.hint)
+            self.present = isinstance(error, NvmlFailsError)
             return
-        every = find_boards(self._nvml)
-        found = tuple(b for b in every if only in (None, b.index))
-        self.boards = tuple(b for b in found if b.has_counter or b.has_power or b.has_instant_power)
-        if not every:
+        count, every = board_count(self._nvml), find_boards(self._nvml)
+        self.present = count is None or bool(every)
+        self.boards = tuple(b for b in every if only in (None, b.index))
+        if count is None:
+            self._reason = ("NVML fails to count the GPUs", "does nvidia-smi work? look for errors in dmesg")
+        elif not every:
             self._reason = ("NVML shows no GPU", "a container needs --gpus all")
-        elif not found:
-            self._reason = (f"there is no GPU {only}", f"the last one is nvml:{every[-1].index}")
         elif not self.boards:
-            self._reason = (
-                "the GPU tells neither energy nor power",
-                "virtual GPUs do not; pass the whole board through",
-            )
+            self._reason = (f"there is no GPU {only}", f"the last one is nvml:{every[-1].index}")
+        else:
+            self._reason = _why_unreadable(self.boards)
         if self._reason:
             self.close()
         self._domains = tuple(
@@ -170,17 +115,17 @@ class NvmlMeter:
             if not board.has_counter:
                 continue
             before_s = self._clock()
-            energy_mj = ask(self._nvml, "nvmlDeviceGetTotalEnergyConsumption", board.handle)
+            energy_mj = read_energy_mj(self._nvml, board.handle)
             if energy_mj is not None:
                 readings.append(Reading(f"gpu:{board.index}", (before_s + self._clock()) / 2, energy_mj / 1000))
         return tuple(readings)
 
     def power(self) -> tuple[PowerSample, ...]:
         samples = []
-        for board in self.boards if self._nvml else ():
-            power_mw = _power_mw(self._nvml, board)
-            if power_mw is not None:
-                samples.append(PowerSample(f"gpu:{board.index}", self._clock(), power_mw / 1000))
+        for domain, board in zip(self._domains, self.boards, strict=True) if self._nvml else ():
+            power_w = read_power_w(self._nvml, board, domain)
+            if power_w is not None:
+                samples.append(PowerSample(domain.name, self._clock(), power_w))
         return tuple(samples)
 
     def close(self) -> None:
@@ -219,8 +164,8 @@ def first_visible_board(nvml: Any = None, setting: str | None = None) -> int | N
         nvml = open_nvml(nvml)
     except UnavailableError:
         return None
-    handles = [ask(nvml, "nvmlDeviceGetHandleByIndex", i) for i in range(ask(nvml, "nvmlDeviceGetCount") or 0)]
-    uuids = [_decode(ask(nvml, "nvmlDeviceGetUUID", handle)) for handle in handles]
+    handles = [ask(nvml, "nvmlDeviceGetHandleByIndex", i) for i in range(board_count(nvml) or 0)]
+    uuids = [decode(ask(nvml, "nvmlDeviceGetUUID", handle)) or "" for handle in handles]
     ask(nvml, "nvmlShutdown")
     visible = visible_boards(os.environ.get("CUDA_VISIBLE_DEVICES") if setting is None else setting, uuids)
     return visible[0] if visible else None
@@ -241,7 +186,10 @@ def other_gpu_processes(
         return None
     found = []
     try:
-        for board in range(ask(nvml, "nvmlDeviceGetCount") or 0):
+        count = board_count(nvml)
+        if count is None:
+            return None
+        for board in range(count):
             handle = ask(nvml, "nvmlDeviceGetHandleByIndex", board)
             listed = ask(nvml, "nvmlDeviceGetComputeRunningProcesses", handle)
             if listed is None:
@@ -257,21 +205,15 @@ def other_gpu_processes(
     return tuple(found)
 
 
-def _power_mw(nvml: Any, board: Board) -> float | None:
-    """Present power. The field is preferred: nvmlDeviceGetPowerUsage averages over a second on newer boards."""
-    if board.has_instant_power and (instant_mw := _instant_power_mw(nvml, board.handle)) is not None:
-        return instant_mw
-    power_mw = ask(nvml, "nvmlDeviceGetPowerUsage", board.handle)
-    return None if power_mw is None else float(power_mw)
-
-
-def _instant_power_mw(nvml: Any, handle: Any) -> float | None:
-    field = getattr(nvml, "NVML_FI_DEV_POWER_INSTANT", None)
-    values = ask(nvml, "nvmlDeviceGetFieldValues", handle, [field]) if field is not None else None
-    if not values or values[0].nvmlReturn != nvml.NVML_SUCCESS:
+def _why_unreadable(boards: Sequence[Board]) -> tuple[str, str] | None:
+    """The reason and hint for boards that tell neither energy nor power: a sum of the others is not the machine."""
+    silent = [board for board in boards if board.problem]
+    if not silent:
         return None
-    return float(values[0].value.uiVal)
-
-
-def _decode(text: str | bytes | None) -> str:
-    return text.decode() if isinstance(text, bytes) else text or ""
+    first = silent[0]
+    others = [f"--meter nvml:{board.index}" for board in boards if not board.problem]
+    if others:
+        advice = f"to measure the others alone, name them: {' '.join(others)}"
+    else:
+        advice = "virtual GPUs do not: pass the whole board through; does nvidia-smi show its power?"
+    return f"GPU {first.index} tells neither energy nor power ({first.problem})", advice

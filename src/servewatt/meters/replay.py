@@ -10,15 +10,17 @@ The recording is a JSON object with `domains`, a list of objects with the fields
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from servewatt.errors import InputError
+from servewatt.meters.plausible import is_power
 from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 
 
@@ -29,6 +31,8 @@ class ReplayMeter:
     """
 
     name = "replay"
+    present = True
+    remarks: tuple[str, ...] = ()
 
     def __init__(self, path: Path | str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._domains, self._times_s, self._energies_j = _load(Path(path))
@@ -58,10 +62,9 @@ class ReplayMeter:
         now_s = self._clock()
         _, index = self._place(now_s)
         width_s = self._times_s[index + 1] - self._times_s[index]
-        return tuple(
-            PowerSample(name, now_s, (course_j[index + 1] - course_j[index]) / width_s)
-            for name, course_j in self._energies_j.items()
-        )
+        courses = ((domain, self._energies_j[domain.name]) for domain in self._domains)
+        powers = ((domain, (course_j[index + 1] - course_j[index]) / width_s) for domain, course_j in courses)
+        return tuple(PowerSample(d.name, now_s, power_w) for d, power_w in powers if is_power(d, power_w))
 
     def close(self) -> None:
         pass
@@ -102,13 +105,21 @@ def _load(path: Path) -> tuple[tuple[Domain, ...], list[float], dict[str, list[f
         course_j = {d.name: [float(joules[d.name]) for _, joules in recording["readings"]] for d in domains}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path} is not a recording: {type(error).__name__} {error}", hint) from None
-    if not domains or len(times_s) < 2 or any(b <= a for a, b in pairwise(times_s)):
+    if not domains or len(times_s) < 2 or any(b <= a for a, b in itertools.pairwise(times_s)):
         raise InputError(f"{path} needs a domain and two readings or more, in order of time", hint)
+    if not all(map(math.isfinite, itertools.chain(times_s, *course_j.values()))):
+        raise InputError(f"{path} holds times or energies that are not finite", hint)
     return domains, times_s, {d.name: _unwrapped(course_j[d.name], d.range_j) for d in domains}
 
 
 def _domain(entry: Mapping[str, Any]) -> Domain:
     values = {f.name: entry[f.name] for f in fields(Domain) if f.name in entry}
+    values["quantum_s"] = float(entry["quantum_s"])
+    values.update({name: float(entry[name]) for name in ("range_j", "max_power_w") if entry.get(name) is not None})
+    for name in ("quantum_s", "range_j", "max_power_w"):
+        number = values.get(name)
+        if number is not None and not (0 <= number < math.inf and (number or name != "range_j")):
+            raise ValueError(f"{name} {number:g}")
     return Domain(**{**values, "component": Component(entry["component"]), "grade": Grade(entry["grade"])})
 
 

@@ -8,6 +8,7 @@ read only with every `detail_every`th sample and are None in between.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from servewatt.errors import UnavailableError
-from servewatt.meters.cpu_times import PROC, SystemCpu, process_stat, process_tree, system_cpu_s
-from servewatt.meters.nvml import ask, open_nvml
+from servewatt.meters.cpu_times import PROC, SystemCpu, counts_cpu_time, known_system_cpu, process_stat, process_tree
+from servewatt.meters.nvml_boards import ask, open_nvml
 from servewatt.records import UtilisationSample
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpufreq")
@@ -48,7 +49,7 @@ class UtilisationSampler:
         self._count = 0
         self._tree: tuple[int, ...] = (pid,)
         self._lists_children = (proc / str(pid) / "task" / str(pid) / "children").exists()
-        self._last: tuple[float, float | None, float] | None = None
+        self._last: tuple[float, float | None, float | None] | None = None
         self._nvml: Any = None
         self._board: Any = None
         if gpu is not None:
@@ -65,7 +66,7 @@ class UtilisationSampler:
         if detailed or self._lists_children:
             self._tree = process_tree(self._pid, self._proc) or (self._pid,)
         stats = [s for pid in self._tree if (s := process_stat(pid, self._proc)) is not None]
-        now_s, system = self._clock(), system_cpu_s(self._proc)
+        now_s, system = self._clock(), known_system_cpu(self._proc)
         own_s = sum(s.cpu_s for s in stats) if stats else None
         cpu_percent, system_percent = self._shares(now_s, own_s, system)
         read_bytes, write_bytes = self._storage()
@@ -86,18 +87,24 @@ class UtilisationSampler:
             ask(self._nvml, "nvmlShutdown")
             self._nvml = self._board = None
 
-    def _shares(self, now_s: float, own_s: float | None, system: SystemCpu) -> tuple[float | None, float | None]:
+    def _shares(self, now_s: float, own_s: float | None, system: SystemCpu | None) -> tuple[float | None, float | None]:
         """CPU per cent of the tree (100 is one CPU) and of the machine (100 is all) since the previous sample."""
-        last, self._last = self._last, (now_s, own_s, system.busy_s)
-        if last is None or now_s <= last[0] or not system.cpu_count:
+        last, self._last = self._last, (now_s, own_s, None if system is None else system.busy_s)
+        if last is None or now_s <= last[0]:
             return None, None
+        cpus = system.cpu_count if system is not None else os.cpu_count() or 1
         share = 100 / (now_s - last[0])
         own = None
         if own_s is not None and last[1] is not None:
             # A child's time passes to its parent when it ends, so the tree's sum goes on. A child found late
             # brings its past along, hence the upper limit.
-            own = min(100.0 * system.cpu_count, max(0.0, share * (own_s - last[1])))
-        return own, min(100.0, share * (system.busy_s - last[2]) / system.cpu_count)
+            own = min(100.0 * cpus, max(0.0, share * (own_s - last[1])))
+        if system is None or last[2] is None or not cpus:
+            return own, None
+        busy_s = system.busy_s - last[2]
+        if not counts_cpu_time(busy_s, (own or 0.0) / share):
+            return own, None
+        return own, min(100.0, share * busy_s / cpus)
 
     def _storage(self) -> tuple[int | None, int | None]:
         """Bytes moved from and to storage by the tree; None without permission (another user's process)."""
@@ -137,7 +144,8 @@ class UtilisationSampler:
         return replace(
             sample,
             gpu_percent=None if rates is None else float(rates.gpu),
-            gpu_memory_bytes=None if memory is None else int(memory.used),
+            # Boards that share the CPU's memory tell none of their own, or a total of 0.
+            gpu_memory_bytes=int(memory.used) if memory is not None and memory.total else None,
             gpu_clock_mhz=None if clock_mhz is None else float(clock_mhz),
             gpu_temperature_c=None if temperature_c is None else float(temperature_c),
             gpu_throttled=throttled(nvml, board),

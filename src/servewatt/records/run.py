@@ -18,8 +18,9 @@ class Gpu:
 
     index: int
     name: str
-    memory_bytes: int
-    driver: str
+    memory_bytes: int | None
+    """None where the driver does not tell, as of boards that share the CPU's memory. Older runs have 0 there."""
+    driver: str | None
     power_limit_w: float | None = None
 
 
@@ -30,7 +31,8 @@ class Environment:
     cpu: str
     cpu_count: int
     """CPUs this process may use."""
-    memory_bytes: int
+    memory_bytes: int | None
+    """None where the kernel does not tell."""
     kernel: str
     system: str
     """Operating system, such as `Debian GNU/Linux 12`."""
@@ -53,9 +55,10 @@ class Environment:
     @property
     def fingerprint(self) -> str:
         """Digest of the hardware alone: equal on one machine across reboots and upgrades."""
-        gpus = [(g.name, g.memory_bytes) for g in self.gpus]
+        # Older runs have 0 for what is not known, and are of the same machine.
+        gpus = [(g.name, g.memory_bytes or 0) for g in self.gpus]
         # Total memory as the kernel reports it moves by megabytes between boots.
-        parts = (self.cpu, self.cpu_count, round(self.memory_bytes / 2**30), gpus, self.virtual_machine)
+        parts = (self.cpu, self.cpu_count, round((self.memory_bytes or 0) / 2**30), gpus, self.virtual_machine)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 

@@ -118,12 +118,13 @@ def environment_pairs(environment: Environment) -> tuple[Pair, ...]:
         Pair("CPU", f"{environment.cpu}, {environment.cpu_count} CPUs usable"),
         Pair("Instruction sets", " ".join(environment.cpu_features) or DASH),
         Pair("Last-level cache", units.memory(environment.cache_bytes)),
-        Pair("Memory", units.memory(environment.memory_bytes)),
+        Pair("Memory", units.memory(environment.memory_bytes or None)),
         Pair("Memory reads", DASH if bandwidth is None else units.with_unit(bandwidth, units.si([bandwidth], "B/s"))),
     ]
     for gpu in environment.gpus:
         limit = "" if gpu.power_limit_w is None else f", limit {units.number(gpu.power_limit_w)} W"
-        text = f"{gpu.name}, {units.memory(gpu.memory_bytes)}, driver {gpu.driver}{limit}"
+        memory = units.memory(gpu.memory_bytes) if gpu.memory_bytes else "memory not told"
+        text = f"{gpu.name}, {memory}, driver {gpu.driver or DASH}{limit}"
         pairs.append(Pair(f"GPU {gpu.index}", text))
     pairs += [
         Pair("Governor", environment.governor or "unknown"),
