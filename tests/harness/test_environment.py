@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from servewatt.harness.environment import (
     cpu_features,
     cpu_model,
     describe,
+    describe_gpus,
     governor,
     last_level_cache,
     package_versions,
@@ -189,3 +191,21 @@ def test_kinds_of_container(tmp_path: Path, files: dict[str, str], kind: str | N
 def test_only_installed_packages_are_listed() -> None:
     found = dict(package_versions(("numpy", "no-such-package-here")))
     assert list(found) == ["numpy"] and found["numpy"]
+
+
+def test_what_a_gpu_does_not_tell_is_unknown_and_not_zero() -> None:
+    """A board that shares the CPU's memory, one whose limit stands for "not known", and one that is lost."""
+    boards = (
+        FakeBoard(memory_bytes=None),
+        FakeBoard(memory_bytes=0, limit_mw=2**32 - 1),
+        FakeBoard(lost=True),
+    )
+    found = describe_gpus(FakeNvml(*boards))
+    assert [(g.memory_bytes, g.power_limit_w) for g in found] == [(None, None)] * 3
+    assert [g.name for g in found] == ["NVIDIA Test", "NVIDIA Test", "GPU that cannot be read"]
+
+
+def test_a_machine_recorded_with_zeros_for_the_unknown_is_the_same_machine(tmp_path: Path) -> None:
+    found = describe(root=tmp_path, nvml=FakeNvml(FakeBoard(memory_bytes=None)))
+    older = replace(found, memory_bytes=0, gpus=(replace(found.gpus[0], memory_bytes=0),))
+    assert found.fingerprint == older.fingerprint

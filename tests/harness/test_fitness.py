@@ -172,3 +172,31 @@ def test_processes_that_ticks_miss_still_count(tmp_path: Path) -> None:
 def test_memory_bandwidth_is_of_a_plausible_size() -> None:
     found = memory_bandwidth_bytes_s(0.1)
     assert 2e8 < found < 5e12
+
+
+def test_a_counter_that_stands_still_makes_the_machine_unfit() -> None:
+    found = assess(GOOD, replace(QUIET, still_counters=("cpu:package-0",)), STILL)
+    assert not is_fit(found)
+    assert finding(found, "cpu:package-0 energy").state == "its counter stands still"
+    # It is not told as counted beside that.
+    assert [f.state for f in found if f.topic == "CPU energy"] == ["no meter"]
+
+
+def test_memory_of_unknown_size_is_not_told_as_nothing() -> None:
+    state = finding(assess(replace(GOOD, memory_bytes=None), QUIET, STILL), "memory").state
+    assert state == "30.0 GiB available"
+
+
+def test_without_cpu_times_of_the_machine_its_processes_tell_the_load(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\n")
+    now = [0.0]
+
+    def pause(seconds: float) -> None:
+        now[0] += seconds
+        write_process(tmp_path, 20, "busy", ticks=(round(0.5 / TICK_S), 0, 0, 0))
+
+    write_process(tmp_path, 20, "busy")
+    found = idle_load(1.0, proc=tmp_path, clock=lambda: now[0], pause=pause)
+    assert found.busy_share > 0 and found.offenders[0][0] == "busy (20)"
+    assert found.stolen_share is None
+    assert is_fit(assess(GOOD, QUIET, replace(STILL, stolen_share=None)))

@@ -8,7 +8,9 @@ from typing import Any
 
 
 class NVMLError(Exception):
-    pass
+    def __init__(self, text: str, value: int = 3) -> None:
+        super().__init__(text)
+        self.value = value
 
 
 @dataclass
@@ -18,6 +20,10 @@ class FakeBoard:
     power_mw: int | None = None
     instant_mw: int | None = None
     limit_mw: int | None = None
+    most_mw: int | None = None
+    """The highest limit that can be set."""
+    memory_bytes: int | None = 80 * 2**30
+    lost: bool = False
     mig: bool = False
     persistence: int = 1
     reasons: int = 0
@@ -32,23 +38,29 @@ class FakeNvml:
     NVML_CLOCK_SM = 1
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, *boards: FakeBoard, starts: bool = True) -> None:
+    def __init__(self, *boards: FakeBoard, starts: bool = True, error: Exception | None = None) -> None:
         self.boards = boards
         self.starts = starts
+        self.error = error or NVMLError("Driver Not Loaded", 9)
+        self.counts = True
         self.open = 0
 
     def nvmlInit(self) -> None:  # noqa: N802
         if not self.starts:
-            raise NVMLError("Driver Not Loaded")
+            raise self.error
         self.open += 1
 
     def nvmlShutdown(self) -> None:  # noqa: N802
         self.open -= 1
 
     def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        if not self.counts:
+            raise NVMLError("Unknown Error", 999)
         return len(self.boards)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> FakeBoard:  # noqa: N802
+        if self.boards[index].lost:
+            raise NVMLError("GPU is lost", 15)
         return self.boards[index]
 
     def __getattr__(self, name: str) -> Any:
@@ -59,6 +71,7 @@ class FakeNvml:
             "nvmlDeviceGetTotalEnergyConsumption": lambda b: known(b.energy_mj),
             "nvmlDeviceGetPowerUsage": lambda b: known(b.power_mw),
             "nvmlDeviceGetEnforcedPowerLimit": lambda b: known(b.limit_mw),
+            "nvmlDeviceGetPowerManagementLimitConstraints": lambda b: [1000, known(b.most_mw)],
             "nvmlDeviceGetFieldValues": lambda b, _fields: [
                 SimpleNamespace(
                     nvmlReturn=0 if b.instant_mw is not None else 3, value=SimpleNamespace(uiVal=b.instant_mw or 0)
@@ -67,7 +80,7 @@ class FakeNvml:
             "nvmlDeviceGetMigMode": lambda b: [int(b.mig), int(b.mig)],
             "nvmlDeviceGetPersistenceMode": lambda b: b.persistence,
             "nvmlDeviceGetCurrentClocksThrottleReasons": lambda b: b.reasons,
-            "nvmlDeviceGetMemoryInfo": lambda _b: SimpleNamespace(total=80 * 2**30, used=3 * 2**30),
+            "nvmlDeviceGetMemoryInfo": lambda b: SimpleNamespace(total=known(b.memory_bytes), used=3 * 2**30),
             "nvmlDeviceGetUtilizationRates": lambda _b: SimpleNamespace(gpu=63, memory=10),
             "nvmlDeviceGetClockInfo": lambda _b, _kind: 1845,
             "nvmlDeviceGetTemperature": lambda _b, _sensor: 60,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.errors import InputError
+from servewatt.errors import InputError, RefusedError
 from servewatt.meters.cpu_times import TICK_S
 from servewatt.meters.energy import energy_between
 from servewatt.meters.estimate import EstimateMeter
@@ -70,3 +70,45 @@ def test_without_proc_it_is_unavailable(tmp_path: Path) -> None:
     estimate = meter(tmp_path / "nowhere", [0.0])
     assert estimate.unavailable() is not None
     assert estimate.domains() == () and estimate.read() == () and estimate.power() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nintr 0\n", "are zero"),
+        ("", "does not hold CPU times"),
+        ("cpu  1 2 three\n", "does not hold CPU times"),
+        ("cpu  1 2 3\n", "does not hold CPU times"),
+        ("cpu  1 2 3 4 5 6 7\n", "lists no CPU"),
+    ],
+)
+def test_cpu_times_that_are_not_kept_are_no_idle_machine(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "stat").write_text(text)
+    estimate = meter(tmp_path, [0.0])
+    problem = estimate.unavailable()
+    assert problem is not None and reason in problem[0]
+    assert estimate.domains() == () and estimate.read() == ()
+    assert estimate.power() == ()
+
+
+def test_cpu_times_that_cannot_be_read_later_give_no_reading(tmp_path: Path) -> None:
+    write_stat(tmp_path, 0)
+    now = [0.0]
+    estimate = meter(tmp_path, now)
+    estimate.power()
+    (tmp_path / "stat").unlink()
+    now[0] = 1.0
+    assert estimate.read() == () and estimate.power() == ()
+
+
+def test_busy_time_that_jumps_is_no_power(tmp_path: Path) -> None:
+    now = [0.0]
+    write_stat(tmp_path, 0)
+    estimate = meter(tmp_path, now)
+    estimate.power()
+    first = estimate.read()[0]
+    now[0] = 1.0
+    write_stat(tmp_path, round(100 / TICK_S))  # two CPUs, 100 s of work in one
+    assert estimate.power() == ()
+    with pytest.raises(RefusedError, match="cpu:estimated"):
+        energy_between(estimate.domains()[0], first, estimate.read()[0])

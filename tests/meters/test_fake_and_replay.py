@@ -92,3 +92,41 @@ def test_what_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
         ReplayMeter(path)
     with pytest.raises(InputError, match="No such file"):
         ReplayMeter(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize("watts", ["nan", "inf", "-5", "1e9"])
+def test_a_fake_of_what_is_no_power_is_refused(watts: str) -> None:
+    with pytest.raises(InputError, match="is no power") as caught:
+        FakeMeter.from_text(f"gpu:0={watts}")
+    assert "3000 W" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"readings": [[0, {"gpu:0": 0}], [1, {"gpu:0": float("nan")}]]},
+        {"readings": [[0, {"gpu:0": 0}], [float("inf"), {"gpu:0": 1}]]},
+        *(
+            {"domains": [{"name": "gpu:0", "component": "gpu", "grade": "counter", "quantum_s": 0.1, **wrong}]}
+            for wrong in ({"quantum_s": -1}, {"quantum_s": "soon"}, {"range_j": 0}, {"max_power_w": float("nan")})
+        ),
+    ],
+)
+def test_a_recording_of_impossible_numbers_is_refused(tmp_path: Path, changes: dict[str, object]) -> None:
+    path = tmp_path / "recording.json"
+    path.write_text(json.dumps({**RECORDING, **changes}))
+    with pytest.raises(InputError, match=r"recording\.json"):
+        ReplayMeter(path)
+
+
+def test_a_recorded_reset_gives_no_power(tmp_path: Path) -> None:
+    path = tmp_path / "recording.json"
+    path.write_text(
+        json.dumps({**RECORDING, "readings": [[0, {"gpu:0": 500}], [1, {"gpu:0": 20}], [2, {"gpu:0": 60}]]})
+    )
+    now = [0.0]
+    meter = ReplayMeter(path, clock=lambda: now[0])
+    powers = []
+    for now[0] in (0.5, 1.5):
+        powers.append([s.power_w for s in meter.power()])
+    assert powers == [[], [40.0]]

@@ -15,6 +15,7 @@ from servewatt.meters.energy import outermost
 from servewatt.meters.fake import FakeMeter
 from servewatt.meters.nvml import NvmlMeter
 from servewatt.meters.rapl import RaplMeter
+from servewatt.meters.steps import check_steps
 from tests.meters.fake_nvml import FakeBoard, FakeNvml
 from tests.meters.test_rapl import zone
 
@@ -99,3 +100,51 @@ def test_importing_the_table_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_part_of_a_machine_never_passes_for_all_of_it_unasked(bare: dict[str, Any], tmp_path: Path) -> None:
+    """A GPU is there and fails: no other meter tells its energy."""
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    bare.update(root=tmp_path, nvml=FakeNvml(FakeBoard(energy_mj=1), FakeBoard(lost=True)))
+    with pytest.raises(UnavailableError, match=r"'nvml' is not available: GPU 1 .*GPU is lost") as caught:
+        meters.open_meters(())
+    assert "--meter nvml:0" in caught.value.hint and "--meter rapl" in caught.value.hint
+    (rapl,) = meters.open_meters(("rapl",))
+    rapl.close()
+
+
+def test_the_estimate_stands_in_for_packages_that_cannot_be_read(bare: dict[str, Any], tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
+    bare.update(root=tmp_path)
+    assert [m.name for m in meters.open_meters((), (5.0, 20.0))] == ["estimate"]
+
+
+def test_rapl_takes_the_domains_wanted_after_the_colon(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for socket in (0, 1):
+        zone(tmp_path, f"intel-rapl:{socket}", f"package-{socket}", 1)
+    monkeypatch.setattr(RaplMeter.__init__, "__defaults__", (tmp_path,))
+    meter = meters.create("rapl:cpu:package-1")
+    assert [d.name for d in meter.domains()] == ["cpu:package-1"]
+    meter.close()
+    for wrong in ("rapl:package-1", "rapl:,"):
+        with pytest.raises(InputError, match="names no domain"):
+            meters.create(wrong)
+
+
+def test_the_survey_tells_counters_that_stand_still(bare: dict[str, Any], tmp_path: Path) -> None:
+    zone(tmp_path, "intel-rapl:0", "package-0", 1)
+    bare.update(root=tmp_path, nvml=FakeNvml(FakeBoard(energy_mj=7, power_mw=50_000)))
+    states = {s.entry.name: s for s in meters.survey()}
+    assert states["rapl"].still == ("cpu:package-0",)
+    # The board's power stands in for its counter.
+    assert states["nvml"].still == ()
+
+
+def test_a_counter_that_stands_still_is_told_before_anything_is_measured() -> None:
+    still = FakeMeter({"gpu:0": 0.0, "cpu:0": 30.0})
+    with pytest.raises(UnavailableError, match="gpu:0: the energy counter stands still"):
+        check_steps([still])
+    check_steps([FakeMeter({"gpu:0": 1.0, "cpu:0": 30.0}, quantum_s=0.02)])
+    inside = FakeMeter({"cpu:0": 10.0, "cpu:uncore-0": 0.0}, within={"cpu:uncore-0": "cpu:0"})
+    check_steps([inside])

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from servewatt.errors import RefusedError
+from servewatt.meters.energy import domain_energies
 from servewatt.meters.nvml import NvmlMeter, first_visible_board, other_gpu_processes, visible_boards
 from servewatt.records import Grade
 from tests.meters.builders import write_process
-from tests.meters.fake_nvml import FakeBoard, FakeNvml
+from tests.meters.fake_nvml import FakeBoard, FakeNvml, NVMLError
 
 
 def test_boards_with_a_counter_are_read_in_joules() -> None:
@@ -114,3 +116,73 @@ def test_other_processes_are_unknown_where_they_cannot_be_told(tmp_path: Path) -
     assert other_gpu_processes((), FakeNvml(FakeBoard(processes=None)), proc=tmp_path) is None
     # A process number that /proc does not know belongs to another namespace.
     assert other_gpu_processes((), FakeNvml(FakeBoard(processes=[(99, 1)])), proc=tmp_path) is None
+
+
+@pytest.mark.parametrize("broken", [FakeBoard(lost=True), FakeBoard()], ids=["lost", "silent"])
+def test_one_board_of_two_that_cannot_be_read_is_told(broken: FakeBoard) -> None:
+    nvml = FakeNvml(FakeBoard(energy_mj=1_000, power_mw=50_000), broken)
+    meter = NvmlMeter(nvml)
+    problem = meter.unavailable()
+    assert problem is not None
+    assert "GPU 1 tells neither energy nor power" in problem[0]
+    assert ("GPU is lost" if broken.lost else "Not Supported") in problem[0]
+    assert "--meter nvml:0" in problem[1]
+    assert (meter.domains(), meter.read(), meter.power(), meter.present) == ((), (), (), True)
+    # The board that its user names is enough.
+    assert [d.name for d in NvmlMeter(nvml, only=0).domains()] == ["gpu:0"]
+
+
+def test_a_driver_that_fails_is_not_an_absent_one() -> None:
+    mismatch = NvmlMeter(FakeNvml(starts=False, error=NVMLError("Driver/library version mismatch", 18)))
+    assert mismatch.present and "mismatch" in (mismatch.unavailable() or ("",))[0]
+    assert not NvmlMeter(FakeNvml(starts=False)).present
+    assert not NvmlMeter(FakeNvml()).present
+    nvml = FakeNvml(FakeBoard(energy_mj=1))
+    nvml.counts = False
+    silent = NvmlMeter(nvml)
+    assert silent.present and "fails to count" in (silent.unavailable() or ("",))[0]
+    assert other_gpu_processes((), nvml) is None
+
+
+def test_a_board_that_fails_while_it_is_measured_is_no_zero() -> None:
+    now = [0.0]
+    boards = FakeBoard(energy_mj=1_000), FakeBoard(energy_mj=2_000)
+    meter = NvmlMeter(FakeNvml(*boards), clock=lambda: now[0])
+    first = meter.read()
+    boards[0].energy_mj, boards[1].energy_mj = 101_000, None
+    now[0] = 1.0
+    with pytest.raises(RefusedError, match="gpu:1: the energy counter could not be read at the end"):
+        domain_energies(meter.domains(), first, meter.read())
+
+
+def test_a_counter_that_began_again_with_its_driver_is_refused() -> None:
+    now = [0.0]
+    board = FakeBoard(energy_mj=5_198_685_762, limit_mw=300_000)
+    meter = NvmlMeter(FakeNvml(board), clock=lambda: now[0])
+    first = meter.read()
+    now[0] = 10.0
+    for energy_mj in (3_000, 9_998_685_762):
+        board.energy_mj = energy_mj
+        with pytest.raises(RefusedError, match="gpu:0: the energy counter"):
+            domain_energies(meter.domains(), first, meter.read())
+
+
+@pytest.mark.parametrize("wrong_mw", [2**32 - 1, 3_700_000, -1])
+def test_power_that_no_board_draws_is_left_out(wrong_mw: int) -> None:
+    board = FakeBoard(power_mw=wrong_mw, instant_mw=wrong_mw, limit_mw=300_000)
+    meter = NvmlMeter(FakeNvml(board))
+    assert meter.power() == ()
+    # The average stands in for a present power that cannot be.
+    board.power_mw = 220_000
+    assert [s.power_w for s in meter.power()] == [220.0]
+
+
+def test_what_stands_for_not_available_is_no_counter_and_no_limit() -> None:
+    meter = NvmlMeter(FakeNvml(FakeBoard(energy_mj=2**64 - 1, power_mw=40_000, limit_mw=2**32 - 1)))
+    assert [(d.grade, d.max_power_w) for d in meter.domains()] == [(Grade.INTEGRATED, None)]
+    assert meter.read() == ()
+
+
+def test_the_highest_limit_counts_where_a_laptop_moves_it() -> None:
+    meter = NvmlMeter(FakeNvml(FakeBoard(energy_mj=1, limit_mw=35_000, most_mw=115_000)))
+    assert [d.max_power_w for d in meter.domains()] == [115.0]

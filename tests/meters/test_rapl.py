@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from servewatt.errors import RefusedError
 from servewatt.meters.energy import domain_energies
 from servewatt.meters.rapl import RaplMeter
 from servewatt.records import Component, Grade
@@ -183,3 +185,128 @@ def test_zones_that_give_no_number_make_it_unavailable(tmp_path: Path) -> None:
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("")
     problem = RaplMeter(tmp_path).unavailable()
     assert problem is not None and "no reading" in problem[0]
+
+
+def failing(error: int, *parts: str) -> Callable[[Path], int]:
+    """Opens every counter but those whose path holds one of `parts`."""
+
+    def open_file(path: Path) -> int:
+        if any(part in str(path) for part in parts):
+            raise OSError(error, os.strerror(error), str(path))
+        return os.open(path, os.O_RDONLY)
+
+    return open_file
+
+
+@pytest.mark.parametrize("error", [errno.ENODATA, errno.EIO, errno.ENODEV, errno.EINVAL])
+@pytest.mark.parametrize("part", ["intel-rapl:1/", "intel-rapl:0:0/"])
+def test_a_socket_or_memory_that_cannot_be_read_is_told_as_a_missing_permission_is(
+    two_sockets: Path, error: int, part: str
+) -> None:
+    meter = RaplMeter(two_sockets, open_file=failing(error, part))
+    problem = meter.unavailable()
+    assert problem is not None
+    assert f"{part}energy_uj cannot be read: {os.strerror(error)}" in problem[0]
+    rest = "cpu:package-0,dram:0,dram:1" if part == "intel-rapl:1/" else "cpu:package-0,cpu:package-1,dram:1"
+    assert f"--meter rapl:{rest}" in problem[1]
+    assert meter.domains() == () and meter.read() == ()
+
+
+@pytest.mark.parametrize("text", ["", "many\n", "-5\n", "1.5e3\n", "\xff\n"])
+def test_a_counter_that_opens_but_gives_no_number_is_told(two_sockets: Path, text: str) -> None:
+    (two_sockets / "intel-rapl:1" / "energy_uj").write_text(text, "latin-1")
+    problem = RaplMeter(two_sockets).unavailable()
+    assert problem is not None and "intel-rapl:1/energy_uj gives no reading" in problem[0]
+
+
+@pytest.mark.parametrize("text", ["", "0\n", "²\n", "unknown\n", None])
+def test_a_counter_whose_range_is_not_known_is_told(two_sockets: Path, text: str | None) -> None:
+    """A long window could not tell how often it wrapped."""
+    path = two_sockets / "intel-rapl:1" / "max_energy_range_uj"
+    path.unlink()
+    if text is not None:
+        path.write_text(text)
+    problem = RaplMeter(two_sockets).unavailable()
+    assert problem is not None and "intel-rapl:1/max_energy_range_uj" in problem[0]
+
+
+def test_a_socket_whose_name_cannot_be_read_is_told(two_sockets: Path) -> None:
+    (two_sockets / "intel-rapl:1" / "name").unlink()
+    problem = RaplMeter(two_sockets).unavailable()
+    assert problem is not None and "intel-rapl:1/name cannot be read" in problem[0]
+
+
+def test_cores_that_cannot_be_read_are_in_their_package_all_the_same(two_sockets: Path) -> None:
+    meter = RaplMeter(two_sockets, open_file=failing(errno.EIO, "intel-rapl:1:1/"))
+    assert meter.unavailable() is None
+    assert "cpu:core-1" not in [d.name for d in meter.domains()]
+    assert len([d for d in meter.domains() if d.within is None]) == 4
+    (remark,) = meter.remarks
+    assert "cpu:core-1 is left out" in remark and "Input/output error" in remark
+    meter.close()
+
+
+def test_the_domains_that_its_user_names_are_enough(two_sockets: Path) -> None:
+    meter = RaplMeter(two_sockets, only=("cpu:package-0", "dram:0"), open_file=failing(errno.ENODATA, "intel-rapl:1"))
+    assert meter.unavailable() is None
+    assert [(d.name, d.within) for d in meter.domains()] == [("cpu:package-0", None), ("dram:0", None)]
+    assert [r.domain for r in meter.read()] == ["cpu:package-0", "dram:0"]
+    meter.close()
+    problem = RaplMeter(two_sockets, only=("cpu:package-7",)).unavailable()
+    assert problem is not None and "no domain cpu:package-7" in problem[0] and "cpu:package-1" in problem[1]
+
+
+def test_a_zone_that_vanishes_while_it_is_measured_is_no_zero(two_sockets: Path) -> None:
+    now = [0.0]
+    meter = RaplMeter(two_sockets, clock=lambda: now[0])
+    first = meter.read()
+    advance(two_sockets, package_0=10_000_000, dram=1_000_000, core=1_000_000)(1.0)
+    (two_sockets / "intel-rapl:1" / "energy_uj").write_text("")  # as a read of the removed file: nothing
+    now[0] = 1.0
+    last = meter.read()
+    assert "cpu:package-1" not in [r.domain for r in last]
+    with pytest.raises(RefusedError, match="cpu:package-1: the energy counter could not be read at the end"):
+        domain_energies(meter.domains(), first, last)
+    meter.close()
+
+
+def test_power_over_a_reset_is_left_out(two_sockets: Path) -> None:
+    now = [0.0]
+    energy = two_sockets / "intel-rapl:0" / "energy_uj"
+    meter = RaplMeter(two_sockets, clock=lambda: now[0])
+    energy.write_text("150000000000\n")
+    meter.power()
+    powers = []
+    for now[0], microjoules in ((0.5, 150_020_000_000), (1.0, 100_000), (1.5, 20_100_000)):
+        energy.write_text(f"{microjoules}\n")
+        powers.append([s.power_w for s in meter.power() if s.domain == "cpu:package-0"])
+    assert powers == [[pytest.approx(40.0)], [], [pytest.approx(40.0)]]
+    meter.close()
+
+
+def test_limits_that_are_not_enforced_bound_nothing(tmp_path: Path) -> None:
+    """A desktop board may state 65 W, leave the limit off, and let the processor draw 200."""
+    zone(tmp_path, "intel-rapl:0", "package-0", 1, constraint_0_power_limit_uw=65_000_000, enabled=0)
+    zone(tmp_path, "intel-rapl:1", "package-1", 1, constraint_0_power_limit_uw=65_000_000, enabled=1)
+    meter = RaplMeter(tmp_path)
+    assert [d.max_power_w for d in meter.domains()] == [1000.0, 65.0]
+    meter.close()
+
+
+def test_memory_that_firmware_does_not_count_is_left_out_and_told(two_sockets: Path) -> None:
+    (two_sockets / "intel-rapl:1:0" / "energy_uj").write_text("0\n")
+    meter = RaplMeter(two_sockets, pause=lambda _s: None)
+    assert [d.name for d in meter.domains() if d.within is None] == ["cpu:package-0", "dram:0", "cpu:package-1"]
+    assert meter.remarks == ("dram:1 is left out: it has never counted",)
+    meter.close()
+    # A counter that happens to stand at zero and goes on is counted.
+    meter = RaplMeter(two_sockets, pause=advance(two_sockets, dram=50_000))
+    assert "dram:1" in [d.name for d in meter.domains()]
+    meter.close()
+
+
+def test_a_platform_counter_that_is_left_out_is_told(two_sockets: Path) -> None:
+    zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
+    meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000))
+    assert meter.remarks == ("machine:psys is left out: it does not count the whole platform",)
+    meter.close()

@@ -106,3 +106,27 @@ def test_this_process_can_be_sampled() -> None:
     sampler.sample()
     sample = sampler.sample()
     assert sample.rss_bytes is not None and sample.rss_bytes > 2**20
+
+
+def test_a_machine_s_share_is_unknown_where_its_cpu_times_stand_still(tmp_path: Path) -> None:
+    now = [0.0]
+    write_stat(tmp_path, 0, cpus=4)
+    write_process(tmp_path, 10, "worker")
+    sampler = UtilisationSampler(10, proc=tmp_path, cpufreq=tmp_path / "none", clock=lambda: now[0])
+    sampler.sample()
+    for now[0], text in ((1.0, None), (2.0, "cpu  0 0 0 0 0 0 0 0 0 0\n")):
+        write_process(tmp_path, 10, "worker", ticks=(ticks(now[0]), 0, 0, 0))
+        if text:
+            (tmp_path / "stat").write_text(text)
+        found = sampler.sample()
+        assert found.cpu_percent == pytest.approx(100.0)
+        assert found.system_cpu_percent is None
+
+
+def test_a_board_that_shares_the_cpu_s_memory_has_no_memory_in_use_of_its_own(tmp_path: Path) -> None:
+    write_stat(tmp_path, 0)
+    write_process(tmp_path, 10, "worker")
+    for memory_bytes in (None, 0):
+        nvml = FakeNvml(FakeBoard(memory_bytes=memory_bytes))
+        sample = UtilisationSampler(10, gpu=0, nvml=nvml, proc=tmp_path).sample()
+        assert (sample.gpu_memory_bytes, sample.gpu_percent) == (None, 63.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.console import Console
 from rich.markup import escape
@@ -29,7 +29,9 @@ class MeterDiagnosis:
     reason: str
     hint: str
     remarks: tuple[str, ...] = ()
-    """What of it is left out, or does not work, and why."""
+    """What of it is left out, and why."""
+    still: tuple[str, ...] = ()
+    """Domains whose counter stands still."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,13 @@ class Diagnosis:
 def diagnose() -> Diagnosis:
     """Look at the machine: two seconds of watching others' load and measuring memory bandwidth."""
     meters = tuple(
-        MeterDiagnosis(s.entry.name, s.entry.summary, s.domains, s.reason, s.hint, s.remarks) for s in survey()
+        MeterDiagnosis(s.entry.name, s.entry.summary, s.domains, s.reason, s.hint, s.remarks, s.still) for s in survey()
     )
     load = fitness.idle_load(1.0)
     domains = tuple(domain for meter in meters for domain in meter.domains)
     environment = describe(domains, fitness.memory_bandwidth_bytes_s(1.0))
-    findings = fitness.assess(environment, fitness.machine_state(), load)
+    still = tuple(name for meter in meters for name in meter.still)
+    findings = fitness.assess(environment, replace(fitness.machine_state(), still_counters=still), load)
     engines = tuple(
         EngineDiagnosis(e.name, None if e.problem() else e.version(), e.install_line) for e in ENGINES.values()
     )
@@ -119,7 +122,8 @@ def _meters(found: Diagnosis) -> Table:
             state = Text.assemble((meter.reason, "yellow"), "\n" if meter.hint else "", (meter.hint, "dim"))
         else:
             state = Text(", ".join(f"{d.name} ({d.grade.value})" for d in meter.domains), style="green")
-        state.append_text(Text("".join(f"\n{remark}" for remark in meter.remarks), style="yellow"))
+        remarks = [*meter.remarks, *(f"{name} stands still: it gives no energy" for name in meter.still)]
+        state.append_text(Text("".join(f"\n{remark}" for remark in remarks), style="yellow"))
         table.add_row(meter.name, state)
     return table
 

@@ -88,6 +88,8 @@ class MachineState:
     gpus: tuple[GpuState, ...] = ()
     gpu_processes: tuple[GpuProcess, ...] | None = None
     """Processes of others that compute on a GPU."""
+    still_counters: tuple[str, ...] = ()
+    """Domains whose energy counter stands still."""
 
 
 def memory_bandwidth_bytes_s(duration_s: float = 1.0, *, threads: int | None = None) -> float:
@@ -193,7 +195,7 @@ def machine_state(root: Path = Path("/"), *, own_pids: Collection[int] = (), nvm
 def assess(environment: Environment, state: MachineState, load: IdleLoad | None = None) -> tuple[Finding, ...]:
     """Every aspect that could be looked at, with the state found; those that matter most come first."""
     findings = [
-        *_assess_meters(environment),
+        *_assess_meters(environment, state),
         *_assess_load(load),
         *_assess_clocks(environment, state),
         *_assess_memory(environment, state),
@@ -209,9 +211,13 @@ def is_fit(findings: Collection[Finding]) -> bool:
     return all(f.severity is not Severity.UNFIT for f in findings)
 
 
-def _assess_meters(environment: Environment) -> list[Finding]:
-    findings = []
-    covering = [d for d in environment.domains if d.component in (Component.CPU, Component.MACHINE)]
+def _assess_meters(environment: Environment, state: MachineState) -> list[Finding]:
+    advice = "trials with it are refused: name meters that work with --meter"
+    findings = [
+        Finding(Severity.UNFIT, f"{name} energy", "its counter stands still", advice) for name in state.still_counters
+    ]
+    domains = [d for d in environment.domains if d.name not in state.still_counters]
+    covering = [d for d in domains if d.component in (Component.CPU, Component.MACHINE)]
     where = " in a virtual machine" if environment.virtual_machine else ""
     if any(d.grade is Grade.COUNTER for d in covering):
         names = ", ".join(d.name for d in covering if d.grade is Grade.COUNTER and d.within is None)

@@ -52,7 +52,9 @@ class MeterState:
     """Empty if it can read."""
     hint: str = ""
     remarks: tuple[str, ...] = ()
-    """What of it is left out, or does not work, and why."""
+    """What of it is left out, and why."""
+    still: tuple[str, ...] = ()
+    """Domains whose counter stands still, so that they give no energy."""
 
 
 METERS: dict[str, MeterEntry] = {
@@ -163,8 +165,8 @@ def survey(cpu_watts: tuple[float, float] | None = None) -> tuple[MeterState, ..
         meter = create(known.name, cpu_watts=cpu_watts, within=covering)
         covering = covering or _cpu_domain((meter,))
         reason, hint = meter.unavailable() or ("", "")
-        still = tuple(f"{name} stands still: it gives no energy" for name in standing_still((meter,)))
-        states.append(MeterState(known, meter.domains(), reason, hint, meter.remarks + still))
+        still = standing_still((meter,))
+        states.append(MeterState(known, meter.domains(), reason, hint, meter.remarks, still))
         meter.close()
     return tuple(states)
 
