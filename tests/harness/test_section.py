@@ -146,3 +146,10 @@ def test_an_idle_section_may_use_no_cpu_time_at_all() -> None:
 def test_what_a_counter_cannot_have_counted_is_no_energy(last_j: float, kind: type[ServewattError]) -> None:
     with pytest.raises(kind, match="cpu:package-0"):
         section(mark(0.0, {"cpu:package-0": 50_000.0}), mark(20.0, {"cpu:package-0": last_j}))
+
+
+def test_what_stands_still_inside_another_domain_is_absent_from_the_section() -> None:
+    inside = Domain("cpu:uncore-0", Component.CPU, Grade.COUNTER, 0.001, within="cpu:package-0")
+    first = mark(10.0, {"cpu:package-0": 50.0, "cpu:uncore-0": 3.0})
+    last = mark(14.0, {"cpu:package-0": 250.0, "cpu:uncore-0": 3.0})
+    assert [e.domain for e in section(first, last, (CPU, inside)).energy] == ["cpu:package-0"]

@@ -26,7 +26,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, 
     machine: dict[str, Any] = {"root": tmp_path / "none", "nvml": FakeNvml(starts=False)}
     rapl, nvml = RaplMeter.__init__, NvmlMeter.__init__
     monkeypatch.setattr(RaplMeter, "__init__", lambda self: rapl(self, machine["root"]))
-    monkeypatch.setattr(NvmlMeter, "__init__", lambda self: nvml(self, machine["nvml"]))
+    monkeypatch.setattr(NvmlMeter, "__init__", lambda self: nvml(self, machine["nvml"], driver=tmp_path / "none"))
     yield machine
 
 

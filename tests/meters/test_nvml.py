@@ -132,16 +132,22 @@ def test_one_board_of_two_that_cannot_be_read_is_told(broken: FakeBoard) -> None
     assert [d.name for d in NvmlMeter(nvml, only=0).domains()] == ["gpu:0"]
 
 
-def test_a_driver_that_fails_is_not_an_absent_one() -> None:
+def test_a_driver_that_fails_is_not_an_absent_one(tmp_path: Path) -> None:
     mismatch = NvmlMeter(FakeNvml(starts=False, error=NVMLError("Driver/library version mismatch", 18)))
     assert mismatch.present and "mismatch" in (mismatch.unavailable() or ("",))[0]
-    assert not NvmlMeter(FakeNvml(starts=False)).present
+    assert not NvmlMeter(FakeNvml(starts=False), driver=tmp_path / "none").present
     assert not NvmlMeter(FakeNvml()).present
     nvml = FakeNvml(FakeBoard(energy_mj=1))
     nvml.counts = False
     silent = NvmlMeter(nvml)
     assert silent.present and "fails to count" in (silent.unavailable() or ("",))[0]
     assert other_gpu_processes((), nvml) is None
+
+
+def test_a_container_without_the_library_still_has_its_gpus(tmp_path: Path) -> None:
+    (tmp_path / "0000:01:00.0").mkdir()
+    missing = NvmlMeter(FakeNvml(starts=False, error=NVMLError("NVML Shared Library Not Found", 12)), driver=tmp_path)
+    assert missing.present and "NVML does not start" in (missing.unavailable() or ("",))[0]
 
 
 def test_a_board_that_fails_while_it_is_measured_is_no_zero() -> None:

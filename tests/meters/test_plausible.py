@@ -132,6 +132,9 @@ def test_a_reset_that_passes_for_a_wrap_contradicts_the_readings_in_between() ->
     amd = kind(Component.CPU, None, 65_536.0)
     with pytest.raises(RefusedError, match="417 W on average, the power readings 100 to 100 W"):
         one(amd, 41_000.0, 500.0, 60.0, steady(amd, 100.0, 60.0))
+    # Set back and past its old value: 1000 J of the 6000 J are left.
+    with pytest.raises(RefusedError, match=r"16\.7 W on average, the power readings 100 to 100 W"):
+        one(amd, 500.0, 1_500.0, 60.0, steady(amd, 100.0, 60.0))
     # A true wrap agrees with them.
     assert one(amd, 63_000.0, 3_464.0, 60.0, steady(amd, 100.0, 60.0)).energy_j == pytest.approx(6000.0)
     # So does a burst that began after the last sample inside: the next one after the end shows it.
@@ -140,10 +143,10 @@ def test_a_reset_that_passes_for_a_wrap_contradicts_the_readings_in_between() ->
 
 
 def test_a_counter_far_below_its_power_readings_missed_energy() -> None:
-    with pytest.raises(RefusedError, match="40 W on average, the power readings 220 to 220 W"):
-        one(GPU, 0.0, 400.0, 10.0, steady(GPU, 220.0, 10.0))
+    with pytest.raises(RefusedError, match="20 W on average, the power readings 220 to 220 W"):
+        one(GPU, 0.0, 200.0, 10.0, steady(GPU, 220.0, 10.0))
     # A load in bursts, of which a few samples may see only the bursts, is none.
-    assert one(GPU, 0.0, 600.0, 10.0, steady(GPU, 220.0, 10.0)).grade is Grade.COUNTER
+    assert one(GPU, 0.0, 400.0, 10.0, steady(GPU, 220.0, 10.0)).grade is Grade.COUNTER
     # Nor are four samples enough to tell.
     assert one(GPU, 0.0, 60.0, 1.9, steady(GPU, 220.0, 1.5)).grade is Grade.COUNTER
 

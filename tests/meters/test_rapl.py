@@ -230,10 +230,11 @@ def test_a_counter_whose_range_is_not_known_is_told(two_sockets: Path, text: str
     assert problem is not None and "intel-rapl:1/max_energy_range_uj" in problem[0]
 
 
-def test_a_socket_whose_name_cannot_be_read_is_told(two_sockets: Path) -> None:
-    (two_sockets / "intel-rapl:1" / "name").unlink()
+@pytest.mark.parametrize("folder", ["intel-rapl:1", "intel-rapl:1:0"])
+def test_a_zone_whose_name_cannot_be_read_is_told(two_sockets: Path, folder: str) -> None:
+    (two_sockets / folder / "name").unlink()
     problem = RaplMeter(two_sockets).unavailable()
-    assert problem is not None and "intel-rapl:1/name cannot be read" in problem[0]
+    assert problem is not None and f"{folder}/name cannot be read" in problem[0]
 
 
 def test_cores_that_cannot_be_read_are_in_their_package_all_the_same(two_sockets: Path) -> None:

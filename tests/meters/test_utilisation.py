@@ -130,3 +130,11 @@ def test_a_board_that_shares_the_cpu_s_memory_has_no_memory_in_use_of_its_own(tm
         nvml = FakeNvml(FakeBoard(memory_bytes=memory_bytes))
         sample = UtilisationSampler(10, gpu=0, nvml=nvml, proc=tmp_path).sample()
         assert (sample.gpu_memory_bytes, sample.gpu_percent) == (None, 63.0)
+
+
+def test_clocks_of_zero_are_unknown(tmp_path: Path) -> None:
+    write_stat(tmp_path, 0)
+    write_process(tmp_path, 10, "worker")
+    (tmp_path / "cpuinfo").write_text("cpu MHz\t\t: 0.000\ncpu MHz\t\t: 0.000\n")
+    sampler = UtilisationSampler(10, proc=tmp_path, cpufreq=tmp_path / "none")
+    assert sampler.sample().cpu_clock_mhz is None

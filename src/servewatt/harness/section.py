@@ -161,7 +161,8 @@ def section_energy(
             "the CPU times in /proc/stat stand still while this process used CPU time, so no power can be estimated",
             "a sandbox (such as gVisor) keeps them back: run outside of it, or use a meter that counts energy",
         )
-    return energy
+    # What is missing lies within another domain: it is left out, as its zero is no measurement.
+    return tuple(e for e in energy if e.grade is not Grade.MISSING)
 
 
 def _machine_cpu(first: Mark, last: Mark) -> tuple[float | None, float | None]:

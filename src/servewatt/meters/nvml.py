@@ -40,6 +40,9 @@ from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 QUANTUM_S = 0.1
 """Data-centre boards step their counter every 100 ms; others, where measured, step faster."""
 
+DRIVER_GPUS = Path("/proc/driver/nvidia/gpus")
+"""The kernel driver's own list of the GPUs here, one folder each."""
+
 
 @dataclass(frozen=True)
 class GpuProcess:
@@ -64,6 +67,7 @@ class NvmlMeter:
         *,
         only: int | None = None,
         quantum_s: float = QUANTUM_S,
+        driver: Path = DRIVER_GPUS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock = clock
@@ -76,7 +80,8 @@ class NvmlMeter:
             self._nvml = open_nvml(nvml)
         except UnavailableError as error:
             self._reason = (error.message, error.hint)
-            self.present = isinstance(error, NvmlFailsError)
+            # In a container the driver's library may be missing where its GPUs are not.
+            self.present = isinstance(error, NvmlFailsError) or any(driver.glob("*"))
             return
         count, every = board_count(self._nvml), find_boards(self._nvml)
         self.present = count is None or bool(every)

@@ -49,7 +49,8 @@ def open_nvml(module: Any = None) -> Any:
         fails = getattr(error, "value", None) in _FAILURES
         raise (NvmlFailsError if fails else UnavailableError)(
             f"NVML does not start: {error}",
-            "needs an NVIDIA GPU and its driver (does nvidia-smi work?); a container needs --gpus all",
+            "needs an NVIDIA GPU and its driver (does nvidia-smi work?); a container needs --gpus all, "
+            "and NVIDIA_DRIVER_CAPABILITIES with utility",
         ) from None
     return module
 

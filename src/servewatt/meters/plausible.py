@@ -26,9 +26,10 @@ server of eight such boards 14.5 kW."""
 
 HEADROOM = 2.0
 """How many times its own limit a domain is believed to draw. A package's limit holds for the mean over its time window
-(up to some 30 s for the lower one, milliseconds for the upper, and the highest of them is taken here); a GPU's is
-exceeded by several per cent. Changing a limit between opening a meter and reading it may raise either. A counter that
-was reset is off by hundreds of times the limit."""
+(up to some 30 s for the lower one, milliseconds for the upper, and the highest of them is taken here). A GPU exceeds
+its limit for moments: an H200 of 700 W told 900 W, and never more than 690 W over a section. Changing a limit between
+opening a meter and reading it may raise either. A counter that was reset is mostly off by hundreds of times the limit.
+"""
 
 BURST_S = 0.1
 """Time for which a domain may go on beyond any limit before the limit takes hold, added to every duration."""
@@ -44,10 +45,11 @@ NOT_KEPT_HINT = (
 """What to do about a counter that does not count, or a sensor that always tells zero."""
 
 LEAST_SAMPLES = 5
-LEAST_SHARE = 0.25
-"""A counter whose mean power is less than this share of the lowest of its power readings missed energy."""
-MOST_SHARE = 2.0
-"""A counter that holds more than this many times what its readings in between add up to was set, not wrapped."""
+LEAST_SHARE = 0.1
+"""A counter whose mean power is less than this share of the lowest of its power readings missed energy. Boards draw
+more than this share of their peak at rest, so not even samples that all met with bursts are so far above the mean."""
+AGREEMENT = 2.0
+"""How many times more or less than its own readings in between a counter with a range may hold."""
 
 
 def most_power_w(domain: Domain) -> float:
@@ -114,22 +116,29 @@ def check_against_power(
     """Raise RefusedError where a counter's energy contradicts the domain's own power samples.
 
     It does where its mean power is far below the lowest of five or more samples inside. Where the counter has a range,
-    samples are means between two readings of it: there it also does where it holds far more than these add up to, as a
-    counter that was set back and taken for wrapped does.
+    samples are means between two readings of it, so that its energy lies between what those inside the section and
+    those that reach into it add up to: there it also does where it is far from both, as that of a counter that was set
+    back and is taken for wrapped.
     """
     duration_s = last.time_s - first.time_s
     own = believable(domain, samples)
     inside = [s.power_w for s in own if first.time_s < s.time_s <= last.time_s]
     if len(inside) >= LEAST_SAMPLES and energy_j < LEAST_SHARE * min(inside) * duration_s:
-        raise _contradiction(domain, energy_j / duration_s, min(inside), max(inside))
-    covers = bool(own) and own[0].time_s <= first.time_s and own[-1].time_s >= last.time_s
-    if domain.range_j is None or not covers or duration_s <= 0:
+        raise _contradiction(domain, energy_j / duration_s, inside)
+    if domain.range_j is None or not inside:
         return
-    pairs = [(a, b) for a, b in pairwise(own) if b.time_s > first.time_s and a.time_s < last.time_s]
-    sampled_j = math.fsum(b.power_w * (b.time_s - a.time_s) for a, b in pairs)
-    if energy_j > MOST_SHARE * sampled_j + most_power_w(domain) * (domain.quantum_s + BURST_S):
-        powers = [b.power_w for _, b in pairs]
-        raise _contradiction(domain, energy_j / duration_s, min(powers), max(powers))
+    steps = list(pairwise(own))
+    least_j = math.fsum(_step_j(a, b) for a, b in steps if a.time_s >= first.time_s and b.time_s <= last.time_s)
+    most_j = math.fsum(_step_j(a, b) for a, b in steps if b.time_s > first.time_s and a.time_s < last.time_s)
+    covered = own[0].time_s <= first.time_s and own[-1].time_s >= last.time_s
+    slack_j = most_power_w(domain) * (domain.quantum_s + BURST_S)
+    if AGREEMENT * energy_j + slack_j < least_j or (covered and energy_j > AGREEMENT * most_j + slack_j):
+        raise _contradiction(domain, energy_j / duration_s, inside)
+
+
+def _step_j(earlier: PowerSample, later: PowerSample) -> float:
+    """Energy between two samples, each of which is the mean since the one before."""
+    return later.power_w * (later.time_s - earlier.time_s)
 
 
 def _check_power(domain: Domain, energy_j: float, duration_s: float, how: str) -> None:
@@ -144,9 +153,9 @@ def _check_power(domain: Domain, energy_j: float, duration_s: float, how: str) -
         )
 
 
-def _contradiction(domain: Domain, counter_w: float, least_w: float, most_w: float) -> RefusedError:
+def _contradiction(domain: Domain, counter_w: float, powers_w: Sequence[float]) -> RefusedError:
     return RefusedError(
         f"{domain.name}: the energy counter tells {counter_w:,.3g} W on average, the power readings "
-        f"{least_w:,.3g} to {most_w:,.3g} W",
+        f"{min(powers_w):,.3g} to {max(powers_w):,.3g} W",
         "one of them does not work or was reset meanwhile; measure again",
     )

@@ -133,6 +133,7 @@ class UtilisationSampler:
         mhz = [int(text) / 1000 for text in khz if text.isdigit()]
         if not mhz:
             mhz = [float(m) for m in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _text(self._proc / "cpuinfo"), re.M)]
+        mhz = [clock for clock in mhz if clock > 0]  # some virtual machines tell 0 for what they do not know
         return sum(mhz) / len(mhz) if mhz else None
 
     def _with_gpu(self, sample: UtilisationSample) -> UtilisationSample:
