@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from servewatt.errors import counted
 from servewatt.records import Component
 from servewatt.report import units
 from servewatt.report.drawing import (
@@ -14,15 +15,14 @@ from servewatt.report.drawing import (
     error_bar,
     heads,
     labelled,
+    left_out,
     name_rows,
-    place_ends,
-    place_labels,
     plain_ticks,
     rgb,
     whisker,
-    wrapped,
 )
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, finished
+from servewatt.report.labels import MOST_LABELS, column_height, place_ends, place_labels, wrapped
 from servewatt.report.view import grade_is_estimated, short_labels
 from servewatt.stats.records import Analysis, Verdict
 
@@ -35,14 +35,16 @@ COMPONENT_COLOURS = {
 _PHASES = (("idle", 0.35, ""), ("prefill", 1.0, "////"), ("decode", 1.0, ""))
 """Name, opacity and hatch."""
 _WIDTH = 7.0
+_MOST_ROWS = 60
+"""Bars or intervals above one another; those of least energy are drawn."""
 _LINE_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)
 _MARKERS = "osD^vPX"
-_MOST_LABELS = 14
 
 
 def energy_bars(analysis: Analysis) -> Figure | None:
     """Energy per token by phase and component, with the interval of the total."""
-    shown = [s for s in analysis.summaries if s.energy_j_per_token is not None]
+    measured = [s for s in analysis.summaries if s.energy_j_per_token is not None]
+    shown = measured[:_MOST_ROWS]
     if not shown:
         return None
     drawing, axes = canvas(_WIDTH, 1.55 + 0.36 * len(shown))
@@ -88,7 +90,7 @@ def energy_bars(analysis: Analysis) -> Figure | None:
     heads(
         axes,
         "Energy per token, by phase and component",
-        caption(analysis, shown),
+        caption(analysis, shown) + left_out(shown, measured),
         [n for n, _ in legend],
         [b for _, b in legend],
     )
@@ -110,7 +112,8 @@ def energy_latency(analysis: Analysis) -> Figure | None:
     ]
     if not points:
         return None
-    drawing, axes = canvas(_WIDTH, 4.4)
+    named = points if len(points) <= MOST_LABELS else [p for p in points if p[0].on_pareto_front][:MOST_LABELS]
+    drawing, axes = canvas(_WIDTH, max(4.4, 1.6 + column_height([labelled(s, analysis) for s, _, _ in named])))
     time = units.seconds([p.estimate for _, p, _ in points])
     joule = units.si([e.estimate for _, _, e in points], "J")
     front = sorted((p.estimate, e.estimate) for s, p, e in points if s.on_pareto_front)
@@ -150,8 +153,10 @@ def energy_latency(analysis: Analysis) -> Figure | None:
     axes.set_xlabel(f"request latency, 95th percentile ({time.unit})")
     axes.set_ylabel(f"{joule.unit} per generated token")
     shown = [s for s, _, _ in points]
-    heads(axes, "Energy against latency: lower left is better", caption(analysis, shown), [], [])
-    named = points if len(points) <= _MOST_LABELS else [p for p in points if p[0].on_pareto_front][:_MOST_LABELS]
+    note = caption(analysis, shown)
+    if len(named) < len(points):
+        note += f" · {len(named)} of {counted(len(points), 'configuration')} named, all on the front"
+    heads(axes, "Energy against latency: lower left is better", note, [], [])
     place_labels(
         drawing,
         axes,
@@ -162,7 +167,7 @@ def energy_latency(analysis: Analysis) -> Figure | None:
     return finished(
         "latency",
         "Energy against latency",
-        f"Scatter of energy per token over 95th-percentile request latency for {len(points)} configurations. "
+        f"Scatter of energy per token over 95th-percentile request latency for {counted(len(points), 'configuration')}. "
         f"On the Pareto front (round, green): {best}. {caption(analysis, shown)}.",
         drawing,
     )
@@ -170,7 +175,8 @@ def energy_latency(analysis: Analysis) -> Figure | None:
 
 def ratios(analysis: Analysis) -> Figure | None:
     """Each configuration's energy relative to the best, paired by block, with anytime-valid intervals."""
-    compared = [c for c in analysis.comparisons if c.ratio.estimate > 0]
+    positive = [c for c in analysis.comparisons if c.ratio.estimate > 0]
+    compared = positive[:_MOST_ROWS]
     if not compared:
         return None
     labels = short_labels([s.configuration for s in analysis.summaries])
@@ -205,7 +211,7 @@ def ratios(analysis: Analysis) -> Figure | None:
     best = labels.get(compared[0].first.key, compared[0].first.key)
     axes.set_xlabel(f"energy per token, times that of {best} (log scale)")
     level = units.percent(analysis.confidence)
-    note = f"{caption(analysis, analysis.summaries)} · {level} intervals, valid at every look"
+    note = f"{caption(analysis, analysis.summaries)} · {level} intervals, valid at every look{left_out(compared, positive)}"
     heads(axes, f"Energy relative to the best, {best}", note, [], [])
     return finished(
         "ratios",
@@ -218,29 +224,30 @@ def ratios(analysis: Analysis) -> Figure | None:
 
 def blocks(analysis: Analysis) -> Figure | None:
     """Energy per token in each block: what the comparisons pair, and how the machine drifted."""
-    shown = [s for s in analysis.summaries if s.energy_j_per_token is not None and s.block_energy_j_per_token]
+    measured = [s for s in analysis.summaries if s.energy_j_per_token is not None and s.block_energy_j_per_token]
+    shown = measured[:MOST_LABELS]
     if len({block for s in shown for block, _ in s.block_energy_j_per_token}) < 2:
         return None
-    values = [v for s in shown for _, v in s.block_energy_j_per_token if v > 0]
+    values = [v for s in shown for _, v in s.block_energy_j_per_token]
     scale = units.si(values, "J")
-    drawing, axes = canvas(_WIDTH, 3.9)
-    ends = []
+    drawing, axes = canvas(_WIDTH, max(3.9, 1.6 + column_height([labelled(s, analysis) for s in shown])))
+    ends, colours = [], []
     for index, summary in enumerate(shown):
         points = sorted(summary.block_energy_j_per_token)
         joules = [v / scale.divisor for _, v in points]
         colour, marker = _LINE_COLOURS[index % len(_LINE_COLOURS)], _MARKERS[index % len(_MARKERS)]
         axes.plot([b for b, _ in points], joules, color=colour, marker=marker, markersize=5, linewidth=1.2)
         ends.append((points[-1][0], joules[-1], labelled(summary, analysis)))
-    if values and max(values) / min(values) > 8:
+        colours.append(colour)
+    if min(values) > 0 and max(values) / min(values) > 8:
         axes.set_yscale("log")
     plain_ticks(axes.yaxis)
     axes.set_xticks(sorted({b for s in shown for b, _ in s.block_energy_j_per_token}))
     axes.margins(x=0.06, y=0.1)
     axes.set_xlabel("block")
     axes.set_ylabel(f"{scale.unit} per generated token")
-    heads(axes, "Energy per token, block by block", caption(analysis, shown), [], [])
-    if len(ends) <= _MOST_LABELS:
-        place_ends(drawing, axes, ends)
+    heads(axes, "Energy per token, block by block", caption(analysis, shown) + left_out(shown, measured), [], [])
+    place_ends(drawing, axes, ends, colours)
     names = ", ".join(name for _, _, name in ends)
     alt = f"Line chart of energy per token over the blocks of the run, one line a configuration: {names}."
     return finished("blocks", "Energy per token, block by block", alt, drawing)

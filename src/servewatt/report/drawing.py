@@ -1,14 +1,15 @@
-"""What the figures share: canvases, titles, labels that keep out of each other's way."""
+"""What the figures share: canvases, titles, rows, whiskers and axes."""
 
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from servewatt.errors import counted
 from servewatt.records import Weights
 from servewatt.report.figures import INK, QUIET
+from servewatt.report.labels import wrapped
 from servewatt.report.view import grade_is_estimated, short_labels
 from servewatt.stats.records import Analysis, ConfigurationSummary, Interval
 
@@ -45,6 +46,13 @@ def caption(analysis: Analysis, shown: Sequence[ConfigurationSummary]) -> str:
     return " · ".join(parts)
 
 
+def left_out(shown: Sequence[object], every: Sequence[object]) -> str:
+    """What the note says where a figure has no room for all configurations."""
+    if len(shown) == len(every):
+        return ""
+    return f" · {len(shown)} of {counted(len(every), 'configuration')} shown, least energy first"
+
+
 def labelled(summary: ConfigurationSummary, analysis: Analysis) -> str:
     """The configuration's short label."""
     return short_labels([s.configuration for s in analysis.summaries])[summary.configuration.key]
@@ -64,11 +72,6 @@ def titled(figure: Any, title: str, note: str) -> None:
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - 0.55 / height))
     figure.text(0.008, 1 - 0.06 / height, title, va="top", fontsize=12, fontweight="bold", in_layout=False)
     figure.text(0.008, 1 - 0.31 / height, note, va="top", fontsize=9, color=QUIET, in_layout=False)
-
-
-def wrapped(label: str, width: int = 28) -> str:
-    """A long label over several lines."""
-    return "\n".join(textwrap.wrap(label, width)) or label
 
 
 def name_rows(axes: Any, shown: Sequence[ConfigurationSummary], analysis: Analysis) -> None:
@@ -103,59 +106,3 @@ def plain_ticks(axis: Any) -> None:
         axis.set_major_locator(LogLocator(subs=(1.0,) if high > 200 * low > 0 else (1.0, 2.0, 5.0)))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
-
-
-def place_ends(drawing: Any, axes: Any, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Name each line at its right end, pushed apart where they would touch."""
-    drawing.draw_without_rendering()
-    # One line of 9 point text, in pixels.
-    gap = 12.5 * drawing.dpi / 72
-    spots = sorted((axes.transData.transform((x, y))[1], x, y, text) for x, y, text in ends)
-    last = -math.inf
-    for pixel, _, y, text in spots:
-        last = max(pixel, last + gap)
-        axes.annotate(
-            wrapped(text, 60),
-            (1.0, y),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(4, (last - pixel) * 72 / drawing.dpi),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
-
-
-def place_labels(
-    drawing: Any, axes: Any, points: Sequence[tuple[float, float]], labels: Sequence[tuple[float, float, str]]
-) -> None:
-    """Put each label beside its point, where it covers the fewest points and labels already placed."""
-    drawing.draw_without_rendering()
-    renderer = drawing.canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
-    spots = [axes.transData.transform(p) for p in points]
-    taken: list[Any] = []
-    # Diagonals first: along the axes run the whiskers.
-    offsets = ((6, 5), (6, -5), (-6, 5), (-6, -5), (9, 14), (9, -14), (-9, 14), (-9, -14), (9, 0), (-9, 0))
-    for x, y, text in labels:
-        best: tuple[float, Any] | None = None
-        for dx, dy in offsets:
-            align = "left" if dx > 0 else "right" if dx < 0 else "center"
-            side = "bottom" if dy > 0 else "top" if dy < 0 else "center"
-            label = axes.annotate(
-                text, (x, y), xytext=(dx, dy), textcoords="offset points", ha=align, va=side, fontsize=9
-            )
-            box = label.get_window_extent(renderer)
-            cost = 4.0 * sum(box.overlaps(other) for other in taken)
-            cost += sum(box.x0 - 4 < px < box.x1 + 4 and box.y0 - 4 < py < box.y1 + 4 for px, py in spots)
-            cost += 9.0 * (box.x0 < frame.x0 or box.x1 > frame.x1 or box.y0 < frame.y0 or box.y1 > frame.y1)
-            if best is None or cost < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (cost, label)
-            else:
-                label.remove()
-            if cost == 0:
-                break
-        if best is not None:
-            taken.append(best[1].get_window_extent(renderer))
-            best[1].set_in_layout(False)

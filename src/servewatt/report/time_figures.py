@@ -9,8 +9,9 @@ from typing import Any
 
 from servewatt.records import Component, Domain, Grade, Result, Status
 from servewatt.report.comparison_figures import COMPONENT_COLOURS
-from servewatt.report.drawing import blank, caption, titled, wrapped
+from servewatt.report.drawing import blank, caption, titled
 from servewatt.report.figures import BLUE, INK, ORANGE, QUIET, Figure, finished
+from servewatt.report.labels import wrapped
 from servewatt.report.view import short_labels
 from servewatt.stats.records import Analysis
 
