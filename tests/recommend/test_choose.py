@@ -9,9 +9,10 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.recommend import choose
+from servewatt.recommend.limits import check
 from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.recommend.sentence import describe_limit, over
-from servewatt.records import Boundary, Configuration, Grade, Provider, Result, Status, Via
+from servewatt.recommend.sentence import describe_check, over
+from servewatt.records import Boundary, Configuration, Grade, Interval, Provider, Result, Status, Via
 from servewatt.stats import analyse
 from tests.stats.builders import ONNX, OPENVINO, TORCH, TORCH_CUDA, failed, result, run
 
@@ -183,7 +184,7 @@ def test_nothing_feasible_names_what_comes_nearest() -> None:
     ],
 )
 def test_sizes_are_in_the_units_that_the_limit_was_given_in(limit: int, text: str) -> None:
-    assert describe_limit("peak memory", 2e8, limit, "bytes") == text
+    assert describe_check(check(TORCH, "peak memory", "bytes", Interval(2e8, 2e8, 2e8, 5), limit)) == text
 
 
 @pytest.mark.parametrize(("excess", "text"), [(0.25, "25 % over"), (8.0, "800 % over"), (199.0, "200 times the limit")])

@@ -7,7 +7,7 @@ import pytest
 from servewatt.errors import InputError
 from servewatt.quality import Agreement, Assessment, Perplexity, Quality
 from servewatt.recommend.quality import QualityLimits, choose_by_quality
-from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommend.records import Constraints, Recommendation, Standing
 from servewatt.records import Configuration, Precision, Provider, Status, Weights
 from servewatt.stats.analyse import analyse
 from servewatt.stats.records import Interval
@@ -63,13 +63,42 @@ def test_a_limit_that_all_measured_ones_meet_leaves_the_least_energy() -> None:
 def test_the_upper_end_of_the_ratio_s_interval_has_to_meet_the_limit() -> None:
     answer = choose(QualityLimits(max_perplexity_ratio=1.02))
     assert answer.choice == TORCH
-    assert reasons(answer)[INT4_BATCH.key] == "perplexity ratio 1.0150 (up to 1.0300) exceeds 1.02"
+    assert reasons(answer)[INT4_BATCH.key] == (
+        "perplexity ratio 1.0150 [1.0100, 1.0300] is not shown to be within the limit of 1.02 yet "
+        "(more documents than 24 would tell)"
+    )
+    assert answer.sentence.endswith(f" Not shown to meet the limits yet: {INT4_BATCH.key}.")
+    assert [e.not_shown for e in answer.exclusions] == [False, True]
+    over = choose(QualityLimits(max_perplexity_ratio=1.005))
+    assert reasons(over)[INT4_BATCH.key] == "perplexity ratio 1.0150 [1.0100, 1.0300] is above the limit of 1.005"
 
 
 def test_agreement() -> None:
     answer = choose(QualityLimits(min_agreement=0.9))
     assert answer.choice == TORCH
-    assert reasons(answer)[INT4_BATCH.key] == "agreement 60.0% is below 90.0%"
+    # Wilson's interval for 6 of 10.
+    assert reasons(answer)[INT4_BATCH.key] == "agreement 60 % [31.27, 83.18] is below the limit of 90 %"
+
+
+def test_agreement_is_judged_by_its_lower_bound_and_the_reference_agrees_with_itself() -> None:
+    likely = replace(QUALITY, assessments=(QUALITY.assessments[0], assessment(INT4, 0.95, (1.0, 1.0, 1.0))))
+    answer = choose(QualityLimits(min_agreement=0.9), likely)
+    assert answer.choice == TORCH
+    assert {c.configuration: c.standing for c in answer.checks} == {
+        TORCH: Standing.MET,
+        INT4_BATCH: Standing.NOT_SHOWN,
+    }
+    assert "(more prompts than 10 would tell)" in reasons(answer)[INT4_BATCH.key]
+    assert choose(QualityLimits(min_agreement=0.6), likely).choice == INT4_BATCH
+
+
+def test_quality_that_none_is_shown_to_have_names_those_that_could() -> None:
+    only = replace(QUALITY, assessments=(assessment(INT4, 0.95, (1.0, 1.0, 1.0)),))
+    answer = choose(QualityLimits(min_agreement=0.9), only)
+    assert (answer.choice, answer.candidates) == (None, (INT4_BATCH,))
+    assert answer.sentence.startswith(
+        f"No configuration is shown to meet the limits yet; {INT4_BATCH.key} could: agreement 95 % ["
+    )
 
 
 def test_what_was_not_measured_is_not_good_enough() -> None:

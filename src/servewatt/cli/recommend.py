@@ -60,7 +60,8 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
         if worth := _worth(shown.analysis, answer):
             click.echo(f"  its outputs: {worth}")
         for exclusion in answer.exclusions:
-            click.echo(f"  excluded: {exclusion.configuration.key}: {exclusion.reason}")
+            how = "not shown yet" if exclusion.not_shown else "excluded"
+            click.echo(f"  {how}: {exclusion.configuration.key}: {exclusion.reason}")
     return 0 if answer.choice is not None else 1
 
 

@@ -18,6 +18,7 @@ from servewatt.errors import InputError, ServewattError
 from servewatt.models.shape import known_shape
 from servewatt.quality import Quality
 from servewatt.recommend.choose import choose
+from servewatt.recommend.order import in_order_of_choice
 from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Boundary, Configuration, ModelSource, Plan, Result, Run, Weights
 from servewatt.report import export
@@ -65,7 +66,8 @@ def compute(found: Found, *, boundary: Boundary | None = None, limits: Constrain
     analysis = analyse(run, found.results, boundary=boundary)
     quality = pool(found.qualities, [s.configuration for s in analysis.summaries])
     analysis = replace(analysis, quality=quality)
-    return Shown(replace(found, run=run), analysis, choose(analysis, limits or Constraints()))
+    recommendation = choose(analysis, limits or Constraints())
+    return Shown(replace(found, run=run), in_order_of_choice(analysis, recommendation), recommendation)
 
 
 def find_run(name: str, store: str | None, *, with_samples: bool, quality: Path | None = None) -> Found:

@@ -1,14 +1,17 @@
-"""Configurations whose quality does not suffice leave the choice, each with the reason."""
+"""Configurations whose quality is not shown to suffice leave the choice, each with the reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError
-from servewatt.quality import Assessment, Quality
+from servewatt.quality import Assessment, Quality, says_alike
 from servewatt.recommend.choose import choose
-from servewatt.recommend.records import Constraints, Exclusion, Recommendation
-from servewatt.records import Configuration, Status, Weights
+from servewatt.recommend.limits import check
+from servewatt.recommend.records import Constraints, Exclusion, LimitCheck, Recommendation, Standing
+from servewatt.recommend.sentence import describe_check
+from servewatt.records import Configuration, Interval, Status, Weights
+from servewatt.stats.quality import share_interval
 from servewatt.stats.records import Analysis
 
 
@@ -17,7 +20,7 @@ class QualityLimits:
     """What an output must be worth beside the reference's; None is no limit."""
 
     min_agreement: float | None = None
-    """On the mean share of the output before its first difference, 0 to 1."""
+    """On the mean share of the output before its first difference, 0 to 1: the lower end of its interval."""
     max_perplexity_ratio: float | None = None
     """On the upper end of the ratio's interval: good enough has to be shown."""
 
@@ -26,58 +29,77 @@ def choose_by_quality(
     analysis: Analysis, constraints: Constraints, quality: Quality, limits: QualityLimits
 ) -> Recommendation:
     """`servewatt.recommend.choose.choose` among the configurations whose quality suffices."""
-    kept, excluded = exclude_by_quality(analysis, quality, limits)
-    answer = choose(kept, constraints)
-    answer = replace(answer, exclusions=(*excluded, *answer.exclusions))
-    if excluded and not kept.summaries:
+    kept, excluded, found = exclude_by_quality(analysis, quality, limits)
+    answer = choose(kept, constraints, excluded)
+    if excluded and not kept.summaries and not any(e.not_shown for e in excluded):
         answer = replace(answer, sentence="No configuration is good enough: none meets the limits on quality.")
-    return answer
+    return replace(answer, checks=(*found, *answer.checks))
 
 
 def exclude_by_quality(
     analysis: Analysis, quality: Quality, limits: QualityLimits
-) -> tuple[Analysis, tuple[Exclusion, ...]]:
-    """The analysis without the configurations that miss the limits, and why each does.
+) -> tuple[Analysis, tuple[Exclusion, ...], tuple[LimitCheck, ...]]:
+    """The analysis without the configurations not shown to meet the limits, why each is out, and every limit judged.
 
     Raises InputError if the quality is another model's, or a limit makes no sense.
     """
     _check(analysis, quality, limits)
-    reasons = {s.configuration: quality_reason(s.configuration, quality, limits) for s in analysis.summaries}
-    kept = tuple(s for s in analysis.summaries if reasons[s.configuration] is None)
-    excluded = tuple(Exclusion(c, reason) for c, reason in reasons.items() if reason is not None)
-    return replace(analysis, summaries=kept), excluded
+    kept, excluded, found = [], list[Exclusion](), list[LimitCheck]()
+    for summary in analysis.summaries:
+        exclusion, own = judge(summary.configuration, quality, limits)
+        found += own
+        if exclusion is None:
+            kept.append(summary)
+        else:
+            # What was never measured has no energy, so its quality leaves nothing open.
+            excluded.append(replace(exclusion, not_shown=exclusion.not_shown and summary.blocks > 0))
+    return replace(analysis, summaries=tuple(kept)), tuple(excluded), tuple(found)
 
 
-def quality_reason(configuration: Configuration, quality: Quality, limits: QualityLimits) -> str | None:
-    """Why the quality of a configuration does not suffice; None if it does."""
+def judge(
+    configuration: Configuration, quality: Quality, limits: QualityLimits
+) -> tuple[Exclusion | None, tuple[LimitCheck, ...]]:
+    """Why the quality of a configuration does not suffice (None if it does), and how it stands to each limit."""
     found = quality.of(configuration)
     if found is None:
-        return "its quality was not measured"
+        return Exclusion(configuration, "its quality was not measured"), ()
     if found.status is not Status.OK:
-        return f"its quality is not known: {found.reason}"
-    return _disagrees(found, limits.min_agreement) or _too_perplexed(found, limits.max_perplexity_ratio)
+        return Exclusion(configuration, f"its quality is not known: {found.reason}"), ()
+    asked = (_agreement(found, quality, limits), _perplexity(found, limits))
+    judged = tuple(replace(c, configuration=configuration) for c in asked if isinstance(c, LimitCheck))
+    unknown = next((text for text in asked if isinstance(text, str)), None)
+    if unknown is not None:
+        return Exclusion(configuration, unknown), judged
+    broken = [c for c in judged if c.standing is Standing.NOT_MET]
+    open_ = [] if broken else [c for c in judged if c.standing is Standing.NOT_SHOWN]
+    if not broken and not open_:
+        return None, judged
+    text = "; ".join(map(describe_check, broken or open_))
+    return Exclusion(configuration, text, not_shown=bool(open_)), judged
 
 
-def _disagrees(found: Assessment, least: float | None) -> str | None:
+def _agreement(found: Assessment, quality: Quality, limits: QualityLimits) -> LimitCheck | str | None:
+    """The limit on agreement with what was found, or why it is not known; None without a limit."""
+    least = limits.min_agreement
     if least is None:
         return None
     if found.agreement is None:
         return "its agreement is not known: the reference did not answer"
-    share = found.agreement.leading_share
-    return f"agreement {share:.1%} is below {least:.1%}" if share < least else None
+    share, prompts = found.agreement.leading_share, found.agreement.prompts
+    exact = says_alike(found.configuration, quality.reference)
+    value = Interval(share, share, share, prompts) if exact else share_interval(share, prompts)
+    return check(found.configuration, "agreement", "share", value, least, at_least=True)
 
 
-def _too_perplexed(found: Assessment, most: float | None) -> str | None:
+def _perplexity(found: Assessment, limits: QualityLimits) -> LimitCheck | str | None:
+    """The same of the limit on the perplexity ratio."""
+    most = limits.max_perplexity_ratio
     if most is None:
         return None
     ratio = found.perplexity.ratio if found.perplexity else None
     if ratio is None:
         return f"its perplexity ratio is not known: {found.no_perplexity or 'the reference has no perplexity'}"
-    if ratio.high is None:
-        return "its perplexity ratio has no interval: too few documents"
-    if ratio.high > most:
-        return f"perplexity ratio {ratio.estimate:.4f} (up to {ratio.high:.4f}) exceeds {most:g}"
-    return None
+    return check(found.configuration, "perplexity ratio", "ratio", ratio, most)
 
 
 def _check(analysis: Analysis, quality: Quality, limits: QualityLimits) -> None:

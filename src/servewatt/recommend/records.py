@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from servewatt.records import Configuration, Provider
 from servewatt.stats.records import Comparison
@@ -23,12 +24,51 @@ class Constraints:
     """Requests that wait at a time: a larger batch would not be filled."""
 
 
+class Standing(StrEnum):
+    """How a configuration stands to a limit; its interval decides, not its estimate."""
+
+    MET = "met"
+    """The whole interval is within the limit."""
+    NOT_MET = "not_met"
+    """The whole interval is beyond the limit."""
+    NOT_SHOWN = "not_shown"
+    """The limit lies inside the interval, or there is none yet: more measurements would tell."""
+    NOT_MEASURED = "not_measured"
+
+
+@dataclass(frozen=True)
+class LimitCheck:
+    """One limit and one configuration."""
+
+    configuration: Configuration
+    name: str
+    unit: str
+    """Of the numbers: `s`, `bytes`, `share` or `ratio`."""
+    limit: float
+    estimate: float | None
+    low: float | None
+    high: float | None
+    """Bounds of the estimate, equal to it where it is exact; None where too little was measured for an interval."""
+    n: int
+    """Blocks, prompts or documents behind the estimate."""
+    standing: Standing
+    more_blocks: int | None = None
+    """Of what is not shown yet: blocks that would likely tell; None where no number in sight would."""
+
+    @property
+    def excess(self) -> float:
+        """How far the estimate is beyond the limit, as a share of it; infinite where unknown."""
+        return self.estimate / self.limit - 1 if self.estimate is not None else float("inf")
+
+
 @dataclass(frozen=True)
 class Exclusion:
-    """A configuration that is out of the question, and why."""
+    """A configuration that is out of the question, or not shown to meet the limits yet, and why."""
 
     configuration: Configuration
     reason: str
+    not_shown: bool = False
+    """Whether it could meet the limits: nothing excludes it but that it is not shown yet."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +77,16 @@ class Recommendation:
 
     constraints: Constraints
     choice: Configuration | None
-    """None if undecided, or if nothing meets the constraints."""
+    """None if undecided, or if nothing is shown to meet the constraints."""
     candidates: tuple[Configuration, ...]
-    """Those still in question: the choice alone, or the configurations that cannot be told apart."""
+    """Those still in question: the choice alone, the configurations that cannot be told apart, or, where none is
+    shown to meet the limits, those that could."""
     runner_up: Comparison | None
     """The choice (or leader) against the next best feasible configuration."""
     exclusions: tuple[Exclusion, ...]
     sentence: str
-    """The answer in one sentence, with its interval."""
+    """The answer in words, with its interval."""
     more_blocks: int | None
     """Blocks that would likely decide; 0 if decided."""
+    checks: tuple[LimitCheck, ...] = ()
+    """Every numeric limit for every measured configuration that it applies to."""

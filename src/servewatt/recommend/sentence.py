@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from servewatt.errors import counted
-from servewatt.recommend.records import Constraints, Exclusion
+from servewatt.recommend.records import Constraints, Exclusion, LimitCheck, Standing
 from servewatt.records import Boundary, Configuration
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Interval
 
@@ -32,10 +32,7 @@ def undecided(
     candidates: Sequence[Configuration], closest: Comparison, more_blocks: int | None, grade: str, boundary: Boundary
 ) -> str:
     """Several that cannot be told apart, and what would tell."""
-    shown = [c.key for c in candidates]
-    if len(shown) > MOST_NAMES:
-        shown[MOST_NAMES - 1 :] = [f"{len(shown) - MOST_NAMES + 1} others"]
-    names = f"{', '.join(shown[:-1])} and {shown[-1]}"
+    names = _listed([c.key for c in candidates])
     subject = "ratio" if len(candidates) == 2 else f"{closest.first.key} to {closest.second.key}"
     if more_blocks is None:
         outlook = (
@@ -50,13 +47,19 @@ def undecided(
 
 
 def only_one(
-    summary: ConfigurationSummary, exclusions: Sequence[Exclusion], constraints: Constraints, boundary: Boundary
+    summary: ConfigurationSummary,
+    exclusions: Sequence[Exclusion],
+    limited: bool,
+    constraints: Constraints,
+    boundary: Boundary,
 ) -> str:
-    """A choice without a rival."""
+    """A choice without a rival; `limited` tells whether any limit was given."""
     if not exclusions:
         why = "it is the only configuration measured"
-    elif constraints == Constraints():
+    elif not limited:
         why = "it is the only configuration with a valid measurement"
+    elif any(e.not_shown for e in exclusions):
+        why = "it is the only configuration shown to meet the limits"
     else:
         why = "it is the only configuration that meets the limits"
     grade = summary.energy_grade
@@ -67,13 +70,56 @@ def only_one(
     return answer + traffic(summary.configuration, constraints)
 
 
-def nothing_feasible(nearest: Configuration | None, missed: str, excess: float, analysis: Analysis) -> str:
-    """No choice, and what comes closest to one."""
+def could_too(exclusions: Sequence[Exclusion]) -> str:
+    """Those left out only because they are not shown to meet the limits yet; empty for none."""
+    names = [e.configuration.key for e in exclusions if e.not_shown]
+    return f" Not shown to meet the limits yet: {_listed(names)}." if names else ""
+
+
+def nothing_shown(could: Sequence[Exclusion]) -> str:
+    """No choice, because none is shown to meet the limits, though some could."""
+    first = f"{could[0].configuration.key} could: {could[0].reason}"
+    others = [e.configuration.key for e in could[1:]]
+    return f"No configuration is shown to meet the limits yet; {first}." + (
+        f" So could {_listed(others)}." if others else ""
+    )
+
+
+def nothing_feasible(nearest: LimitCheck | None, alone: Sequence[LimitCheck] | None, analysis: Analysis) -> str:
+    """No choice, and what comes closest to one.
+
+    `alone`: of several limits those that exclude every configuration by themselves (none: only together they do).
+    """
     if nearest is not None:
-        return f"No configuration meets the limits; {nearest.key} comes nearest: {missed} ({over(excess)})."
+        missed = f"{describe_check(nearest)} ({over(nearest.excess)})"
+        answer = f"No configuration meets the limits; {nearest.configuration.key} comes nearest: {missed}."
+        return answer + _to_blame(alone)
     if not any(s.blocks for s in analysis.summaries):
         return "No configuration has a valid trial yet."
     return "No configuration is feasible: see the reason beside each."
+
+
+def _to_blame(alone: Sequence[LimitCheck] | None) -> str:
+    if alone is None:
+        return ""
+    if not alone:
+        return " Each limit alone is met by some configuration; no configuration meets all of them."
+    parts = []
+    for check in alone:
+        enough = check.high if check.high is not None else check.limit
+        parts.append(
+            f" The limit on {check.name} alone excludes every configuration; from {_amount(enough, check)} on it "
+            f"would admit {check.configuration.key}."
+        )
+    return "".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence; beyond MOST_NAMES they are counted."""
+    shown = list(names)
+    if len(shown) > MOST_NAMES:
+        shown[MOST_NAMES - 1 :] = [f"{len(shown) - MOST_NAMES + 1} others"]
+    return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
 
 
 def energy(grade: str, boundary: Boundary) -> str:
@@ -102,14 +148,56 @@ def ratio(interval: Interval) -> str:
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
-def describe_limit(name: str, value: float | None, limit: float, unit: str) -> str:
-    """A limit that is not met, in a reader's units."""
-    if value is None:
-        return f"{name} was not measured"
-    if unit == "bytes":
-        units = _family(limit)
-        return f"{name} {_size(value, units)} is above the limit of {_size(limit, units)}"
-    return f"{name} {_duration(value)} is above the limit of {_duration(limit)}"
+def describe_check(check: LimitCheck) -> str:
+    """How a configuration misses a limit, or why it is not shown to meet it yet."""
+    if check.estimate is None:
+        return f"{check.name} was not measured"
+    value = f"{check.name} {_value(check)}"
+    if check.standing is Standing.NOT_MET:
+        side = "below" if check.estimate < check.limit else "above"
+        return f"{value} is {side} the limit of {_amount(check.limit, check)}"
+    return f"{value} is not shown to be within the limit of {_amount(check.limit, check)} yet ({_outlook(check)})"
+
+
+_SAMPLES = {"s": "block", "bytes": "block", "share": "prompt", "ratio": "document"}
+"""Unit of a limit -> what its interval is taken over."""
+
+
+def _outlook(check: LimitCheck) -> str:
+    """What would show it."""
+    what = _SAMPLES[check.unit]
+    if check.low is None:
+        more = f"; {counted(check.more_blocks, 'more block')} would give one" if check.more_blocks else ""
+        return f"no interval from {counted(check.n, what)}{more}"
+    if what != "block":
+        return f"more {what}s than {check.n} would tell"
+    if check.more_blocks is None:
+        return "more blocks would hardly tell"
+    return f"about {counted(check.more_blocks, 'more block')} would tell"
+
+
+def _value(check: LimitCheck) -> str:
+    """The estimate in a reader's unit, and its bounds where it is not exact."""
+    if check.estimate is None:
+        return ""
+    text = _amount(check.estimate, check)
+    if check.low is None or check.high is None or check.low == check.high:
+        return text
+    if check.unit == "ratio":
+        return f"{text} [{check.low:.4f}, {check.high:.4f}]"
+    divisor = {"s": 1.0 if check.estimate >= 1 else 0.001, "share": 0.01}.get(check.unit, 1.0)
+    return f"{text} [{check.low / divisor:.4g}, {check.high / divisor:.4g}]"
+
+
+def _amount(value: float, check: LimitCheck) -> str:
+    match check.unit:
+        case "bytes":
+            return _size(value, _family(check.limit))
+        case "share":
+            return f"{100 * value:.4g} %"
+        case "ratio":
+            return f"{value:.4f}" if value != check.limit else f"{value:g}"
+    return _duration(value)
 
 
 def over(excess: float) -> str:

@@ -167,7 +167,7 @@ def energy_latency(analysis: Analysis) -> Figure | None:
     return finished(
         "latency",
         "Energy against latency",
-        f"Scatter of energy per token over 95th-percentile request latency for {counted(len(points), 'configuration')}. "
+        f"Scatter of energy per token over 95th-percentile request latency of {counted(len(points), 'configuration')}. "
         f"On the Pareto front (round, green): {best}. {caption(analysis, shown)}.",
         drawing,
     )
@@ -211,7 +211,8 @@ def ratios(analysis: Analysis) -> Figure | None:
     best = labels.get(compared[0].first.key, compared[0].first.key)
     axes.set_xlabel(f"energy per token, times that of {best} (log scale)")
     level = units.percent(analysis.confidence)
-    note = f"{caption(analysis, analysis.summaries)} · {level} intervals, valid at every look{left_out(compared, positive)}"
+    note = f"{caption(analysis, analysis.summaries)} · {level} intervals, valid at every look"
+    note += left_out(compared, positive)
     heads(axes, f"Energy relative to the best, {best}", note, [], [])
     return finished(
         "ratios",

@@ -105,7 +105,7 @@ def configurations_csv(analysis: Analysis) -> str:
     rows: list[list[object]] = []
     rank = 0
     for summary in analysis.summaries:
-        measured = summary.energy_j_per_token is not None
+        measured = summary.has_energy
         rank += measured
         row: list[object] = [
             *_run(analysis.run.id, analysis.run.plan.model),

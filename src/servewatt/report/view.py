@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -44,7 +44,7 @@ class Row:
     """One configuration of the ranked table."""
 
     rank: str
-    """Place by energy, from 1; a dash for a configuration without energy."""
+    """Place by energy, from 1, among those in question; empty where excluded, a dash for one without energy."""
     key: str
     label: str
     """The key without what all configurations share."""
@@ -118,8 +118,10 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
     labels = short_labels([s.configuration for s in analysis.summaries])
     rows: list[Row] = []
     for summary in analysis.summaries:
-        measured = summary.energy_j_per_token is not None
-        place = str(1 + sum(r.rank != DASH for r in rows)) if measured else DASH
+        place = DASH
+        if summary.has_energy:
+            out = _mark(summary.configuration, recommendation) is Mark.EXCLUDED
+            place = "" if out else str(1 + sum(r.rank not in {DASH, ""} for r in rows))
         rows.append(_row(summary, place, labels[summary.configuration.key], scales, analysis, recommendation))
     excluded = tuple(Note(e.configuration.key, e.reason) for e in recommendation.exclusions)
     known = {n.key for n in excluded}
@@ -130,7 +132,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         weights=weights_line(analysis.run.plan.model),
         boundary=boundary_line(analysis.boundary, analysis.run.environment),
         interval=f"{units.percent(analysis.confidence)} confidence intervals",
-        rankings=_rankings(analysis),
+        rankings=_rankings(analysis, {r.key for r in rows if r.mark is Mark.EXCLUDED}),
         excluded=excluded,
         unmeasured=tuple(Note(r.key, r.missing) for r in rows if r.missing and r.key not in known),
         failures=tuple(
@@ -302,8 +304,10 @@ def _failed(summary: ConfigurationSummary) -> str:
     )
 
 
-def _rankings(analysis: Analysis) -> tuple[BoundaryRanking, ...]:
-    return analysis.rankings if len({r.keys for r in analysis.rankings}) > 1 else ()
+def _rankings(analysis: Analysis, excluded: Collection[str]) -> tuple[BoundaryRanking, ...]:
+    """The order inside each boundary, of those in question; nothing where it is the same in all."""
+    found = [replace(r, keys=tuple(k for k in r.keys if k not in excluded)) for r in analysis.rankings]
+    return tuple(found) if len({r.keys for r in found}) > 1 else ()
 
 
 def _runner_up(comparison: Comparison | None) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections.abc import Mapping, Sequence
 
 from servewatt.errors import InputError
 from servewatt.records import Boundary, Configuration, Precision, Provider, Result, Run
 from servewatt.stats.batches import batch_curves
 from servewatt.stats.cautions import cautions
-from servewatt.stats.compare import agreement, compare_with_first, pareto_front
+from servewatt.stats.compare import agreement, compare_with_first, pareto_front, ranking
 from servewatt.stats.describe import summarise, trial_figures, valid_trials
 from servewatt.stats.energy import counted_domains
 from servewatt.stats.http_share import http_shares
@@ -52,18 +51,15 @@ def analyse(
     ]
     front = pareto_front(summaries)
     shape = run.plan.model.shape
-    summaries = sorted(
-        (
-            dataclasses.replace(
-                s,
-                on_pareto_front=s.configuration.key in front,
-                limit=limit_of(shape, s.configuration, valid[s.configuration], run.environment, confidence),
-            )
-            for s in summaries
-        ),
-        key=_rank,
-    )
-    rankings = tuple(BoundaryRanking(b, _ranked_keys(valid, domains[b], summaries)) for b in Boundary if domains[b])
+    summaries = [
+        dataclasses.replace(
+            s,
+            on_pareto_front=s.configuration.key in front,
+            limit=limit_of(shape, s.configuration, valid[s.configuration], run.environment, confidence),
+        )
+        for s in _in_order(summaries, confidence)
+    ]
+    rankings = tuple(BoundaryRanking(b, _ranked_keys(valid, domains[b], confidence)) for b in Boundary if domains[b])
     return Analysis(
         run=run,
         boundary=boundary,
@@ -99,19 +95,23 @@ def _by_configuration(run: Run, results: Sequence[Result]) -> dict[Configuration
     return trials
 
 
-def _rank(summary: ConfigurationSummary) -> tuple[bool, bool, float, str]:
-    """Least energy first; then those whose energy is unknown; those without valid trials last."""
-    energy = summary.energy_j_per_token
-    return (summary.blocks == 0, energy is None, energy.estimate if energy else 0.0, summary.configuration.key)
+def _in_order(summaries: Sequence[ConfigurationSummary], confidence: float) -> list[ConfigurationSummary]:
+    """By `ranking`; then those whose energy is unknown; those without valid trials last."""
+    energies = {s.configuration.key: dict(s.block_energy_j_per_token) for s in summaries}
+    places = {key: place for place, key in enumerate(ranking(energies, confidence))}
+
+    def rank(summary: ConfigurationSummary) -> tuple[bool, int, str]:
+        key = summary.configuration.key
+        return (summary.blocks == 0, places.get(key, len(places)), key)
+
+    return sorted(summaries, key=rank)
 
 
 def _ranked_keys(
-    valid: Mapping[Configuration, Sequence[Result]], domains: frozenset[str], summaries: Sequence[ConfigurationSummary]
+    valid: Mapping[Configuration, Sequence[Result]], domains: frozenset[str], confidence: float
 ) -> tuple[str, ...]:
-    medians: list[tuple[float, str]] = []
-    for summary in summaries:
-        energies = [trial_figures(r, domains).energy_j_per_token for r in valid[summary.configuration]]
-        known = [e for e in energies if e is not None]
-        if known:
-            medians.append((statistics.median(known), summary.configuration.key))
-    return tuple(key for _, key in sorted(medians))
+    energies: dict[str, dict[int, float]] = {}
+    for configuration, results in valid.items():
+        joules = {r.trial.block: trial_figures(r, domains).energy_j_per_token for r in results}
+        energies[configuration.key] = {block: value for block, value in joules.items() if value is not None}
+    return ranking(energies, confidence)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
@@ -64,9 +65,44 @@ def compare_blocks(first: Mapping[Block, float], second: Mapping[Block, float], 
     return PairedRatio(ratio, verdict, more)
 
 
+def ranking(blocks: Mapping[str, Mapping[Block, float]], confidence: float) -> tuple[str, ...]:
+    """Keys by their quantity (block -> value), least median first, those without a positive median last.
+
+    None stands before one that paired blocks show to need less, each pair at `confidence`. Comparisons that are
+    corrected for their number never contradict the order, because they decide less. Medians decide where pairs that
+    share different blocks contradict each other.
+    """
+    medians = {key: statistics.median(values.values()) for key, values in blocks.items() if values}
+    order = sorted(medians, key=lambda key: (medians[key] <= 0, medians[key], key))
+    logs = {key: {b: math.log(v) for b, v in blocks[key].items() if v > 0} for key in order}
+    placed: list[str] = []
+    remaining = [key for key in order if medians[key] > 0]
+    while remaining:
+        first = next(
+            (
+                key
+                for key in remaining
+                if not any(_shown_higher(logs[key], logs[other], confidence) for other in remaining if other != key)
+            ),
+            remaining[0],
+        )
+        placed.append(first)
+        remaining.remove(first)
+    return (*placed, *(key for key in order if medians[key] <= 0))
+
+
+def _shown_higher(first: Mapping[Block, float], second: Mapping[Block, float], confidence: float) -> bool:
+    """Whether blocks in common show that the first needs more; both map a block to a logarithm."""
+    differences = [value - second[block] for block, value in first.items() if block in second]
+    if len(differences) < 2 or sum(differences) <= 0:
+        return False
+    low = confidence_sequence(differences, 1 - confidence).low
+    return low is not None and low > 0
+
+
 def compare_with_first(summaries: Sequence[ConfigurationSummary], confidence: float) -> tuple[Comparison, ...]:
     """The first of `summaries` against each other one, corrected for their number."""
-    known = [s for s in summaries if s.energy_j_per_token is not None]
+    known = [s for s in summaries if s.has_energy]
     alpha = comparison_alpha(confidence, len(known))
     comparisons = (compare(known[0], other, alpha) for other in known[1:])
     return tuple(c for c in comparisons if c is not None)

@@ -34,6 +34,9 @@ MOST_BLOCKS = 1000
 """A comparison that would need more blocks than this is as good as a tie."""
 
 
+_NORMAL = statistics.NormalDist()
+
+
 def typical(values: Sequence[float], confidence: float = 0.95) -> Interval:
     """The median over blocks with a confidence interval for it, for a number of blocks fixed in advance.
 
@@ -190,6 +193,32 @@ def blocks_until_decided(values: Sequence[float], alpha: float, effect_variance:
         if math.isfinite(width) and mean > width * scatter:
             return n - len(values)
     return None
+
+
+def blocks_until_apart(interval: Interval, value: float, confidence: float = 0.95) -> int | None:
+    """How many further blocks would likely leave `value` outside a `typical` interval, at the present scatter.
+
+    The interval is taken to shrink as Student's does, by t / sqrt(n). Below 3 blocks, where there is no interval,
+    those that give one. None where the estimate is `value` itself, or more than `MOST_BLOCKS` would be needed.
+    """
+    n = interval.n
+    if interval.low is None or interval.high is None:
+        return max(1, 3 - n)
+    below = interval.estimate <= value
+    half = interval.high - interval.estimate if below else interval.estimate - interval.low
+    gap = abs(interval.estimate - value)
+    if gap == 0 or not math.isfinite(half) or n < 2:
+        return None
+    unit = half / (_student(confidence, n - 1) / math.sqrt(n))
+    for blocks in range(n + 1, MOST_BLOCKS + 1):
+        if unit * _student(confidence, blocks - 1) / math.sqrt(blocks) < gap:
+            return blocks - n
+    return None
+
+
+def _student(confidence: float, degrees: int) -> float:
+    """Student's quantile; from 30 degrees of freedom on the normal one, which is within 5 % of it."""
+    return student_quantile(confidence, degrees) if degrees < 30 else _NORMAL.inv_cdf((1 + confidence) / 2)
 
 
 def _check(values: Sequence[float], alpha: float) -> None:

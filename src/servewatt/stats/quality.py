@@ -92,17 +92,25 @@ def perplexity_ratio(
 
 
 def pass_rate(passed: int, problems: int) -> Interval:
-    """Share of problems passed, with Wilson's 95 % interval.
+    """Share of problems passed, with its 95 % interval (`share_interval`)."""
+    if not 0 <= passed <= problems or problems == 0:
+        raise ValueError(f"{passed} of {problems} problems")
+    return share_interval(passed / problems, problems)
+
+
+def share_interval(share: float, n: int) -> Interval:
+    """A mean of `n` values between 0 and 1 with Wilson's 95 % interval.
+
+    That is the interval of a proportion. Values between 0 and 1 vary less than zeros and ones of the same mean do, so
+    for a mean of shares it is on the safe side.
 
     Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference (JASA 22, 1927).
     """
-    if not 0 <= passed <= problems or problems == 0:
-        raise ValueError(f"{passed} of {problems} problems")
-    share, square = passed / problems, _NORMAL_975**2
-    middle = (share + square / (2 * problems)) / (1 + square / problems)
-    half = _NORMAL_975 * math.sqrt(share * (1 - share) / problems + square / (4 * problems**2))
-    half /= 1 + square / problems
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), problems)
+    square = _NORMAL_975**2
+    middle = (share + square / (2 * n)) / (1 + square / n)
+    half = _NORMAL_975 * math.sqrt(share * (1 - share) / n + square / (4 * n**2))
+    half /= 1 + square / n
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half), n)
 
 
 def pool(found: Sequence[Quality], configurations: Sequence[Configuration]) -> Quality | None:

@@ -133,6 +133,11 @@ class ConfigurationSummary:
     repeated_rows: int = 0
     """Rows of each pass that repeat prompts to fill the last batch."""
 
+    @property
+    def has_energy(self) -> bool:
+        """Whether its energy per token is known and above zero, so that it can be ranked and compared."""
+        return self.energy_j_per_token is not None and self.energy_j_per_token.estimate > 0
+
 
 class Verdict(StrEnum):
     """What a comparison says of the first configuration's energy."""
@@ -202,7 +207,7 @@ class BatchCurve:
 
 @dataclass(frozen=True)
 class BoundaryRanking:
-    """Configurations by energy per token inside one boundary, least first."""
+    """Configurations by energy per token inside one boundary, in an order like that of `Analysis.summaries`."""
 
     boundary: Boundary
     keys: tuple[str, ...]
@@ -218,7 +223,8 @@ class Analysis:
     reference: Configuration | None
     """The configuration with which outputs are compared."""
     summaries: tuple[ConfigurationSummary, ...]
-    """Least energy per token first; configurations without valid trials last."""
+    """Least energy per token first, but none before one that paired blocks show to need less; those without energy,
+    or with one that reads as zero or less, after them, and those without valid trials last."""
     comparisons: tuple[Comparison, ...]
     """The best configuration against each other one, corrected for their number."""
     rankings: tuple[BoundaryRanking, ...]
