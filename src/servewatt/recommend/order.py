@@ -10,7 +10,7 @@ from servewatt.stats.records import Analysis
 
 
 def in_order_of_choice(analysis: Analysis, recommendation: Recommendation) -> Analysis:
-    """The analysis with the configurations that were chosen from (or that could be) first, the excluded ones with energy behind them.
+    """The analysis with those that were chosen from (or that could be) first, excluded ones with energy behind them.
 
     Comparisons are made again with the first. Those with the others it was chosen from are the recommendation's own;
     those with excluded ones are corrected for the number of all. The analysis itself where nothing that has energy is
