@@ -4,6 +4,8 @@ import itertools
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from servewatt.errors import RefusedError
 from servewatt.meters.energy import domain_energies
@@ -192,3 +194,33 @@ def test_what_stands_for_not_available_is_no_counter_and_no_limit() -> None:
 def test_the_highest_limit_counts_where_a_laptop_moves_it() -> None:
     meter = NvmlMeter(FakeNvml(FakeBoard(energy_mj=1, limit_mw=35_000, most_mw=115_000)))
     assert [d.max_power_w for d in meter.domains()] == [115.0]
+
+
+ANSWER_MW = st.one_of(st.none(), st.sampled_from([0, -1, 2**32 - 1, 2**63, 2**64 - 1]), st.integers(1, 2**40))
+
+
+@given(
+    st.lists(
+        st.builds(
+            FakeBoard,
+            energy_mj=ANSWER_MW,
+            power_mw=ANSWER_MW,
+            instant_mw=ANSWER_MW,
+            limit_mw=ANSWER_MW,
+            most_mw=ANSWER_MW,
+            mig=st.booleans(),
+            lost=st.booleans(),
+        ),
+        max_size=3,
+    )
+)
+def test_whatever_its_driver_answers_some_boards_are_never_all(boards: list[FakeBoard]) -> None:
+    meter = NvmlMeter(FakeNvml(*boards))
+    if meter.unavailable() is None:
+        assert [d.name for d in meter.domains()] == [f"gpu:{n}" for n in range(len(boards))]
+        assert not any(board.lost for board in boards)
+    domains = {d.name: d for d in meter.domains()}
+    assert all(0 <= s.power_w <= 3000 for s in meter.power())
+    assert {r.domain for r in meter.read()} == {n for n, d in domains.items() if d.grade is Grade.COUNTER}
+    assert all(d.max_power_w is None or 0 < d.max_power_w <= 3000 for d in domains.values())
+    meter.close()

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from servewatt.errors import RefusedError, UnavailableError
-from servewatt.meters.energy import domain_energies, energy_along, energy_between, integrate
+from servewatt.meters.energy import added_up, domain_energies, energy_along, energy_between, integrate
 from servewatt.meters.plausible import BURST_S, CEILING_W, HEADROOM, is_power, most_power_w, stood_still
 from servewatt.records import Component, Domain, DomainEnergy, Grade, PowerSample, Reading
 
@@ -208,3 +208,15 @@ def test_memory_that_draws_little_is_measured() -> None:
     memory = kind(Component.DRAM, 40.0, 65_536.0)
     # 0.05 W for 0.5 s, four readings of the sampler.
     assert one(memory, 1.0, 1.025, 0.5, steady(memory, 0.05, 0.5, 0.1)).energy_j == pytest.approx(0.025)
+
+
+def test_a_package_within_a_platform_is_judged_too() -> None:
+    """Within the boundary of the CPU it is what is added up."""
+    platform = Domain("machine:psys", Component.MACHINE, Grade.COUNTER, 0.001)
+    inside = Domain("cpu:package-0", Component.CPU, Grade.COUNTER, 0.001, within="machine:psys")
+    core = Domain("cpu:core-0", Component.CPU, Grade.COUNTER, 0.001, within="cpu:package-0")
+    domains = (platform, inside, core)
+    assert added_up(domains) == {"machine:psys", "cpu:package-0"}
+    last = [at(platform, 10.0, 505.0), at(inside, 10.0, 5.0), at(core, 10.0, 5.0)]
+    with pytest.raises(UnavailableError, match="cpu:package-0: the energy counter stands still"):
+        domain_energies(domains, [at(d, 0.0, 5.0) for d in domains], last)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from servewatt.errors import RefusedError
 from servewatt.meters.energy import domain_energies
@@ -110,8 +113,9 @@ def test_the_platform_counter_contains_packages_and_dram(two_sockets: Path) -> N
     meter.close()
 
 
-@pytest.mark.parametrize("psys_uj", [0, 1_900])
-def test_a_platform_counter_below_its_packages_is_left_out(two_sockets: Path, psys_uj: int) -> None:
+# Nothing, less than half the packages', and 4 kW in 50 ms.
+@pytest.mark.parametrize("psys_uj", [0, 1_900, 200_000_000])
+def test_a_platform_counter_that_cannot_be_the_whole_is_left_out(two_sockets: Path, psys_uj: int) -> None:
     zone(two_sockets, "intel-rapl:2", "psys", 9_000_000)
     meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000, psys=psys_uj))
     assert "machine:psys" not in [d.name for d in meter.domains()]
@@ -311,3 +315,41 @@ def test_a_platform_counter_that_is_left_out_is_told(two_sockets: Path) -> None:
     meter = RaplMeter(two_sockets, pause=advance(two_sockets, package_0=2_000, package_1=2_000))
     assert meter.remarks == ("machine:psys is left out: it does not count the whole platform",)
     meter.close()
+
+
+LABELS = {"intel-rapl:0": "package-0", "intel-rapl:0:0": "dram", "intel-rapl:0:1": "core", "intel-rapl:1": "package-1"}
+WRONG = st.sampled_from(["", "\n", "nan", "-1", "1e9", "0x10", "9" * 40, "\x00", "Ünknown", None])
+
+
+@given(
+    wrong=st.dictionaries(
+        st.tuples(
+            st.sampled_from(list(LABELS)), st.sampled_from(["name", "energy_uj", "max_energy_range_uj", "enabled"])
+        ),
+        WRONG,
+    ),
+    error=st.sampled_from([errno.EACCES, errno.ENODATA, errno.EIO, errno.ENODEV, errno.ENOENT]),
+    closed=st.sets(st.sampled_from(list(LABELS))),
+)
+def test_whatever_its_files_hold_half_a_machine_is_never_its_whole(
+    wrong: dict[tuple[str, str], str | None], error: int, closed: set[str]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for place, label in LABELS.items():
+            zone(root, place, label, 1_000_000)
+        for (place, file), text in wrong.items():
+            (root / place / file).unlink(missing_ok=True)
+            if text is not None:
+                (root / place / file).write_text(text, "utf-8")
+        meter = RaplMeter(root, open_file=failing(error, *(f"/{place}/" for place in closed)), pause=lambda _s: None)
+        problem = meter.unavailable()
+        assert (problem is None) == bool(meter.domains())
+        if problem is None:
+            # Zones of another name are of no kind that this program knows.
+            unknown = {place for place, file in wrong if file == "name"}
+            assert closed - unknown <= {"intel-rapl:0:1"}
+            counted = {d.name for d in meter.domains() if d.within is None}
+            assert unknown - {"intel-rapl:0:1"} or counted >= {"cpu:package-0", "dram:0", "cpu:package-1"}
+            assert {r.domain for r in meter.read()} == {d.name for d in meter.domains()}
+        meter.close()

@@ -105,8 +105,8 @@ def _machine(found: Diagnosis) -> Table:
         ("GPU", "\n".join(gpus) or "none seen"),
         ("system", f"{environment.system}, kernel {environment.kernel}, Python {environment.python}"),
         ("governor", environment.governor or "not told"),
-        ("virtual machine", environment.virtual_machine or "no"),
-        ("container", environment.container or "no"),
+        ("virtual machine", environment.virtual_machine or "none seen"),
+        ("container", environment.container or "none seen"),
         ("load of others", f"{found.idle_load_share:.1%} of the CPUs"),
     ]
     table = _table("Machine", "what", "state")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.meters.base import Meter
 from servewatt.meters.cpu_times import SystemCpu, counts_cpu_time, known_system_cpu, process_cpu_s
-from servewatt.meters.energy import domain_energies, outermost
+from servewatt.meters.energy import added_up, domain_energies
 from servewatt.meters.plausible import STILL_QUANTA
 from servewatt.records import Domain, DomainEnergy, Grade, PowerSample, Reading, Section
 
@@ -107,7 +107,8 @@ def to_section(
     """
     first, last = stretch.first, stretch.last
     duration_s = last.time_s - first.time_s
-    own_cpu_s = last.own_cpu_s - first.own_cpu_s
+    # The time of a process that ended unseen is lost.
+    own_cpu_s = max(0.0, last.own_cpu_s - first.own_cpu_s)
     busy_s, stolen_s = _machine_cpu(first, last)
     energy = section_energy(stretch, domains, power, busy_s)
     return Section(
@@ -148,7 +149,7 @@ def section_energy(
         end_s=last.time_s,
         unmoved=unmoved,
     )
-    added = outermost(domains)
+    added = added_up(domains)
     missing = [e.domain for e in energy if e.grade is Grade.MISSING and e.domain in added]
     if missing:
         # A sum without it would look like a saving.

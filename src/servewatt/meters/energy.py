@@ -16,7 +16,7 @@ from servewatt.meters.plausible import (
     most_power_w,
     stood_still,
 )
-from servewatt.records import Domain, DomainEnergy, Grade, PowerSample, Reading
+from servewatt.records import Component, Domain, DomainEnergy, Grade, PowerSample, Reading
 
 
 def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float, float]:
@@ -70,7 +70,10 @@ def integrate(domain: Domain, samples: Sequence[PowerSample], start_s: float, en
     if end_s < start_s:
         raise RefusedError(f"{domain.name}: the window ends before it starts")
     if not own:
-        raise RefusedError(f"{domain.name}: no power sample to integrate", "measure for longer, or sample more often")
+        raise RefusedError(
+            f"{domain.name}: no power sample to integrate",
+            "the board told no power, or the sampling process ended: measure again, or for longer",
+        )
     steps = sorted(later.time_s - earlier.time_s for earlier, later in pairwise(own))
     usual_s = max(steps[len(steps) // 2] if steps else 0.0, domain.quantum_s)
     missing_s = max(own[0].time_s - start_s, start_s - own[-1].time_s, end_s - own[-1].time_s, own[0].time_s - end_s)
@@ -110,8 +113,8 @@ def domain_energies(
 
     A counter that stood still, or is among `unmoved` (known not to step as it should), is no source: its `samples` are
     integrated instead. Raises RefusedError where an energy cannot be told this time, UnavailableError where a counter
-    stood still and nothing else tells its power. What is wrong with a domain inside another one makes it `missing`
-    only, as the sum holds it all the same.
+    stood still and nothing else tells its power. What is wrong with a domain that no boundary adds up (`added_up`)
+    makes it `missing` only, as another one holds its energy all the same.
     """
     listed = tuple(domains)
     firsts = {r.domain: r for r in first}
@@ -121,7 +124,7 @@ def domain_energies(
     if end_s is None:
         end_s = max((r.time_s for r in lasts.values()), default=None)
     span_s = None if start_s is None or end_s is None else (start_s, end_s)
-    added = outermost(listed)
+    added = added_up(listed)
     found = []
     for domain in listed:
         ends = firsts.get(domain.name), lasts.get(domain.name)
@@ -181,6 +184,12 @@ def _integrated(domain: Domain, samples: Sequence[PowerSample], span_s: tuple[fl
             NOT_KEPT_HINT,
         )
     return energy_j, error_j
+
+
+def added_up(domains: Iterable[Domain]) -> frozenset[str]:
+    """Names of the domains that are added up within some boundary: a package within a platform is the CPU's energy."""
+    listed = tuple(domains)
+    return outermost(listed) | outermost(d for d in listed if d.component is not Component.MACHINE)
 
 
 def outermost(domains: Iterable[Domain], present: Set[str] | None = None) -> frozenset[str]:

@@ -122,7 +122,7 @@ def _most_limit_w(nvml: Any, handle: Any) -> float | None:
 
 def _limit_w(limit_mw: int | None) -> float | None:
     """Watts; None for a limit of nothing or of more than any board draws, with which some drivers say "not known"."""
-    return limit_mw / 1000 if limit_mw and limit_mw / 1000 <= CEILING_W[Component.GPU] else None
+    return limit_mw / 1000 if limit_mw is not None and 0 < limit_mw / 1000 <= CEILING_W[Component.GPU] else None
 
 
 def read_energy_mj(nvml: Any, handle: Any) -> int | None:

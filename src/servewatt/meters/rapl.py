@@ -10,7 +10,7 @@ from pathlib import Path
 
 from servewatt.errors import RefusedError
 from servewatt.meters.plausible import difference_j
-from servewatt.meters.rapl_zones import Zone, find_zones, nest
+from servewatt.meters.rapl_zones import PLATFORM_CEILING_W, Zone, find_zones, nest
 from servewatt.records import Domain, PowerSample, Reading
 
 ROOT = Path("/sys/class/powercap")
@@ -137,8 +137,9 @@ class RaplMeter:
 
         Many boards expose the platform counter without calibrating it; it then stands still or reads less than the
         packages it should contain, and servers show one a socket of which only the master's counts. A psys that
-        advances by less than half of what the packages do is left out, and so are several live ones at once. Where
-        firmware does not count a socket's memory, its counter is there and stays at zero.
+        advances by less than half of what the packages do, or by more than any machine draws, is left out, and so are
+        several live ones at once. Where firmware does not count a socket's memory, its counter is there and stays at
+        zero.
         """
         platforms = [z for z in zones if z.kind == "psys"]
         packages = [z for z in zones if z.kind == "package"]
@@ -146,13 +147,16 @@ class RaplMeter:
         if not platforms and not empty:
             return zones
         before = {z: self._microjoules(z.domain.name) or 0 for z in platforms + packages}
+        start_s = self._clock()
         pause(PSYS_PAUSE_S)
+        passed_s = max(PSYS_PAUSE_S, self._clock() - start_s)
         advance = {z: (self._microjoules(z.domain.name) or 0) - uj for z, uj in before.items()}
         for zone, microjoules in advance.items():
             if microjoules < 0 and zone.domain.range_j:
                 advance[zone] = microjoules + round(zone.domain.range_j * 1e6)
         least = PSYS_LEAST_SHARE * sum(advance[z] for z in packages)
-        live = [z for z in platforms if advance[z] > 0 and advance[z] >= least]
+        most = PLATFORM_CEILING_W * passed_s * 1e6
+        live = [z for z in platforms if advance[z] > 0 and least <= advance[z] <= most]
         dead = [z for z in platforms if z not in live or len(live) > 1]
         why = "does not count the whole platform" if len(live) <= 1 else "is one of several platform counters"
         self.remarks += tuple(f"{z.domain.name} is left out: it {why}" for z in dead)

@@ -57,7 +57,7 @@ def _zone_order(name: str) -> tuple[bool, str, list[int]]:
 def _zone(root: Path, folder_name: str) -> Zone | None:
     folder = root / folder_name
     label = _text(folder / "name")
-    if label is None:
+    if not label:
         # A socket, the platform or memory: its energy would be missing.
         kind, component = ("package", Component.CPU) if folder_name.count(":") == 1 else ("dram", Component.DRAM)
         unnamed = Domain(f"{component.value}:{folder_name.replace(':', '-')}", component, Grade.COUNTER, QUANTUM_S)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from servewatt.errors import UnavailableError
 from servewatt.meters.base import Meter
-from servewatt.meters.energy import outermost
+from servewatt.meters.energy import added_up
 from servewatt.meters.plausible import NOT_KEPT_HINT, STILL_QUANTA
 from servewatt.records import Grade
 
@@ -21,7 +21,7 @@ def standing_still(meters: Sequence[Meter], pause: Callable[[float], None] = tim
     Takes a hundredth of a second where all move, else three of the coarsest counter's quanta, or 0.3 s.
     """
     domains = [d for meter in meters for d in meter.domains()]
-    added = outermost(domains)
+    added = added_up(domains)
     watched = {d.name: d for d in domains if d.grade is Grade.COUNTER and d.name in added}
     first = _energies(meters)
     for meter in meters:
