@@ -449,7 +449,7 @@ def writer(path: Path, engine: str, first: int, count: int) -> subprocess.Popen[
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", WRITER, str(path), engine, str(first), str(count)]
     return subprocess.Popen(
-        command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.PIPE, text=True
+        command, cwd=root, env={**os.environ, "PYTHONPATH": f"{root}:{root / 'src'}"}, stdout=subprocess.PIPE, text=True
     )
 
 

@@ -102,7 +102,8 @@ def measure_plan(
     known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
     current = new if known is None else _continued(known, plan)
-    done = store.results(current.id) if known is not None else []
+    done = store.results(current.id, skip_damaged=True) if known is not None else []
+    showing.tell_damage(store)
     quantum_s = max((d.quantum_s for d in environment.domains if d.within is None), default=0.0)
     _show_plan(console, current, done, left_out, quantum_s)
     if flags.plan_only:

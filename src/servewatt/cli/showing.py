@@ -91,12 +91,27 @@ def _find(name: str, store: str | None, *, with_samples: bool) -> Found:
     if "/" in name or path.suffix:
         raise InputError(f"there is no file {name}", "give the path of an exported run, a run's id, or latest")
     with StoreReader.open(store) as opened:
-        return gather(opened, opened.run(name), with_samples=with_samples)
+        found = gather(opened, opened.run(name), with_samples=with_samples)
+        tell_damage(opened)
+        return found
 
 
 def gather(store: StoreReader, run: Run, *, with_samples: bool) -> Found:
-    """All that the store holds of a run."""
-    return Found(run, store.results(run.id, with_samples=with_samples), store.qualities(run.plan.model))
+    """All that the store holds of a run, and can be read."""
+    results = store.results(run.id, with_samples=with_samples, skip_damaged=True)
+    return Found(run, results, store.qualities(run.plan.model, skip_damaged=True))
+
+
+MOST_TOLD = 5
+"""Lines about damage before the rest is only counted."""
+
+
+def tell_damage(store: StoreReader) -> None:
+    """Say on standard error what of the store could not be read so far."""
+    for damaged in store.damaged[:MOST_TOLD]:
+        click.echo(f"warning: {damaged.sentence}", err=True)
+    if len(store.damaged) > MOST_TOLD:
+        click.echo(f"warning: {len(store.damaged) - MOST_TOLD} more cannot be read", err=True)
 
 
 def show_run(found: Found, *, as_json: bool) -> None:
@@ -112,19 +127,29 @@ def show_list(store: str | None, *, as_json: bool) -> None:
     """The runs in the store, newest first."""
     with StoreReader.open(store) as opened:
         runs = opened.runs()
+        damaged = [d for d in opened.damaged if d.is_run]
     if as_json:
-        rows = [
+        rows: list[dict[str, str | None]] = [
             {"id": r.id, "created_at": r.created_at, "model": r.plan.model.name, "weights": r.plan.model.weights}
             for r in runs
         ]
-        click.echo(json.dumps(rows, indent=2))
+        rows += [
+            {"id": d.run_id, "created_at": d.created_at, "model": d.model, "weights": None, "damaged": d.reason}
+            for d in damaged
+        ]
+        click.echo(json.dumps(sorted(rows, key=lambda row: row["created_at"] or "", reverse=True), indent=2))
         return
     table = Table("run", "created (UTC)", "model", "configurations", "blocks", box=None)
     for r in runs:
         weights = " (weights: random)" if r.plan.model.weights == "random" else ""
         sizes = str(len(r.plan.configurations)), str(r.plan.procedure.blocks)
         table.add_row(r.id, r.created_at, r.plan.model.name + weights, *sizes)
-    Console().print(table if runs else "no runs yet; start with: servewatt run")
+    if runs:
+        Console().print(table)
+    elif not damaged:
+        Console().print("no runs yet; start with: servewatt run")
+    for d in damaged:
+        click.echo(f"damaged: {d.run_id}, created {d.created_at}, model {d.model}: {d.reason}")
 
 
 def write_text(path: Path, text: str) -> None:

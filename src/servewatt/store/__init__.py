@@ -2,6 +2,7 @@
 
 from servewatt.store.complaints import MissingStoreError
 from servewatt.store.files import read_file, read_qualities, write_file
+from servewatt.store.reading import Damaged
 from servewatt.store.store import Store, StoreReader
 
-__all__ = ["MissingStoreError", "Store", "StoreReader", "read_file", "read_qualities", "write_file"]
+__all__ = ["Damaged", "MissingStoreError", "Store", "StoreReader", "read_file", "read_qualities", "write_file"]

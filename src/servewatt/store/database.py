@@ -1,36 +1,38 @@
 """A database to keep results in: opening it, transactions, and its errors in words.
 
 SQLite runs in write-ahead mode, so reports read while a run writes, and with full synchronisation, so a stored
-result outlasts the process and the power supply.
+result outlasts the process and the power supply. A SQLite file is opened anew for every transaction: nothing of it is
+held between two trials, so that a file put in its place meanwhile is met as what it is and never overwritten.
 """
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 
 from servewatt.errors import StoreError
-from servewatt.store import migrations
+from servewatt.store import migrations, sqlite_place
 from servewatt.store.complaints import MissingStoreError, explain
 from servewatt.store.reading import Query
+from servewatt.store.sqlite_place import Place
 
 
 class Database:
     """A database at the newest schema."""
 
-    def __init__(self, engine: sa.Engine, name: str) -> None:
+    def __init__(self, engine: sa.Engine, name: str, place: Place | None = None) -> None:
         self._engine = engine
         self.name = name
+        self.place = place
+        """Where it lies, for a SQLite file."""
 
     @contextmanager
     def reading(self) -> Iterator[Query]:
@@ -38,7 +40,8 @@ class Database:
         with translated(self.name), self._engine.connect() as connection:
 
             def query(sql: str, /, **parameters: Any) -> Iterable[Sequence[Any]]:
-                return connection.execute(sa.text(sql), parameters).all()
+                with translated(self.name):
+                    return connection.execute(sa.text(sql), parameters).all()
 
             yield query
 
@@ -50,6 +53,14 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
         """A transaction that is stored whole at its end, or not at all."""
+        if self.place is not None and not self.place.writable:
+            raise StoreError(f"{self.name} is read-only", "make it writable, or choose another --store")
+        with self.changing() as connection:
+            yield connection
+
+    @contextmanager
+    def changing(self) -> Iterator[sa.Connection]:
+        """The same, also for a copy of a file that cannot be written."""
         with translated(self.name), self._engine.connect() as connection:
             # SQLite could not wait for another writer once it has begun as a reader.
             writer = connection.execution_options(servewatt_begin="IMMEDIATE")
@@ -58,6 +69,8 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+        if self.place is not None and self.place.copy is not None:
+            self.place.copy.cleanup()
 
 
 def open_database(place: str | Path, *, busy_timeout_s: float, must_exist: bool) -> Database:
@@ -65,65 +78,59 @@ def open_database(place: str | Path, *, busy_timeout_s: float, must_exist: bool)
 
     Raises StoreError with what is wrong and the next thing to do.
     """
+    if isinstance(place, Path):
+        return _open_file(place, busy_timeout_s, must_exist=must_exist)
     try:
-        parsed = URL.create("sqlite", database=str(place)) if isinstance(place, Path) else make_url(place)
-    except (ArgumentError, ValueError) as error:
+        url = make_url(place)
+        path = _sqlite_path(url)
+    except (ArgumentError, ValueError, UnicodeError) as error:
         raise StoreError(
-            f"{place} is not a database URL", "give a path, or a URL such as sqlite:///results.db"
+            f"{sqlite_place.shown(Path(place))} is not a database URL",
+            "give a path, or a URL such as sqlite:///results.db",
         ) from error
-    name = parsed.render_as_string(hide_password=True)
-    path = _sqlite_path(parsed)
-    writable = True
-    if path is not None:
-        name = str(path)
-        writable = _prepare_file(path, must_exist=must_exist)
-        if not writable:
-            parsed = _read_only(parsed, path)
-    database = Database(_engine(parsed, name, busy_timeout_s), name)
+    if path is not None and not url.query:
+        return _open_file(path, busy_timeout_s, must_exist=must_exist)
+    database = Database(_engine(url, busy_timeout_s), url.render_as_string(hide_password=True))
+    return _up_to_date(database, busy_timeout_s)
+
+
+def _open_file(path: Path, busy_timeout_s: float, *, must_exist: bool) -> Database:
+    place = sqlite_place.prepare(path, must_exist=must_exist)
     try:
-        _bring_up_to_date(database, sqlite=path is not None, writable=writable, busy_timeout_s=busy_timeout_s)
+        database = _file(place, busy_timeout_s)
+        version = database.stored_version()
+        if version is None and must_exist:
+            raise MissingStoreError(f"{place.name} is no results store of servewatt", "`servewatt run` makes one")
+        if version != migrations.SCHEMA_VERSION and not place.writable and place.copy is None:
+            place = sqlite_place.copied(place)
+            database = _file(place, busy_timeout_s)
+        return _up_to_date(database, busy_timeout_s)
     except BaseException:
-        database.close()
+        if place.copy is not None:
+            place.copy.cleanup()
         raise
-    return database
+
+
+def _file(place: Place, busy_timeout_s: float) -> Database:
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(place.uri, uri=True, timeout=busy_timeout_s, check_same_thread=False)
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+    sa.event.listen(engine, "connect", _configure_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return Database(engine, place.name, place)
 
 
 def _sqlite_path(url: URL) -> Path | None:
     """The file of a plain SQLite URL; None for other databases, SQLite in memory, and SQLite's own file: URIs."""
     database = url.database or ""
-    plain = url.get_backend_name() == "sqlite" and database not in ("", ":memory:") and not database.startswith("file:")
-    return Path(database) if plain else None
+    plain = url.drivername in ("sqlite", "sqlite+pysqlite") and database not in ("", ":memory:")
+    return Path(database).absolute() if plain and not database.startswith("file:") else None
 
 
-def _prepare_file(path: Path, *, must_exist: bool) -> bool:
-    """Make the folder of a new file; whether the file can be written."""
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder", "give the path of a file, such as results.db")
-    if path.exists():
-        return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-    if must_exist:
-        raise MissingStoreError(f"there is no results store at {path}", "`servewatt run` makes one")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {path.parent}: {error.strerror}", "choose another --store") from error
-    if not os.access(path.parent, os.W_OK):
-        raise StoreError(f"the folder {path.parent} cannot be written", "choose another --store")
-    return True
-
-
-def _read_only(url: URL, path: Path) -> URL:
-    """A URL that opens the file for reading alone."""
-    query = "mode=ro"
-    wal = path.with_name(path.name + "-wal")
-    if not os.access(path.parent, os.W_OK) and not wal.exists():
-        # Write-ahead mode wants a second file beside the first even to read, unless nobody can be writing.
-        query += "&immutable=1"
-    return url.set(database=f"file:{quote(str(path.absolute()))}?{query}", query={"uri": "true"})
-
-
-def _engine(url: URL, name: str, busy_timeout_s: float) -> sa.Engine:
+def _engine(url: URL, busy_timeout_s: float) -> sa.Engine:
     sqlite = url.get_backend_name() == "sqlite"
+    name = url.render_as_string(hide_password=True)
     try:
         engine = sa.create_engine(url, connect_args={"timeout": busy_timeout_s} if sqlite else {})
     except NoSuchModuleError as error:
@@ -135,8 +142,9 @@ def _engine(url: URL, name: str, busy_timeout_s: float) -> sa.Engine:
         raise StoreError(
             f"{name} needs the Python package {error.name}", f"install it: pip install {error.name}"
         ) from error
-    except (ArgumentError, TypeError) as error:
-        raise StoreError(f"{name} is not a usable database URL: {error}", "give a path or a complete URL") from error
+    except (ArgumentError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{name} is not a usable database URL: {reason}", "give a path or a complete URL") from error
     if sqlite:
         sa.event.listen(engine, "connect", _configure_sqlite)
         sa.event.listen(engine, "begin", _begin_sqlite)
@@ -145,10 +153,16 @@ def _engine(url: URL, name: str, busy_timeout_s: float) -> sa.Engine:
 
 def _configure_sqlite(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions begin in `_begin_sqlite`
+    connection.text_factory = _text
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _text(content: bytes) -> str:
+    """Text as stored; damaged bytes spoil their own row, not the whole answer."""
+    return content.decode(errors="replace")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
@@ -156,17 +170,20 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {kind}")
 
 
-def _bring_up_to_date(database: Database, *, sqlite: bool, writable: bool, busy_timeout_s: float) -> None:
-    version = database.stored_version()
-    if version == migrations.SCHEMA_VERSION:
-        return
-    if not writable:
-        raise StoreError(f"{database.name} needs an upgrade and is read-only", "make it writable, or copy it")
-    if sqlite and version is None:
-        _write_ahead(database, busy_timeout_s)
-    with database.writing() as connection:
-        # Looked at again inside: another process may have been faster.
-        migrations.upgrade(connection, database.name)
+def _up_to_date(database: Database, busy_timeout_s: float) -> Database:
+    """The database at the newest schema; closed if it cannot be brought there."""
+    try:
+        version = database.stored_version()
+        if version != migrations.SCHEMA_VERSION:
+            if version is None and database.place is not None:
+                _write_ahead(database, busy_timeout_s)
+            with database.changing() as connection:
+                # Looked at again inside: another process may have been faster.
+                migrations.upgrade(connection, database.name)
+    except BaseException:
+        database.close()
+        raise
+    return database
 
 
 def _write_ahead(database: Database, busy_timeout_s: float) -> None:

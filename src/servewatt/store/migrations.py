@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Double,
@@ -72,7 +73,34 @@ def _add_quality(connection: Connection) -> None:
     metadata.create_all(connection)
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_quality}
+def _add_briefs_and_claims(connection: Connection) -> None:
+    """Version 3: what statistics need of each trial, and who measures what."""
+    metadata = MetaData()
+    Table("trials", metadata, Column("number", Integer, primary_key=True))
+    briefs = Table(
+        "briefs",
+        metadata,
+        Column("trial", Integer, ForeignKey("trials.number"), primary_key=True, autoincrement=False),
+        Column("version", Integer, nullable=False),
+        Column("content", Text(2**24), nullable=False),
+    )
+    claims = Table(
+        "claims",
+        metadata,
+        Column("subject", String(100), primary_key=True),
+        Column("token", String(40), nullable=False),
+        Column("host", String(200), nullable=False),
+        Column("boot", String(40), nullable=False),
+        Column("namespace", String(60), nullable=False),
+        Column("pid", BigInteger, nullable=False),
+        Column("started", BigInteger, nullable=False),
+        Column("run_id", String(100), nullable=False),
+        Column("expires_at", Double, nullable=False),
+    )
+    metadata.create_all(connection, tables=[briefs, claims])
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_quality, 3: _add_briefs_and_claims}
 """Version n -> the step from n - 1 to n, with tables of its own that later changes of `tables` do not touch."""
 
 
@@ -88,16 +116,22 @@ def stored_version(connection: Connection, name: str) -> int | None:
             raise StoreError(
                 f"{name} has a table {taken[0]} that is not servewatt's", "give servewatt a database of its own"
             )
+        if present and connection.dialect.name == "sqlite":
+            # A file is one program's; other databases may be shared by name.
+            raise StoreError(
+                f"{name} is another program's database: it has a table {min(present)}",
+                "give servewatt a file of its own",
+            )
         return None
     version = connection.execute(select(schema.c.version)).scalar()
-    if version is None:
+    if not isinstance(version, int) or version < 1:
         raise StoreError(f"{name} does not tell its schema version", "restore it from a copy, or start a new store")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{name} was written by a newer servewatt (schema {version}; this one knows {SCHEMA_VERSION})",
             "upgrade it: pip install --upgrade servewatt",
         )
-    return int(version)
+    return version
 
 
 def upgrade(connection: Connection, name: str) -> None:

@@ -101,6 +101,28 @@ samples = Table(
     Column("content", LargeBinary(LONG), nullable=False),
 )
 
+briefs = Table(
+    "briefs",
+    metadata,
+    Column("trial", Integer, ForeignKey("trials.number"), primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+    Column("content", Text(LONG), nullable=False),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    Column("subject", String(100), primary_key=True),
+    Column("token", String(40), nullable=False),
+    Column("host", String(200), nullable=False),
+    Column("boot", String(40), nullable=False),
+    Column("namespace", String(60), nullable=False),
+    Column("pid", BigInteger, nullable=False),
+    Column("started", BigInteger, nullable=False),
+    Column("run_id", String(100), nullable=False),
+    Column("expires_at", Double, nullable=False),
+)
+
 qualities = Table(
     "qualities",
     metadata,

@@ -8,7 +8,7 @@ from servewatt.errors import StoreError
 from servewatt.quality import QUALITY_VERSION
 from servewatt.records import RECORD_VERSION, Plan, Result
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the store's tables; `migrations` brings older databases to it."""
 
 
@@ -22,7 +22,9 @@ def check_quality_version(version: int, where: str) -> None:
     _check(version, QUALITY_VERSION, f"{where} holds quality")
 
 
-def _check(version: int, known: int, what: str) -> None:
+def _check(version: object, known: int, what: str) -> None:
+    if not isinstance(version, int):
+        raise StoreError(f"{what} of no known version ({version!r})", "restore it from a copy")
     if version > known:
         raise StoreError(
             f"{what} of version {version}; this servewatt reads up to version {known}",

@@ -93,6 +93,9 @@ def from_store(store: str | None, ids: Sequence[str]) -> list[tuple[Run, list[Re
     try:
         with StoreReader.open(store or default_store()) as opened:
             wanted = [opened.run(id_) for id_ in ids] if ids else opened.runs()[::-1]
-            return [(run, opened.results(run.id, with_samples=True)) for run in wanted]
+            found = [(run, opened.results(run.id, with_samples=True, skip_damaged=True)) for run in wanted]
+            for damaged in opened.damaged:
+                click.echo(f"warning: {damaged.sentence}", err=True)
+            return found
     except MissingStoreError as error:
         raise InputError(error.message, "`servewatt study run` makes one") from error
