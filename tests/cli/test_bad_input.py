@@ -86,7 +86,13 @@ def test_a_study_file_with_a_fault_is_refused(
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "prompt"), (b"\xff\xfe\x00bad", "UTF-8"), (b"\n\n  \n", "prompt"), (b"word " * 3000, "context")],
+    [
+        (b"", "prompt"),
+        (b"bad\xff\xfe\x00", "UTF-8"),
+        (b"\xff\xfe\x00ba", "UTF-16"),
+        (b"\n\n  \n", "prompt"),
+        (b"word " * 3000, "context"),
+    ],
 )
 def test_a_prompt_file_that_cannot_be_used_is_refused(
     tmp_path: Path, content: bytes, message: str, capsys: pytest.CaptureFixture[str]

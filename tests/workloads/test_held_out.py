@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def test_bytes_are_those_of_the_tokens_after_the_first(tmp_path: Path) -> None:
     begun = read_texts(folder, lambda text: [0, *encode(text)], spans, documents=2, tokens=4)
     # The first id is none of the text's, so all three tokens of the text are scored: 5 + 1 + 1 bytes.
     assert [(d.text, d.scored_bytes) for d in begun.documents] == [("été =", 7)] * 2
+
+
+def test_names_that_are_not_utf8_pipes_and_broken_links(tmp_path: Path) -> None:
+    for name in (b"caf\xe9.py", b"th\xe9.py"):
+        (tmp_path / os.fsdecode(name)).write_text("x = 1\n" * 20)
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "broken.py").symlink_to(tmp_path / "nowhere")
+    texts = read_texts(tmp_path, encode, spans, documents=9, tokens=20)
+    assert sorted(d.path for d in texts.documents) == [r"caf\xe9.py", r"th\xe9.py"]
+    assert len(texts.digest) == 64
 
 
 def test_files_that_are_too_short_or_no_text_are_passed_over(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from servewatt.errors import InputError
 from servewatt.workloads import prompts as module
@@ -95,6 +98,100 @@ def test_json_lines(tmp_path: Path) -> None:
     assert plain.texts == packed.texts == ("def f0(x):\n", "def f1(x):\n")
     assert plain.problems == packed.problems
     assert plain.name == "p.jsonl"
+
+
+@pytest.mark.parametrize("name", ["p.json", "p.jsonl", "p.txt", "p"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_problems_are_known_by_their_content(tmp_path: Path, name: str, mark: str) -> None:
+    rows = [problem(0), problem(1)]
+    forms = (jsonl(2), json.dumps(rows), json.dumps(rows, indent=2), "\n\n".join(json.dumps(r, indent=1) for r in rows))
+    for text in forms:
+        (tmp_path / name).write_text(mark + text.replace("\n", "\r\n"), encoding="utf-8")
+        assert read(str(tmp_path / name)).problems == tuple(Problem(**row) for row in rows)
+        (tmp_path / name).write_bytes(gzip.compress(text.encode("utf-16")))
+        assert len(read(str(tmp_path / name)).problems) == 2
+    (tmp_path / name).write_text(json.dumps(problem(0), indent=2))
+    assert read(str(tmp_path / name)).problems == (Problem(**problem(0)),)
+
+
+def test_objects_with_a_prompt_alone_are_prompts_without_tests(tmp_path: Path) -> None:
+    translated = [{"name": "add", "language": "rs", "prompt": "fn add(", "tests": "", "stop_tokens": []}]
+    (tmp_path / "p.json").write_text(json.dumps(translated))
+    assert read(str(tmp_path / "p.json")) == PromptSet("p.json", ("fn add(",))
+    (tmp_path / "p.json").write_text(json.dumps(["def f():\n", "def g():\n"]))
+    assert read(str(tmp_path / "p.json")).texts == ("def f():\n", "def g():\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "hint"),
+    [
+        ('{"task_id": 1, "text": "Write.", "code": "x"}', "it has task_id, text, code", "{prompt: .text}"),
+        ('[{"question": "q"}]', "row 1: no text for prompt; it has question", "{prompt: .question}"),
+        ('{"data": [{"prompt": "x"}]}', "no text for prompt; it has data", "prompt"),
+        ('{"prompt": ["x"]}', "no text for prompt; it has prompt", "prompt"),
+        ("[1, 2]", "row 1: not a JSON object", "prompt"),
+        ("{}\n", "no text for prompt; it has no fields", "prompt"),
+        ('{"prompt": "x"}\nplain\n', "line 2: not JSON", "plain text on a line of its own"),
+        ('[{"prompt": "a"}, {"prompt": ""}]', "row 2: the prompt is empty", "remove it"),
+    ],
+)
+def test_json_that_holds_no_prompts_is_not_taken_for_text(tmp_path: Path, text: str, words: str, hint: str) -> None:
+    (tmp_path / "p.txt").write_text(text)
+    with pytest.raises(InputError) as caught:
+        read(str(tmp_path / "p.txt"))
+    assert words in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_text_that_only_begins_like_json_stays_text(tmp_path: Path) -> None:
+    (tmp_path / "deep.txt").write_text("[" * 100_000)
+    assert read(str(tmp_path / "deep.txt")).texts == ("[" * 100_000,)
+    lines = ("[x for x in range(3)]", "{ int a;", "[1, 2]", '"quoted"')
+    (tmp_path / "p.txt").write_text("\n".join(lines))
+    assert read(str(tmp_path / "p.txt")).texts == lines
+    (tmp_path / "p.txt").write_text("\r".join(lines))
+    assert read(str(tmp_path / "p.txt")).texts == lines
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    with pytest.raises(InputError, match=r"p\.jsonl, line 1: not JSON"):
+        read(str(tmp_path / "p.jsonl"))
+
+
+def test_a_table_is_no_list_of_prompts(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("id,prompt\n1,def f(\n")
+    with pytest.raises(InputError, match="would be read as one prompt a line"):
+        read(str(tmp_path / "p.csv"))
+
+
+@pytest.mark.parametrize("field", ["prompt", "test"])
+def test_half_a_character_is_named_with_its_line(tmp_path: Path, field: str) -> None:
+    (tmp_path / "p.jsonl").write_text(jsonl(1) + json.dumps({**problem(1), field: "cut \ud83d"}) + "\n")
+    with pytest.raises(InputError, match=rf"p\.jsonl, line 2: {field} has half of a surrogate pair"):
+        read(str(tmp_path / "p.jsonl"))
+
+
+def test_a_name_that_is_not_utf8_is_written_in_utf8(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"p\xe9.txt")
+    path.write_text("def f():\n")
+    assert read(str(path)).name == r"p\xe9.txt"
+
+
+@given(
+    st.binary(max_size=120)
+    | st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=8) | st.integers(),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(list(problem(0))), inner),
+        max_leaves=12,
+    ).map(lambda value: json.dumps(value).encode())
+)
+def test_any_content_is_prompts_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    for name in ("any.jsonl", "any.txt"):
+        path = tmp_path_factory.getbasetemp() / name
+        path.write_bytes(content)
+        try:
+            prompts = read(str(path))
+        except InputError:
+            continue
+        assert all(text.strip() and text.encode() for text in prompts.texts)
 
 
 def test_a_broken_archive(tmp_path: Path) -> None:

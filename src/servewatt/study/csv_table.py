@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from servewatt.errors import InputError, counted, nearest
-
-_NO_VALUE = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
+from servewatt.errors import InputError, counted
+from servewatt.input_files import shown
+from servewatt.study.csv_cells import alike_notes, decimal_comma_note, numbers, read_cells
 
 
 @dataclass(frozen=True)
@@ -29,85 +27,47 @@ class CsvTable:
     subjects: tuple[CsvSubject, ...]
     """In order of appearance; one, named after the file, if no subject column was named."""
     notes: tuple[str, ...] = ()
-    """Rows that are left out, and why."""
+    """Rows that are left out, and why; how numbers and labels were understood where that is not plain."""
 
 
 def read_csv(path: Path, value: str, group: str, subject: str | None = None) -> CsvTable:
     """The column `value` of a CSV file by the columns `group` and `subject`.
 
-    The first line names the columns; they are separated by commas, semicolons or tabs, whichever the first line has
-    most of. An empty cell, `NaN` or `NA` is kept as NaN, so that tests can tell about it; a row that names no group or
-    subject is left out with a note. Raises InputError if the file is missing, empty or no text, lacks a column, or has
-    a value that is not a number.
+    The first line names the columns; `csv_cells.read_cells` finds what separates them. An empty cell, `NaN` or `NA` is
+    kept as NaN, so that tests can tell about it; a row that names no group or subject is left out with a note. Labels
+    that are equal as numbers, or but for capitals, are different ones, with a note. Raises InputError if the file
+    cannot be read, lacks a column, or has a value that is not a finite number.
     """
-    rows = _rows(path)
-    header = next(rows, (0, []))[1]
-    if not header:
-        raise InputError(f"{path} is empty", "give a CSV file whose first line names the columns")
-    columns = {name: _place(path, header, name) for name in (value, group, subject) if name is not None}
+    columns = [name for name in (value, group, subject) if name is not None]
+    cells = read_cells(path, list(dict.fromkeys(columns)))
+    unnamed = [line for line, row in cells.rows if not row[group] or (subject is not None and not row[subject])]
+    left_out = set(unnamed)
+    rows = [(line, row) for line, row in cells.rows if line not in left_out]
+    if not rows:
+        raise InputError(f"{shown(path)} has no observations", "put one on each line below the names of the columns")
+    written = [row[value] for _, row in rows]
+    values = numbers(path, [line for line, _ in rows], written, value, cells.separator)
     found: dict[str, dict[str, list[float]]] = {}
-    groups: dict[str, None] = {}
-    unnamed: list[int] = []
-    for line, row in rows:
-        cells = {name: row[place].strip() if place < len(row) else "" for name, place in columns.items()}
-        who = path.stem if subject is None else cells[subject]
-        if not who or not cells[group]:
-            unnamed.append(line)
-            continue
-        groups.setdefault(cells[group])
-        number = _number(cells[value], path, line, value)
-        found.setdefault(who, {}).setdefault(cells[group], []).append(number)
-    if not found:
-        raise InputError(f"{path} has no observations", "put one on each line below the names of the columns")
+    for (_, row), number in zip(rows, values, strict=True):
+        who = shown(path.stem) if subject is None else row[subject]
+        found.setdefault(who, {}).setdefault(row[group], []).append(number)
+    groups = list(dict.fromkeys(row[group] for _, row in rows))
     subjects = (CsvSubject(who, {g: tuple(of_it.get(g, ())) for g in groups}) for who, of_it in found.items())
-    return CsvTable(tuple(subjects), _notes(unnamed, subject))
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of every line that is not blank."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            first = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=first.count))
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, row
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}", "give the path of a CSV file") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}", "give the path of a CSV file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is no CSV text: {error}", "save it as comma-separated UTF-8") from error
-
-
-def _place(path: Path, header: Sequence[str], name: str) -> int:
-    names = [cell.strip() for cell in header]
-    if names.count(name) > 1:
-        raise InputError(f"{path} has {names.count(name)} columns {name!r}", "give each its own name")
-    if name not in names:
-        raise InputError(f"{path} has no column {name!r}", nearest(name, names))
-    return names.index(name)
-
-
-def _number(text: str, path: Path, line: int, column: str) -> float:
-    if text.lower() in _NO_VALUE:
-        return math.nan
-    try:
-        # Python reads 1_000 as a number; a CSV file that has it means something else.
-        return float(text.replace("_", "?"))
-    except ValueError as error:
-        raise InputError(
-            f"{path}, line {line}: {column} is {text!r}, which is not a number",
-            "write numbers as 0.25 or 2.5e-1, and leave the cell empty where there is none",
-        ) from error
-
-
-def _notes(unnamed: Sequence[int], subject: str | None) -> tuple[str, ...]:
-    if not unnamed:
-        return ()
-    shown = ", ".join(map(str, unnamed[:5])) + (" ..." if len(unnamed) > 5 else "")
-    what = "group" if subject is None else "group or subject"
-    return (
-        f"{counted(len(unnamed), 'row')} without a {what} left out (line{'s' if len(unnamed) > 1 else ''} {shown})",
+    short = sorted(set(cells.short) - left_out)
+    return CsvTable(
+        tuple(subjects),
+        (
+            *_row_notes(unnamed, f"without a {'group' if subject is None else 'group or subject'} left out"),
+            *_row_notes(short, "with fewer cells than the first line"),
+            *decimal_comma_note(written, values, value),
+            *alike_notes(groups, "groups"),
+            *(alike_notes(list(found), "subjects") if subject is not None else ()),
+        ),
     )
+
+
+def _row_notes(lines: Sequence[int], what: str) -> tuple[str, ...]:
+    if not lines:
+        return ()
+    told = ", ".join(map(str, lines[:5])) + (" ..." if len(lines) > 5 else "")
+    return (f"{counted(len(lines), 'row')} {what} (line{'s' if len(lines) > 1 else ''} {told})",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import platform
 import random
 import sysconfig
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servewatt.errors import InputError
+from servewatt.input_files import shown
 
 _HELD_OUT_BUCKETS = range(4, 10)
 """Of 100: the files that the bundled model's training left out (tools/bundled_corpus.py), known by their path alone."""
@@ -25,6 +27,7 @@ class Text:
     """A stretch of a file, cut to a number of tokens."""
 
     path: str
+    """Below the source's folder; bytes of the name that are not UTF-8 are written as `\\xe9`."""
     ids: tuple[int, ...]
     text: str
     """What the ids stand for."""
@@ -80,7 +83,7 @@ def read_texts(
     generator.shuffle(files)
     found: list[Text] = []
     for path, root in files:
-        cut = _cut(path, _read(root / path), encode, spans, tokens, generator)
+        cut = _cut(shown(path), _read(root / path), encode, spans, tokens, generator)
         if cut is not None:
             found.append(cut)
         if len(found) == documents:
@@ -100,18 +103,29 @@ def _standard_library() -> tuple[str, list[tuple[str, Path]]]:
 
 
 def _folder(folder: Path) -> tuple[str, list[tuple[str, Path]]]:
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder", "give a folder with code that the model has not seen")
-    paths = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-    kept = [p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts)]
-    return folder.resolve().name, [(path, folder) for path in kept]
+    hint = "give a folder with code that the model has not seen"
+    try:
+        if not folder.is_dir():
+            raise InputError(f"{shown(folder)} is not a folder", hint)
+        found = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+        paths = sorted(path.relative_to(folder) for path in found if _is_file(path))
+        kept = [p.as_posix() for p in paths if not any(part.startswith(".") for part in p.parts)]
+        return shown(folder.resolve().name), [(path, folder) for path in kept]
+    except OSError as error:
+        raise InputError(f"cannot read the folder {shown(folder)}: {error.strerror or error}", hint) from error
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a link that leads where nobody may look
+        return False
 
 
 def _read(file: Path) -> str:
-    """The text of a file; empty if it is not one."""
+    """The text of a file; empty if it has none, or too much."""
     try:
-        raw = file.read_bytes() if file.stat().st_size <= _LARGEST_FILE_BYTES else b""
-        return raw.decode()
+        return file.read_bytes().decode() if file.stat().st_size <= _LARGEST_FILE_BYTES else ""
     except (OSError, UnicodeDecodeError):
         return ""
 

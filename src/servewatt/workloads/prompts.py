@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import random
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import InputError
+from servewatt.input_files import check_characters, expand, shown, unpack
+from servewatt.workloads.rows import Row, read_rows, rows_in
 
 BUNDLED = "bundled"
 BUNDLED_PROBLEMS = Path(__file__).parent / BUNDLED / "problems.jsonl"
 """Small Python functions with unit tests, written for servewatt."""
 
-_JSON_LINES = (".jsonl", ".jsonl.gz", ".ndjson")
 _FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
+_PROMPT = "prompt"
 _ROW_HINT = f"each line is a JSON object with {', '.join(_FIELDS)}"
-_PARQUET = ".parquet"
-_FORMS = "give bundled, bundled:N, a text file with one prompt a line, or a .jsonl file in HumanEval's format"
+_OTHER_NAMES = ("text", "question", "instruction", "input", "content")
+"""What other data sets call the text that is most like a prompt."""
+_TABLES = (".csv", ".tsv")
+_FORMS = "give bundled, bundled:N, a text file with one prompt a line, or problems in HumanEval's format (JSON)"
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,12 @@ class PromptSet:
 
 
 def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
-    """The prompts of `source`: `bundled`, `bundled:N` (the first N), a text file or a JSON Lines file.
+    """The prompts of `source`: `bundled`, `bundled:N` (the first N), or a file, whose content tells what it is.
 
-    `sample` draws that many without replacement, by `seed`, and keeps their order. A text file gives one prompt a
-    line, blank lines aside; spaces at a line's start are part of the prompt.
+    JSON (objects line by line, or an array) and Parquet give problems where every row has all of HumanEval's fields,
+    else the texts of `prompt`; an array of texts is taken too. Any other text gives one prompt a line, blank lines
+    aside; spaces at a line's start are part of the prompt. `sample` draws that many without replacement, by `seed`,
+    and keeps their order.
     Raises InputError if the source cannot be read or has no prompts.
     """
     word, _, count = source.partition(":")
@@ -63,17 +69,9 @@ def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
                 raise InputError(f"{source}: there are {len(prompts.texts)} bundled problems", f"ask for {BUNDLED}")
             prompts = _pick(prompts, source, range(first))
     else:
-        path = Path(source).expanduser()
-        if path.is_dir():
-            raise InputError(f"{source} is a folder", _FORMS)
-        if not path.exists():
-            raise InputError(f"no file {source}", _FORMS)
-        if path.name.lower().endswith(_JSON_LINES):
-            prompts = _from_problems(read_problems(path), path.name)
-        else:
-            prompts = PromptSet(path.name, tuple(line for line in _lines(path) if line.strip()))
+        prompts = _from_file(expand(source))
     if not prompts.texts:
-        raise InputError(f"{source} has no prompts", "put one prompt on each line")
+        raise InputError(f"{shown(source)} has no prompts", "put one prompt on each line")
     if sample is None:
         return prompts
     if not 1 <= sample <= len(prompts.texts):
@@ -83,7 +81,7 @@ def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
 
 
 def _count(text: str, source: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) < 1:
         raise InputError(f"{source}: {text!r} is no number of prompts", f"write {BUNDLED}:20 for the first twenty")
     return int(text)
 
@@ -97,34 +95,53 @@ def _from_problems(problems: list[Problem], name: str) -> PromptSet:
     return PromptSet(name, tuple(problem.prompt for problem in problems), tuple(problems))
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines of a UTF-8 file without their ends; a byte order mark is dropped."""
-    try:
-        raw = path.read_bytes()
-        if path.suffix.lower() == ".gz":
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot read {path}: {error}", _FORMS) from error
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}: line {line} is not UTF-8", "convert it, for example with iconv -t UTF-8") from error
+def _from_file(path: Path) -> PromptSet:
+    name = shown(path.name)
+    if path.suffix.lower() in _TABLES:
+        raise InputError(f"{name} would be read as one prompt a line", 'write JSON Lines: {"prompt": "def f("} a line')
+    rows = read_rows(path, _FORMS)
+    if isinstance(rows, str):
+        return PromptSet(name, tuple(line for line in _lines(rows) if line.strip()))
+    if not rows or _is_problem(rows[0].value):
+        return _from_problems(_problems(rows), name)
+    return PromptSet(name, tuple(_prompt(row) for row in rows))
+
+
+def _lines(text: str) -> list[str]:
+    """Lines without their ends, which may be those of Unix, Windows or the old Mac."""
+    if "\n" not in text:
+        return text.split("\r")
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """The problems of a file in HumanEval's format: JSON Lines, compressed or not, or the hub's Parquet.
+    """The problems of a file in HumanEval's format: JSON Lines or an array, compressed or not, or the hub's Parquet.
 
     Raises InputError if the file cannot be read, or has a problem twice, and UnavailableError without pyarrow.
     """
-    rows = _parquet_rows(path) if path.name.lower().endswith(_PARQUET) else _json_rows(path)
+    return _all_problems(read_rows(path, _ROW_HINT), path)
+
+
+def problems_in(content: bytes, path: Path) -> list[Problem]:
+    """The same, of the bytes that were read from `path`."""
+    return _all_problems(rows_in(unpack(content, path), path), path)
+
+
+def _all_problems(rows: list[Row] | str, path: Path) -> list[Problem]:
+    if isinstance(rows, str):
+        if not rows.strip():
+            return []
+        raise InputError(f"{shown(path.name)} holds no JSON objects", _ROW_HINT)
+    return _problems(rows)
+
+
+def _problems(rows: Iterable[Row]) -> list[Problem]:
     problems: list[Problem] = []
     seen: set[str] = set()
-    for where, fields in rows:
-        problem = _problem(fields, where)
+    for row in rows:
+        problem = _problem(row)
         if problem.task_id in seen:
-            raise InputError(f"{where}: {problem.task_id} is there twice", "give each its own task_id")
+            raise InputError(f"{row.where}: {problem.task_id} is there twice", "give each its own task_id")
         seen.add(problem.task_id)
         problems.append(problem)
     return problems
@@ -135,39 +152,42 @@ def problem_lines(problems: Iterable[Problem]) -> str:
     return "".join(json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems)
 
 
-def _json_rows(path: Path) -> Iterable[tuple[str, Any]]:
-    for number, line in enumerate(_lines(path), 1):
-        where = f"{path.name}, line {number}"
-        if line.strip():
-            try:
-                yield where, json.loads(line)
-            except ValueError as error:
-                raise InputError(f"{where}: not JSON: {error}", _ROW_HINT) from error
+def _is_problem(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(name), str) for name in _FIELDS)
 
 
-def _parquet_rows(path: Path) -> Iterable[tuple[str, Any]]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UnavailableError(
-            f"{path.name} is a Parquet file: {error}", "pip install 'servewatt[study]', or give a .jsonl file"
-        ) from error
-    try:
-        rows: list[Any] = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowException) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"cannot read {path}: {reason}", "get the file again, or give a .jsonl file") from error
-    return [(f"{path.name}, row {number}", row) for number, row in enumerate(rows, 1)]
-
-
-def _problem(fields: Any, where: str) -> Problem:
-    hint = _ROW_HINT
+def _problem(row: Row) -> Problem:
+    fields = row.value
     if not isinstance(fields, dict):
-        raise InputError(f"{where}: not a JSON object", hint)
+        raise InputError(f"{row.where}: not a JSON object", _ROW_HINT)
     for name in _FIELDS:
         if not isinstance(fields.get(name), str):
-            raise InputError(f"{where}: no text for {name}", hint)
-    if not fields["prompt"].strip():
-        raise InputError(f"{where}: the prompt is empty", hint)
+            raise InputError(f"{row.where}: no text for {name}", _ROW_HINT)
+        check_characters(fields[name], f"{row.where}: {name}")
+    _prompt(row)
     return Problem(**{name: fields[name] for name in _FIELDS})
+
+
+def _prompt(row: Row) -> str:
+    """The text that is to be continued: `prompt` of an object, or the value itself."""
+    text = row.value.get(_PROMPT) if isinstance(row.value, dict) else row.value
+    if not isinstance(text, str):
+        if not isinstance(row.value, dict):
+            raise InputError(f"{row.where}: not a JSON object", f"each is an object with a {_PROMPT}, or a text")
+        raise InputError(
+            f"{row.where}: no text for {_PROMPT}; it has {_listed(row.value)}",
+            f"call the text that is to be continued {_PROMPT!r}, such as jq -c '{{prompt: .{_likely(row.value)}}}'",
+        )
+    if not text.strip():
+        raise InputError(f"{row.where}: the prompt is empty", "remove it, or write one")
+    check_characters(text, f"{row.where}: the prompt")
+    return text
+
+
+def _listed(fields: dict[str, Any]) -> str:
+    names = [ascii(name)[1:-1][:40] for name in list(fields)[:12]]
+    return ", ".join(names) + (" ..." if len(fields) > len(names) else "") if names else "no fields"
+
+
+def _likely(fields: dict[str, Any]) -> str:
+    return next((name for name in _OTHER_NAMES if isinstance(fields.get(name), str)), "NAME")

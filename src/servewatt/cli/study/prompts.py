@@ -122,16 +122,15 @@ def parse_tokens(text: str) -> tuple[int, int]:
 
 def read_source(asked: Asked) -> tuple[Source, list[Problem]]:
     """The problems, from the file given or from the hub."""
+    from servewatt.input_files import read_bytes, shown
     from servewatt.models.hub_files import fetch_table
     from servewatt.study.prompts import HUMANEVAL, HUMANEVAL_REVISION, Source
-    from servewatt.workloads.prompts import read_problems
+    from servewatt.workloads.prompts import problems_in
 
     if asked.source is not None:
         if asked.revision:
             raise InputError("a file has no revisions; --revision is for the hub", "leave out --revision")
-        if not asked.source.is_file():
-            raise InputError(f"no file {asked.source}", "--source is HumanEval as .jsonl, .jsonl.gz or .parquet")
-        path, name, commit = asked.source, asked.source.name, ""
+        path, name, commit = asked.source, shown(asked.source.name), ""
     else:
         try:
             path, commit = fetch_table(HUMANEVAL, asked.revision or HUMANEVAL_REVISION)
@@ -139,10 +138,11 @@ def read_source(asked: Asked) -> tuple[Source, list[Problem]]:
             error.hint = "connect once to download it, or give the file: --source HumanEval.jsonl.gz"
             raise
         name = HUMANEVAL
-    problems = read_problems(path)
+    content = read_bytes(path, "--source is HumanEval as .jsonl, .jsonl.gz, a JSON array or .parquet")
+    problems = problems_in(content, path)
     if not problems:
-        raise InputError(f"{path.name} has no problems", "each line is a JSON object in HumanEval's format")
-    return Source(name, hashlib.sha256(path.read_bytes()).hexdigest(), commit), problems
+        raise InputError(f"{shown(path.name)} has no problems", "each line is a JSON object in HumanEval's format")
+    return Source(name, hashlib.sha256(content).hexdigest(), commit), problems
 
 
 def apply(recipe: Recipe, problems: list[Problem], tokenizer: Tokenizer) -> list[Problem]:
@@ -194,17 +194,18 @@ def find_made(path: Path, recipe: Recipe) -> PromptsRecord | None:
     """
     from servewatt import wire
     from servewatt.cli.study.outputs import REPLACE_HINT
+    from servewatt.input_files import is_there, read_bytes
     from servewatt.study.prompts import PromptsRecord, differences
 
-    if not path.exists():
+    if not is_there(path):
         return None
     try:
-        record = wire.load(PromptsRecord, record_path(path).read_bytes())
-    except (OSError, InputError) as error:
+        record = wire.load(PromptsRecord, read_bytes(record_path(path), REPLACE_HINT))
+    except InputError as error:
         raise InputError(f"{path} is there, and nothing says how it was made", REPLACE_HINT) from error
     if unlike := differences(record.recipe, recipe):
         raise InputError(f"{path} is there and was made otherwise ({'; '.join(unlike)})", REPLACE_HINT)
-    if hashlib.sha256(path.read_bytes()).hexdigest() != record.sha256:
+    if hashlib.sha256(read_bytes(path, REPLACE_HINT)).hexdigest() != record.sha256:
         raise InputError(f"{path} was changed since it was made", REPLACE_HINT)
     return record
 
@@ -212,6 +213,7 @@ def find_made(path: Path, recipe: Recipe) -> PromptsRecord | None:
 def show(record: PromptsRecord, path: Path, *, as_json: bool) -> None:
     """The record, in two lines or as JSON."""
     from servewatt import wire
+    from servewatt.input_files import shown
     from servewatt.study.prompts import Rule
 
     if as_json:
@@ -220,4 +222,4 @@ def show(record: PromptsRecord, path: Path, *, as_json: bool) -> None:
     what = "lines" if record.recipe.rule is Rule.LINE else "prompts"
     lengths = f"{record.shortest_tokens} to {record.longest_tokens} tokens, median {record.median_tokens:g}"
     click.echo(f"{counted(record.prompts, 'prompt')} of {lengths}; {record.uncut} are whole {what}")
-    click.echo(f"next: servewatt run --prompts {path}")
+    click.echo(f"next: servewatt run --prompts {shown(path)}")
