@@ -3,7 +3,7 @@
     python tools/tune_one_row.py --out divisions.json
     python tools/tune_one_row.py --shapes 7168x1024 2x5632x2048 --types int8 --seconds 60
 
-For someone who changes `servewatt.engines.decoder.product_kernel` or `decoder.integer_kernel`, or tunes them for
+For someone who changes `float_matvec` or `integer_matvec` of `servewatt.engines.torch_graph.kernels`, or tunes them for
 another device: what `_division` picks in each was chosen so on an H200. A shape is OUTPUTSxINPUTS, with 2x before it
 where a gate has as many outputs again. Each is multiplied by a chain of matrices, larger together than the device's
 cache, in one CUDA graph. Prints, for each shape and type, the default's microseconds and TB/s and the fastest
@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.weights import NormWeights
+from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import NormWeights
 
 if TYPE_CHECKING:
     import torch
@@ -69,8 +69,8 @@ class Chain:
 
     def run(self) -> None:
         """Multiply by every matrix. Wide products read a norm, narrow ones add to what was there."""
-        from servewatt.engines.decoder import one_row
-        from servewatt.engines.decoder.kernel_parts import Product
+        from servewatt.engines.torch_graph.kernels.matvec import Product
+        from servewatt.engines.torch_graph.model import one_row
 
         for matrix in self.matrices:
             product = Product(
@@ -115,13 +115,13 @@ def make_chain(text: str, kind: str) -> Chain:
 
 def kernel_of(chain: Chain) -> Any:
     """The module of the chain's kernel."""
-    from servewatt.engines.decoder import integer_kernel, product_kernel
+    from servewatt.engines.torch_graph.kernels import float_matvec, integer_matvec
 
-    return product_kernel if chain.matrices[0].scale is None else integer_kernel
+    return float_matvec if chain.matrices[0].scale is None else integer_matvec
 
 
 def divisions(chain: Chain) -> Iterator[tuple[int, ...]]:
-    """Ways to cut the product that leave no thread idle and give none too much."""
+    """Kernels to cut the product that leave no thread idle and give none too much."""
     matrix = chain.matrices[0]
     row, pair = matrix.weight[0].numel(), 2 if chain.gated else 1
     if matrix.scale is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
 
 GENERATOR = torch.Generator()
 

@@ -14,7 +14,7 @@ CHILD = """
 import resource, sys
 from pathlib import Path
 from servewatt import engines
-from servewatt.engines.decoder import checkpoint
+from servewatt.engines.torch_graph.model import checkpoint
 from servewatt.engines.onnx import export as onnx_export
 from servewatt.engines.onnx import quantised as onnx_quantised
 from servewatt.engines.openvino import export as openvino_export

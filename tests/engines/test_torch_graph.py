@@ -15,7 +15,7 @@ from servewatt.engines import check_options, create
 from servewatt.engines.proof import violations
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.engine import TorchGraphEngine
-from servewatt.engines.torch_graph.replay import DirectRecorder, Work
+from servewatt.engines.torch_graph.replay import DirectCapture, Work
 from servewatt.engines.torch_graph.session import TorchGraphSession
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -162,8 +162,8 @@ def test_padding_that_overflows_spoils_no_row(
     session.close()
 
 
-class FakeGraphs(DirectRecorder):
-    """A stand-in for CUDA graphs: runs work twice before it is recorded, counts replays, and hands ids over late."""
+class FakeGraphs(DirectCapture):
+    """A stand-in for CUDA graphs: runs work twice before it is captured, counts replays, and hands ids over late."""
 
     name = "fake graph"
     overlaps = True
@@ -173,11 +173,11 @@ class FakeGraphs(DirectRecorder):
         self.replays = 0
         self.pending = 0
         self.most_pending = 0
-        self.may_record = True
+        self.may_capture = True
 
-    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
-        assert self.may_record
-        self.recorded += 1
+    def capture(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+        assert self.may_capture
+        self.captured += 1
         before = [tensor.clone() for tensor in changed]
         for _ in range(2):
             work()
@@ -205,7 +205,7 @@ class FakeGraphs(DirectRecorder):
 
 def with_fake_graphs(session: TorchGraphSession) -> FakeGraphs:
     graphs = FakeGraphs()
-    session._recorder = graphs
+    session._graphs = graphs
     return graphs
 
 
@@ -242,7 +242,7 @@ def test_nothing_is_recorded_once_prompts_and_one_long_generation_have_been_seen
     for batch in batches:
         list(session.generate(batch, 2))
     list(session.generate(batches[0], 100))
-    graphs.may_record = False
+    graphs.may_capture = False
     for batch in batches:
         assert len(list(session.generate(batch, 100))) == 100
     session.close()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from servewatt.engines.decoder import attention as decoder_attention
 from servewatt.engines.proof import violations
+from servewatt.engines.torch_graph.model import attention as decoder_attention
 from servewatt.engines.torch_graph.session import TorchGraphSession
 from servewatt.records import Configuration, Model
 from tests.engines.tiny import model_of, random_prompts, session_generate, transformers_generate, write_model

@@ -9,14 +9,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from servewatt.engines.decoder import program as decoder_program
-from servewatt.engines.decoder.matrix import Matrix
-from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.step import make_tables
-from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
 from servewatt.engines.torch_graph import fallbacks
 from servewatt.engines.torch_graph.choices import Choices
+from servewatt.engines.torch_graph.model import program as decoder_program
+from servewatt.engines.torch_graph.model.matrix import Matrix
+from servewatt.engines.torch_graph.model.positions import make_tables
+from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
 from servewatt.records import Configuration, Precision, Provider
 from tests.engines.matrices import matrix_of, some
 
@@ -56,7 +56,7 @@ def test_what_auto_has_come_to_is_shown(monkeypatch: pytest.MonkeyPatch) -> None
     """A prefill of more rows than `auto` multiplies as they are stored, here 8, unpacks them."""
     monkeypatch.setattr(decoder_program, "_MOST_ROWS", 8)
     auto = choices(Precision.INT8)
-    program = DecoderProgram(SHAPE, weights(), make_tables(SHAPE, CPU), lambda f: f, Ways(prefill_products="auto"))
+    program = DecoderProgram(SHAPE, weights(), make_tables(SHAPE, CPU), lambda f: f, Kernels(prefill_products="auto"))
     buffers = make_buffers(SHAPE, 2, 32, torch.float32, CPU)
     shown = [fallbacks.prefill_products(auto, program)]
     for columns in (4, 5):

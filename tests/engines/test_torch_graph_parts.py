@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from servewatt.engines.decoder import matrix as decoder_matrix
-from servewatt.engines.decoder.matrix import Matrix, look_up, multiply, quantise_int4, quantise_int8
-from servewatt.engines.torch_graph.replay import CudaRecorder, pieces, round_up
+from servewatt.engines.torch_graph.model import matrix as decoder_matrix
+from servewatt.engines.torch_graph.model.matrix import Matrix, look_up, multiply, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.replay import CudaGraphCapture, pieces, round_up
 from servewatt.errors import RefusedError
 
 torch = pytest.importorskip("torch")
@@ -170,7 +170,7 @@ class Graphs:
 
 def test_a_graph_is_captured_after_runs_that_leave_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = Graphs(monkeypatch)
-    recorder = CudaRecorder(torch.device("cuda", 0))
+    capture = CudaGraphCapture(torch.device("cuda", 0))
     tensor = torch.tensor([5])
     graphs.log.clear()
 
@@ -178,7 +178,7 @@ def test_a_graph_is_captured_after_runs_that_leave_no_trace(monkeypatch: pytest.
         graphs.log.append(f"work on {tensor.item()}")
         tensor.add_(1)
 
-    recorder.record(work, (tensor,))
+    capture.capture(work, (tensor,))
     assert graphs.log == [
         "wait",
         "on side",
@@ -190,13 +190,13 @@ def test_a_graph_is_captured_after_runs_that_leave_no_trace(monkeypatch: pytest.
         "captured",
         "wait",
     ]
-    assert (recorder.recorded, graphs.collecting, gc.isenabled()) == (1, [False, False], True)
+    assert (capture.captured, graphs.collecting, gc.isenabled()) == (1, [False, False], True)
 
 
-def test_the_memory_pool_outlives_all_recorded_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_memory_pool_outlives_all_captured_work(monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = Graphs(monkeypatch)
-    recorder = CudaRecorder(torch.device("cuda", 0))
-    replay: Any = recorder.record(lambda: None, ())
+    capture = CudaGraphCapture(torch.device("cuda", 0))
+    replay: Any = capture.capture(lambda: None, ())
     assert [graph() is not None for graph in graphs.alive] == [True, True]
     del replay
     assert [graph() is not None for graph in graphs.alive] == [True, False], "the pool's own graph is still there"
@@ -204,7 +204,7 @@ def test_the_memory_pool_outlives_all_recorded_work(monkeypatch: pytest.MonkeyPa
 
 def test_a_capture_that_fails_leaves_garbage_collection_on(monkeypatch: pytest.MonkeyPatch) -> None:
     Graphs(monkeypatch)
-    recorder = CudaRecorder(torch.device("cuda", 0))
+    capture = CudaGraphCapture(torch.device("cuda", 0))
     calls = iter([None, None])
 
     def work() -> None:
@@ -212,5 +212,5 @@ def test_a_capture_that_fails_leaves_garbage_collection_on(monkeypatch: pytest.M
             raise RuntimeError("operation not permitted when stream is capturing")
 
     with pytest.raises(RuntimeError, match="capturing"):
-        recorder.record(work, ())
+        capture.capture(work, ())
     assert gc.isenabled()

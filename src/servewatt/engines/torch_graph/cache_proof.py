@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servewatt.engines.decoder.program import Buffers
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.torch.model import dtype_name
+from servewatt.engines.torch_graph.model.program import Buffers
 from servewatt.engines.torch_graph.replay import Work
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ _QUANTISED = frozenset({Precision.INT8, Precision.INT4})
 _CUDA_ONLY = frozenset({("attention", "split"), ("prefill_products", "auto")})
 """As is any option's value triton."""
 _LEAST_GROUP = 64
-"""Inputs of int4 that share a scale, at least, for `decoder.integer_kernel`."""
+"""Inputs of int4 that share a scale, at least, for `kernels.integer_matvec`."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from servewatt.engines.base import Artefacts
-from servewatt.engines.decoder.program import Compile
+from servewatt.engines.torch_graph.model.program import Compile
 from servewatt.errors import InputError, UnavailableError
 
 if TYPE_CHECKING:

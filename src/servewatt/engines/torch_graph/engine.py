@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.decoder.packed import is_packed
-from servewatt.engines.decoder.program import DecoderProgram, Ways
-from servewatt.engines.decoder.shape import decoder_shape
-from servewatt.engines.decoder.step import make_tables
-from servewatt.engines.decoder.weights import Holder, load_decoder, matrices_of
 from servewatt.engines.torch.model import prepare_torch, torch_dtype
 from servewatt.engines.torch.packed_linear import LEAST_BYTES, can_pack
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
-from servewatt.engines.torch_graph.replay import CudaRecorder, DirectRecorder, Recorder
+from servewatt.engines.torch_graph.model.packed import is_packed
+from servewatt.engines.torch_graph.model.positions import make_tables
+from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels
+from servewatt.engines.torch_graph.model.shape import decoder_shape
+from servewatt.engines.torch_graph.model.weights import Holder, load_decoder, matrices_of
+from servewatt.engines.torch_graph.replay import CudaGraphCapture, DirectCapture, GraphCapture
 from servewatt.engines.torch_graph.session import TorchGraphSession
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model
@@ -64,19 +64,19 @@ class TorchGraphEngine:
             weights,
             tables,
             compile_,
-            _ways(choices, packed=packed),
+            _kernels(choices, packed=packed),
             whole_step=choices.whole_step,
         )
-        return TorchGraphSession(shape, weights, program, choices, _recorder(device, choices), configuration.batch)
+        return TorchGraphSession(shape, weights, program, choices, _graph_capture(device, choices), configuration.batch)
 
 
-def _ways(choices: Choices, *, packed: bool) -> Ways:
+def _kernels(choices: Choices, *, packed: bool) -> Kernels:
     if packed:
-        return Ways(choices.attention, choices.one_row, "packed", "packed")
-    return Ways(choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
+        return Kernels(choices.attention, choices.one_row, "packed", "packed")
+    return Kernels(choices.attention, choices.one_row, choices.prefill_products, choices.step_products)
 
 
-def _recorder(device: torch.device, choices: Choices) -> Recorder:
+def _graph_capture(device: torch.device, choices: Choices) -> GraphCapture:
     if device.type == "cuda":
-        return CudaRecorder(device)
-    return DirectRecorder(run_first=choices.compile != "off")
+        return CudaGraphCapture(device)
+    return DirectCapture(run_first=choices.compile != "off")

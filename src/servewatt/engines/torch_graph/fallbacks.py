@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from servewatt.engines.decoder.program import DecoderProgram
-from servewatt.engines.decoder.shape import DecoderShape
-from servewatt.engines.decoder.weights import DecoderWeights, matrices_of
 from servewatt.engines.torch_graph.choices import Choices
+from servewatt.engines.torch_graph.model.program import DecoderProgram
+from servewatt.engines.torch_graph.model.shape import DecoderShape
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, matrices_of
 
 
 def int4_groups(weights: DecoderWeights) -> tuple[tuple[str, str], ...]:
@@ -24,10 +24,10 @@ def prefill_products(choices: Choices, program: DecoderProgram) -> str:
 
 
 def plain_products(choices: Choices, weights: DecoderWeights) -> tuple[tuple[str, str], ...]:
-    """How many matrices `decoder.matmul_kernel` leaves to plain torch, if it was asked for and there are any."""
+    """How many matrices `kernels.matmul` leaves to plain torch, if it was asked for and there are any."""
     if {choices.prefill_products, choices.step_products}.isdisjoint({"triton", "auto"}):
         return ()
-    from servewatt.engines.decoder import matmul_kernel
+    from servewatt.engines.torch_graph.kernels import matmul as matmul_kernel
 
     matrices = matrices_of(weights)
     left = sum(not matmul_kernel.takes(matrix) for matrix in matrices)
@@ -39,11 +39,11 @@ def attention_splits(
 ) -> tuple[tuple[str, str], ...]:
     """Among how many programs attention=split has shared out a head's columns; 1 is attention=triton.
 
-    `steps` are (batch, columns looked at) of those recorded so far.
+    `steps` are (batch, KV length) of those captured so far.
     """
     if choices.attention != "split":
         return ()
-    from servewatt.engines.decoder import split_attention_kernel
+    from servewatt.engines.torch_graph.kernels import split_attention as split_attention_kernel
 
     found = {split_attention_kernel.shares(shape, batch, columns)[0] for batch, columns in steps}
     return (("attention_splits", ", ".join(map(str, sorted(found)))),) if found else ()

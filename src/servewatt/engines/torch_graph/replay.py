@@ -1,4 +1,4 @@
-"""Work on a device recorded once and run again: as a CUDA graph, or, on the CPU, by calling it."""
+"""Work on a device captured once and run again: as a CUDA graph, or, on the CPU, by calling it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 Work = Callable[[], None]
 
 
-class Recorder(Protocol):
+class GraphCapture(Protocol):
     """Makes work repeatable, and brings its results to the host."""
 
     name: str
     """`cuda graph` or `direct`."""
     overlaps: bool
-    """Whether recorded work goes on while the host does something else."""
-    recorded: int
-    """How much work has been recorded so far."""
+    """Whether captured work goes on while the host does something else."""
+    captured: int
+    """How many pieces of work have been captured so far."""
 
-    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+    def capture(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
         """`work` as something to be called again and again.
 
-        Recording may run it; the tensors `changed` are then as they were before.
+        Capturing may run it; the tensors `changed` are then as they were before.
         """
         ...
 
@@ -70,18 +70,18 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-class DirectRecorder:
-    """Runs work as it is; `run_first` has it run when it is recorded, so that it is compiled by then."""
+class DirectCapture:
+    """Runs work as it is; `run_first` has it run when it is captured, so that it is compiled by then."""
 
     name = "direct"
     overlaps = False
 
     def __init__(self, *, run_first: bool = False) -> None:
-        self.recorded = 0
+        self.captured = 0
         self._run_first = run_first
 
-    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
-        self.recorded += 1
+    def capture(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+        self.captured += 1
         if self._run_first:
             restore = _keep(changed)
             work()
@@ -93,7 +93,7 @@ class DirectRecorder:
         return lambda: rows
 
 
-class CudaRecorder:
+class CudaGraphCapture:
     """Captures work in CUDA graphs that share one memory pool.
 
     They may share it, in whatever order they run, because no result stays in the pool: work reads and writes tensors
@@ -108,7 +108,7 @@ class CudaRecorder:
     def __init__(self, device: torch.device) -> None:
         import torch
 
-        self.recorded = 0
+        self.captured = 0
         self._device = device
         self._pool = torch.cuda.graph_pool_handle()
         self._stream = torch.cuda.Stream(device)
@@ -116,9 +116,9 @@ class CudaRecorder:
         self._keeper = torch.cuda.CUDAGraph()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The CUDA Graph is empty")
-            self._capture(self._keeper, lambda: None)
+            self._capture_into(self._keeper, lambda: None)
 
-    def record(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
+    def capture(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
         import torch
 
         restore = _keep(changed)
@@ -129,13 +129,13 @@ class CudaRecorder:
                 restore()
         torch.cuda.synchronize(self._device)
         graph = torch.cuda.CUDAGraph()
-        self._capture(graph, work)
+        self._capture_into(graph, work)
         torch.cuda.synchronize(self._device)
-        self.recorded += 1
+        self.captured += 1
         replay: Work = graph.replay
         return replay
 
-    def _capture(self, graph: torch.cuda.CUDAGraph, work: Work) -> None:
+    def _capture_into(self, graph: torch.cuda.CUDAGraph, work: Work) -> None:
         import torch
 
         # What other threads ask of the GPU meanwhile is not part of it and need not end it.

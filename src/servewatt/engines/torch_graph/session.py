@@ -1,4 +1,4 @@
-"""A loaded decoder that generates: buffers and recorded steps for each batch size, cut into replays."""
+"""A loaded decoder that generates: buffers and captured steps for each batch size, cut into replays."""
 
 from __future__ import annotations
 
@@ -8,11 +8,6 @@ from dataclasses import dataclass, field
 
 from servewatt.engines.base import Step
 from servewatt.engines.decode import left_pad
-from servewatt.engines.decoder.attention import READS_ALL
-from servewatt.engines.decoder.packed import is_packed
-from servewatt.engines.decoder.program import Buffers, DecoderProgram, make_buffers
-from servewatt.engines.decoder.shape import DecoderShape
-from servewatt.engines.decoder.weights import DecoderWeights, held_tensors, matrices_of
 from servewatt.engines.host import library_versions
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.rows import Rows
@@ -20,7 +15,12 @@ from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_de
 from servewatt.engines.torch_graph.cache_proof import prove
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_groups, plain_products, prefill_products
-from servewatt.engines.torch_graph.replay import Recorder, Work, pieces, round_up
+from servewatt.engines.torch_graph.model.attention import READS_ALL
+from servewatt.engines.torch_graph.model.packed import is_packed
+from servewatt.engines.torch_graph.model.program import Buffers, DecoderProgram, make_buffers
+from servewatt.engines.torch_graph.model.shape import DecoderShape
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, held_tensors, matrices_of
+from servewatt.engines.torch_graph.replay import GraphCapture, Work, pieces, round_up
 from servewatt.errors import InputError
 from servewatt.records import Facts
 
@@ -38,15 +38,15 @@ class _Batch:
     longest: int = 0
     prompts: set[int] = field(default_factory=set)
     """Columns of the prompts that a captured prefill has been asked for."""
-    recorded: dict[tuple[str, int, int], Work] = field(default_factory=dict)
-    """(kind, columns looked at, steps) -> what runs them."""
+    captured: dict[tuple[str, int, int], Work] = field(default_factory=dict)
+    """(kind, KV length, steps) -> what runs them."""
 
 
 class TorchGraphSession:
-    """A decoder, and for each batch size its buffers and recorded steps.
+    """A decoder, and for each batch size its buffers and captured steps.
 
-    Steps are recorded for every bucket that the longest prompt and the longest generation seen so far can reach, so
-    that once each prompt has been prefilled and one generation run in full, as warm-up does, nothing is recorded
+    Steps are captured for every bucket that the longest prompt and the longest generation seen so far can reach, so
+    that once each prompt has been prefilled and one generation run in full, as warm-up does, nothing is captured
     while time and energy are measured.
     """
 
@@ -56,14 +56,14 @@ class TorchGraphSession:
         weights: DecoderWeights,
         program: DecoderProgram,
         choices: Choices,
-        recorder: Recorder,
+        graphs: GraphCapture,
         batch: int,
     ) -> None:
         self._shape = shape
         self._weights = weights
         self._program = program
         self._choices = choices
-        self._recorder = recorder
+        self._graphs = graphs
         self._batch = batch
         self._dtype = torch_dtype(choices.compute)
         self._device = weights.head.weight.device
@@ -85,8 +85,8 @@ class TorchGraphSession:
         self._prefill(kept, buffers, columns)
         rows = Rows(len(prompts), stop_ids)
         waiting: list[Callable[[], list[list[int]]]] = []
-        waiting.append(self._recorder.fetch(buffers.record[columns : columns + 1]))
-        if not self._recorder.overlaps:
+        waiting.append(self._graphs.fetch(buffers.token_ids[columns : columns + 1]))
+        if not self._graphs.overlaps:
             yield from self._arrived(waiting, rows)
         for start, steps in self._chunks(columns, max_new_tokens - 1):
             if stop_ids:
@@ -95,12 +95,12 @@ class TorchGraphSession:
                 if rows.over:
                     return
             self._run(kept, "step", start, steps)
-            asked = self._recorder.fetch(buffers.record[start + 1 : start + 1 + steps])
-            if self._recorder.overlaps:
+            asked = self._graphs.fetch(buffers.token_ids[start + 1 : start + 1 + steps])
+            if self._graphs.overlaps:
                 # The device is busy with what was asked last while the host takes what came before.
                 yield from self._arrived(waiting, rows)
             waiting.append(asked)
-            if not self._recorder.overlaps:
+            if not self._graphs.overlaps:
                 yield from self._arrived(waiting, rows)
         yield from self._arrived(waiting, rows)
 
@@ -151,11 +151,11 @@ class TorchGraphSession:
         return [scored[columns - len(row) :] for scored, row in zip(scores, rows, strict=True)]
 
     def _kept(self, batch: int, columns: int) -> _Batch:
-        """What is kept for `batch`, with buffers for `columns`; work recorded over smaller ones is dropped."""
+        """What is kept for `batch`, with buffers for `columns`; work captured over smaller ones is dropped."""
         kept = self._batches.setdefault(batch, _Batch())
         room = round_up(columns, self._choices.bucket)
         if kept.buffers is None or kept.buffers.room < room:
-            kept.recorded.clear()
+            kept.captured.clear()
             kept.buffers = None
             kept.buffers = make_buffers(self._shape, batch, room, self._dtype, self._device)
         return kept
@@ -183,33 +183,33 @@ class TorchGraphSession:
         for columns in kept.prompts:
             self._recorded(kept, "prefill", columns, 1)
         last = round_up(kept.longest + self._most_new - 1, bucket)
-        for looked_at in range(round_up(kept.shortest + 1, bucket), last + 1, bucket):
+        for kv_length in range(round_up(kept.shortest + 1, bucket), last + 1, bucket):
             for steps in self._sizes:
-                self._recorded(kept, "step", looked_at, steps)
+                self._recorded(kept, "step", kv_length, steps)
 
-    def _recorded(self, kept: _Batch, kind: str, looked_at: int, steps: int) -> Work:
-        if (kind, looked_at, steps) not in kept.recorded:
+    def _recorded(self, kept: _Batch, kind: str, kv_length: int, steps: int) -> Work:
+        if (kind, kv_length, steps) not in kept.captured:
             buffers = kept.buffers
             assert buffers is not None
             program = self._program
             if kind == "prefill":
 
                 def work() -> None:
-                    program.prefill(buffers, looked_at)
+                    program.prefill(buffers, kv_length)
             else:
                 one = program.step if kind == "step" else program.scoring_step
 
                 def work() -> None:
                     for _ in range(steps):
-                        one(buffers, looked_at)
+                        one(buffers, kv_length)
 
             before = buffers.position.clone()
             # Columns from here on are still empty, whenever this is asked for; recording may run the work.
-            buffers.position.fill_(looked_at - steps)
-            changed = (buffers.record, buffers.position, buffers.scores)
-            kept.recorded[kind, looked_at, steps] = self._recorder.record(work, changed)
+            buffers.position.fill_(kv_length - steps)
+            changed = (buffers.token_ids, buffers.position, buffers.scores)
+            kept.captured[kind, kv_length, steps] = self._graphs.capture(work, changed)
             buffers.position.copy_(before)
-        return kept.recorded[kind, looked_at, steps]
+        return kept.captured[kind, kv_length, steps]
 
     def _fill(self, kept: _Batch, rows: Sequence[Sequence[int]], columns: int) -> Buffers:
         """Bring rows to the device, padded on the left to `columns`."""
@@ -219,8 +219,8 @@ class TorchGraphSession:
         assert buffers is not None
         ids, mask = left_pad(rows)
         padding = columns - mask.sum(axis=1)
-        buffers.record.zero_()
-        buffers.record[columns - ids.shape[1] : columns].copy_(torch.from_numpy(ids.T.copy()))
+        buffers.token_ids.zero_()
+        buffers.token_ids[columns - ids.shape[1] : columns].copy_(torch.from_numpy(ids.T.copy()))
         buffers.padding.copy_(torch.from_numpy(padding))
         return buffers
 
@@ -282,8 +282,8 @@ class TorchGraphSession:
                 ("compile", choices.compile),
                 ("region", "step" if choices.whole_step else "layer"),
                 ("inductor", choices.inductor or "-"),
-                ("replay", self._recorder.name),
-                ("recorded", str(self._recorder.recorded)),
+                ("replay", self._graphs.name),
+                ("captured", str(self._graphs.captured)),
                 ("steps_per_replay", str(choices.steps)),
                 ("bucket", str(choices.bucket)),
                 ("matrices_per_layer", str(2 if self._weights.layers[0].up is None else 4)),
@@ -300,11 +300,11 @@ class TorchGraphSession:
         )
 
     def _steps(self) -> list[tuple[int, int]]:
-        """(batch, columns looked at) of recorded steps."""
+        """(batch, KV length) of captured steps."""
         return [
-            (batch, looked_at)
+            (batch, kv_length)
             for batch, kept in self._batches.items()
-            for kind, looked_at, _ in kept.recorded
+            for kind, kv_length, _ in kept.captured
             if kind != "prefill"
         ]
 
@@ -318,7 +318,7 @@ class TorchGraphSession:
     def close(self) -> None:
         on_gpu = self._device.type == "cuda"
         self._batches.clear()
-        del self._program, self._weights, self._recorder
+        del self._program, self._weights, self._graphs
         if on_gpu:
             import torch
 

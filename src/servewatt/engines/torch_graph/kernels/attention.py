@@ -18,8 +18,8 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.shape import DecoderShape
-    from servewatt.engines.decoder.step import Place
+    from servewatt.engines.torch_graph.model.positions import Positions
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 _LEAST_ROWS = 16
 """Of a product of matrices in Triton."""
@@ -150,7 +150,7 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
     SIZE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
     ROTARY: tl.constexpr, ALIBI: tl.constexpr, EXACT: tl.constexpr, SCALING: tl.constexpr, OVERLAPS: tl.constexpr,
 ):  # fmt: skip
-    # What addresses are made of is computed here and again in split_attention_kernel, not in a function of both:
+    # What addresses are made of is computed here and again in `split_attention`, not in a function of both:
     # inductor takes all that is handed to a function whose results are part of an address for written.
     row = tl.program_id(0).to(tl.int64)
     head = tl.program_id(1)
@@ -193,16 +193,16 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
 
 
 def arguments(
-    shape: DecoderShape, qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, place: Place
+    shape: DecoderShape, qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: Positions
 ) -> dict[str, Any]:
     """What a kernel of attention takes, but for where it writes and how it is divided."""
     import torch
 
-    rotary, alibi, size = place.cosines is not None, place.slopes is not None, shape.head_size
+    rotary, alibi, size = positions.cosines is not None, positions.slopes is not None, shape.head_size
     return {
-        "qkv": qkv, "keys": keys, "values": values, "columns": place.columns, "padding": place.padding,
-        "cosines": place.cosines if rotary else qkv, "sines": place.sines if rotary else qkv,
-        "partners": place.partners if rotary else place.columns, "slopes": place.slopes if alibi else qkv,
+        "qkv": qkv, "keys": keys, "values": values, "columns": positions.columns, "padding": positions.padding,
+        "cosines": positions.cosines if rotary else qkv, "sines": positions.sines if rotary else qkv,
+        "partners": positions.partners if rotary else positions.columns, "slopes": positions.slopes if alibi else qkv,
         "qkv_row": qkv.stride(0),
         "cache_row": keys.stride(0), "cache_head": keys.stride(1), "cache_column": keys.stride(2),
         "HEADS": shape.heads, "KV_HEADS": shape.kv_heads, "GROUPS": shape.groups,
@@ -225,7 +225,7 @@ def attend(
     qkv: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    place: Place,
+    positions: Positions,
     *,
     out: torch.Tensor | None = None,
     overlaps: bool = False,
@@ -240,7 +240,7 @@ def attend(
     programs = (qkv.shape[0], shape.kv_heads)
     block, warps = division(shape, programs[0] * programs[1])
     _attend_kernel[programs](
-        **arguments(shape, qkv, keys, values, place), out=out, out_row=out.stride(0), BLOCK=block, OVERLAPS=overlaps,
-        num_warps=warps, **({"launch_pdl": True} if overlaps else {}),
+        **arguments(shape, qkv, keys, values, positions), out=out, out_row=out.stride(0), BLOCK=block,
+        OVERLAPS=overlaps, num_warps=warps, **({"launch_pdl": True} if overlaps else {}),
     )  # fmt: skip
     return out

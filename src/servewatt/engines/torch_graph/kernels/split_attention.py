@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from servewatt.engines.decoder import attention_kernel
-from servewatt.engines.decoder.attention_kernel import (
+from servewatt.engines.torch_graph.kernels import attention as attention_kernel
+from servewatt.engines.torch_graph.kernels.attention import (
     angles,
     arguments,
     block_at,
@@ -29,8 +29,8 @@ from servewatt.engines.decoder.attention_kernel import (
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.shape import DecoderShape
-    from servewatt.engines.decoder.step import Place
+    from servewatt.engines.torch_graph.model.positions import Positions
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 _PROGRAMS = 264
 """As many as an H200 or H100 has room for at once: two for each of its 132 processors."""
@@ -80,10 +80,10 @@ def _split_kernel(  # type: ignore[no-untyped-def]
             own, slopes, head, key, value, mine, keys, values, n, seen, k, v, start, first, end, at,
             cosine, sine, partner, inside, d, cache_column, SIZE, BLOCK, ROTARY, ALIBI, SCALING, True,
         )  # fmt: skip
-        place = (row * HEADS + head) * tl.num_programs(2) + split
-        tl.store(made + place * SIZE + d, piece, mask=inside)
-        tl.store(most + place, highest)
-        tl.store(total + place, shares)
+        positions = (row * HEADS + head) * tl.num_programs(2) + split
+        tl.store(made + positions * SIZE + d, piece, mask=inside)
+        tl.store(most + positions, highest)
+        tl.store(total + positions, shares)
     else:
         g = tl.arange(0, ROWS)
         real = g < GROUPS
@@ -148,13 +148,13 @@ def attend(
     qkv: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    place: Place,
+    positions: Positions,
     *,
     out: torch.Tensor | None = None,
     overlaps: bool = False,
     splits: int | None = None,
 ) -> torch.Tensor:
-    """`decoder.attention_kernel.attend`, the columns looked at shared out among at most `splits` programs each.
+    """`kernels.attention.attend`, the columns of the cache shared out among at most `splits` programs each.
 
     By default as many as `splits_of` says; where that is one, it is that kernel alone.
     """
@@ -164,7 +164,7 @@ def attend(
     splits, share = shares(shape, batch, columns, splits)
     block, warps = division(shape, batch * shape.kv_heads)
     if splits == 1:
-        return attention_kernel.attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
+        return attention_kernel.attend(shape, qkv, keys, values, positions, out=out, overlaps=overlaps)
     if out is None:
         out = qkv.new_empty((batch, 1, shape.heads * size))
     made = qkv.new_empty((batch, shape.heads, splits, size), dtype=torch.float32)
@@ -172,7 +172,7 @@ def attend(
     total = torch.empty_like(most)
     early = {"launch_pdl": True} if overlaps else {}
     _split_kernel[batch, shape.kv_heads, splits](
-        **arguments(shape, qkv, keys, values, place), made=made, most=most, total=total, share=share, BLOCK=block,
+        **arguments(shape, qkv, keys, values, positions), made=made, most=most, total=total, share=share, BLOCK=block,
         OVERLAPS=overlaps, num_warps=warps, **early,
     )  # fmt: skip
     wide, parts = 1 << (size - 1).bit_length(), 1 << (splits - 1).bit_length()

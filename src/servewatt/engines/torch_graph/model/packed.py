@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.torch_graph.model import matrix as decoder_matrix
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.matrix import Matrix
+    from servewatt.engines.torch_graph.model.matrix import Matrix
 
 
 def pack(weight: torch.Tensor) -> torch.Tensor:
@@ -26,7 +26,7 @@ def is_packed(matrix: Matrix) -> bool:
 
 
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
-    """`decoder.matrix.multiply`, of packed matrices too."""
+    """`model.matrix.multiply`, of packed matrices too."""
     import torch
 
     if not is_packed(matrix):

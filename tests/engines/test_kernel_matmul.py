@@ -11,14 +11,14 @@ from unittest import mock
 import pytest
 import torch
 
-from servewatt.engines.decoder import matmul_kernel as kernel
-from servewatt.engines.decoder import matrix as decoder_matrix
-from servewatt.engines.decoder import program as decoder_program
-from servewatt.engines.decoder.matrix import Matrix
-from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.step import make_tables
-from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.kernels import matmul as kernel
+from servewatt.engines.torch_graph.model import matrix as decoder_matrix
+from servewatt.engines.torch_graph.model import program as decoder_program
+from servewatt.engines.torch_graph.model.matrix import Matrix
+from servewatt.engines.torch_graph.model.positions import make_tables
+from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:
@@ -149,10 +149,10 @@ def test_prefill_takes_these_products(
     found = []
     for asked, launches in (("unpacked", 0), (products, (3 if merged else 5) if by_kernel else 0)):
         program = DecoderProgram(
-            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Ways(prefill_products=asked)
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Kernels(prefill_products=asked)
         )
         buffers = make_buffers(shape, 2, 32, torch.float32, torch.device("cpu"))
-        buffers.record[:columns] = ids
+        buffers.token_ids[:columns] = ids
         with mock.patch.object(kernel, "_run", wraps=kernel._run) as run:
             program.prefill(buffers, columns)
             assert run.call_count == launches
@@ -161,7 +161,7 @@ def test_prefill_takes_these_products(
             run.assert_not_called()
         found.append(buffers)
     plain, made = found
-    assert torch.equal(plain.record, made.record)
+    assert torch.equal(plain.token_ids, made.token_ids)
     torch.testing.assert_close(made.keys[0], plain.keys[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made.values[0], plain.values[0], rtol=1e-4, atol=1e-5)
 
@@ -174,10 +174,10 @@ def test_a_step_takes_these_products_if_asked(merged: bool) -> None:
     found = []
     for products, launches in (("unpacked", 0), ("triton", 3 if merged else 5)):
         program = DecoderProgram(
-            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Ways(step_products=products)
+            shape, weights, make_tables(shape, torch.device("cpu")), lambda f: f, Kernels(step_products=products)
         )
         buffers = make_buffers(shape, 2, 32, torch.float32, torch.device("cpu"))
-        buffers.record[:5] = ids
+        buffers.token_ids[:5] = ids
         with mock.patch.object(kernel, "_run", wraps=kernel._run) as run:
             program.prefill(buffers, 5)
             run.assert_not_called()
@@ -188,7 +188,7 @@ def test_a_step_takes_these_products_if_asked(merged: bool) -> None:
             assert run.call_count == 2 * launches
         found.append(buffers)
     plain, made = found
-    assert torch.equal(plain.record, made.record)
+    assert torch.equal(plain.token_ids, made.token_ids)
     torch.testing.assert_close(made.keys[0], plain.keys[0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(made.scores, plain.scores, rtol=1e-4, atol=1e-5)
 

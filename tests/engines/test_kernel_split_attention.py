@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines.decoder import attention_kernel
-from servewatt.engines.decoder.matrix import Matrix
-from servewatt.engines.decoder.program import DecoderProgram, Ways, make_buffers
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.split_attention_kernel import attend, splits_of
-from servewatt.engines.decoder.step import Place, make_tables
-from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.kernels import attention as attention_kernel
+from servewatt.engines.torch_graph.kernels.split_attention import attend, splits_of
+from servewatt.engines.torch_graph.model.matrix import Matrix
+from servewatt.engines.torch_graph.model.positions import Positions, make_tables
+from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,17 +43,17 @@ def shape_of(heads: int, kv_heads: int, size: int, *, rotary: int = 0, alibi: bo
     )  # fmt: skip
 
 
-def place_of(shape: DecoderShape, at: int, padding: list[int]) -> Place:
+def place_of(shape: DecoderShape, at: int, padding: list[int]) -> Positions:
     tables = make_tables(shape, torch.device("cpu"))
     cosines = sines = None
     if tables.cosines is not None and tables.sines is not None:
         positions = torch.tensor([at - columns for columns in padding])
         cosines, sines = tables.cosines[positions][:, None, None], tables.sines[positions][:, None, None]
     unused = torch.zeros(1)
-    return Place(torch.tensor([at]), cosines, sines, tables.partners, unused, torch.tensor(padding), tables.slopes)
+    return Positions(torch.tensor([at]), cosines, sines, tables.partners, unused, torch.tensor(padding), tables.slopes)
 
 
-def turned(x: Tensor, place: Place, row: int) -> Tensor:
+def turned(x: Tensor, place: Positions, row: int) -> Tensor:
     """(heads, size), fp64, each component against its partner, rounded as the cache is."""
     if place.cosines is None or place.sines is None or place.partners is None:
         return x.double()
@@ -61,7 +61,7 @@ def turned(x: Tensor, place: Place, row: int) -> Tensor:
     return made.to(x.dtype).double()
 
 
-def plain(shape: DecoderShape, qkv: Tensor, keys: Tensor, values: Tensor, place: Place) -> Tensor:
+def plain(shape: DecoderShape, qkv: Tensor, keys: Tensor, values: Tensor, place: Positions) -> Tensor:
     """Attention in fp64, head by head; key and value of this step are written to the cache."""
     at, made = int(place.columns), torch.empty(qkv.shape[0], 1, shape.heads, shape.head_size, dtype=torch.float64)
     for row in range(qkv.shape[0]):
@@ -87,9 +87,9 @@ SHAPES = {
 }
 
 
-def check(shape: DecoderShape, dtype: DType, looked_at: int, at: int, padding: list[int], splits: int | None) -> None:
+def check(shape: DecoderShape, dtype: DType, kv_length: int, at: int, padding: list[int], splits: int | None) -> None:
     qkv = some(len(padding), 1, shape.qkv_size + 7).to(dtype)[..., : shape.qkv_size]
-    room = (len(padding), shape.kv_heads, looked_at + 32, shape.head_size)
+    room = (len(padding), shape.kv_heads, kv_length + 32, shape.head_size)
     keys, values = some(*room).to(dtype), some(*room).to(dtype)
     # What is padding, or beyond, must not be looked at.
     for row, columns in enumerate(padding):
@@ -98,7 +98,7 @@ def check(shape: DecoderShape, dtype: DType, looked_at: int, at: int, padding: l
     place = place_of(shape, at, padding)
     expected_keys, expected_values = keys.clone(), values.clone()
     expected = plain(shape, qkv, expected_keys, expected_values, place)
-    made = attend(shape, qkv, keys[:, :, :looked_at], values[:, :, :looked_at], place, splits=splits)
+    made = attend(shape, qkv, keys[:, :, :kv_length], values[:, :, :kv_length], place, splits=splits)
     tolerance = {torch.float32: 2e-5, torch.float16: 5e-3}[dtype]
     assert made.dtype is dtype
     torch.testing.assert_close(made.double(), expected, rtol=tolerance, atol=tolerance)
@@ -141,8 +141,8 @@ def test_shares_by_programs_and_columns(programs: int, columns: int, splits: int
     assert splits_of(programs, columns) == splits
 
 
-@pytest.mark.parametrize("looked_at", [256, 1024])
-def test_short_contexts_are_left_to_the_kernel_of_one_program(looked_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kv_length", [256, 1024])
+def test_short_contexts_are_left_to_the_kernel_of_one_program(kv_length: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = []
 
     def alone(_: DecoderShape, qkv: Tensor, keys: Tensor, *rest: object, **more: object) -> Tensor:
@@ -151,9 +151,9 @@ def test_short_contexts_are_left_to_the_kernel_of_one_program(looked_at: int, mo
 
     monkeypatch.setattr(attention_kernel, "attend", alone)
     shape = shape_of(2, 2, 64)
-    cache = torch.zeros(1, 2, looked_at, 64)
+    cache = torch.zeros(1, 2, kv_length, 64)
     attend(shape, torch.zeros(1, 1, shape.qkv_size), cache, cache.clone(), place_of(shape, 5, [0]))
-    assert left == ([256] if looked_at == 256 else [])
+    assert left == ([256] if kv_length == 256 else [])
 
 
 @pytest.mark.parametrize("one_row", ["triton", "compiled"])
@@ -174,7 +174,7 @@ def test_steps_of_a_program_are_the_same(batch: int, one_row: str) -> None:
     room, at = 640, 600
     cache = some(2, shape.layers, batch, shape.kv_heads, room, shape.head_size)
     records = []
-    for ways in (Ways("fused", "compiled"), Ways("split", one_row)):
+    for ways in (Kernels("fused", "compiled"), Kernels("split", one_row)):
         program = DecoderProgram(shape, weights, tables, lambda function: function, ways)
         buffers = make_buffers(shape, batch, room, torch.float32, torch.device("cpu"))
         for index in range(shape.layers):
@@ -187,7 +187,7 @@ def test_steps_of_a_program_are_the_same(batch: int, one_row: str) -> None:
         program.scoring_step(buffers, room)
         records.append(buffers)
     assert int(records[1].position) == at + 4
-    assert records[1].record.tolist() == records[0].record.tolist()
+    assert records[1].token_ids.tolist() == records[0].token_ids.tolist()
     torch.testing.assert_close(records[1].scores, records[0].scores, rtol=1e-4, atol=1e-4)
     for made, expected in zip(records[1].keys, records[0].keys, strict=True):
         torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines.decoder import attention as decoder_attention
-from servewatt.engines.decoder.attention_kernel import attend
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.step import Place, make_tables, most_likely
+from servewatt.engines.torch_graph.kernels.attention import attend
+from servewatt.engines.torch_graph.model import attention as decoder_attention
+from servewatt.engines.torch_graph.model.positions import Positions, make_tables
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.step import most_likely
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ def shape_of(heads: int, kv_heads: int, size: int, *, rotary: int = 0, alibi: bo
     )  # fmt: skip
 
 
-def place_of(shape: DecoderShape, batch: int) -> Place:
+def place_of(shape: DecoderShape, batch: int) -> Positions:
     """A step at `POSITION`, rows padded by 0, 5, 10 ... columns."""
     tables = make_tables(shape, torch.device("cpu"))
     padding = torch.arange(batch) * 5
@@ -47,7 +48,7 @@ def place_of(shape: DecoderShape, batch: int) -> Place:
     if tables.cosines is not None and tables.sines is not None:
         positions = POSITION - padding
         cosines, sines = tables.cosines[positions][:, None, None], tables.sines[positions][:, None, None]
-    return Place(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
+    return Positions(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["fp32", "fp16"])

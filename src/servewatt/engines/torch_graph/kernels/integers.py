@@ -1,4 +1,4 @@
-"""Rows of a matrix of integers and the digits of a vector, as the tensor cores of integer_kernel take them.
+"""Rows of a matrix of integers and the digits of a vector, as `integer_matvec` feeds them to tensor cores.
 
 HALF is 0 for int8; for int4 it is half a group: the bytes whose low bits hold its first inputs, and the high bits the
 others. SPLIT warps divide the inputs among them, 128 to each in turn; what meets 128 * SPLIT inputs is a piece.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from servewatt.engines.decoder.kernel_parts import LAYER_NORM
+from servewatt.engines.torch_graph.kernels.matvec import LAYER_NORM
 
 LARGEST = tl.constexpr(4161278.0)
 """What a vector's largest magnitude becomes: with what is added to it, it stays within a float's mantissa."""

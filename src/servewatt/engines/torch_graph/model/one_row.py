@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines.decoder import attention_kernel, integer_kernel, product_kernel, split_attention_kernel
-from servewatt.engines.decoder.kernel_parts import Product
+from servewatt.engines.torch_graph.kernels import attention as attention_kernel
+from servewatt.engines.torch_graph.kernels import float_matvec, integer_matvec
+from servewatt.engines.torch_graph.kernels import split_attention as split_attention_kernel
+from servewatt.engines.torch_graph.kernels.matvec import Product
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.matrix import Matrix
-    from servewatt.engines.decoder.shape import DecoderShape
-    from servewatt.engines.decoder.step import Place
-    from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights
+    from servewatt.engines.torch_graph.model.matrix import Matrix
+    from servewatt.engines.torch_graph.model.positions import Positions
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
+    from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 
 _OVERLAPPING = (9, 0)
 """Least compute capability of devices that start a kernel before its predecessor has ended."""
@@ -31,7 +33,7 @@ def _overlaps(x: torch.Tensor) -> bool:
 def multiply(shape: DecoderShape, product: Product) -> torch.Tensor:
     """The product's `out`, by the kernel for its matrix."""
     integer = product.matrix.scale is not None
-    return (integer_kernel if integer else product_kernel).multiply(shape, product)
+    return (integer_matvec if integer else float_matvec).multiply(shape, product)
 
 
 def layer(
@@ -40,7 +42,7 @@ def layer(
     x: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    place: Place,
+    positions: Positions,
     attention: str = "triton",
 ) -> torch.Tensor:
     """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache.
@@ -51,27 +53,27 @@ def layer(
 
     overlaps = _overlaps(x)
 
-    def times(read: torch.Tensor, matrix: Matrix, out: torch.Tensor, **more: Any) -> torch.Tensor:
+    def matvec(read: torch.Tensor, matrix: Matrix, out: torch.Tensor, **more: Any) -> torch.Tensor:
         return multiply(shape, Product(read, matrix, out, overlaps=overlaps, **more))
 
     def attended(out: torch.Tensor) -> torch.Tensor:
         kernel = split_attention_kernel if attention == "split" else attention_kernel
-        return kernel.attend(shape, qkv, keys, values, place, out=out, overlaps=overlaps)
+        return kernel.attend(shape, qkv, keys, values, positions, out=out, overlaps=overlaps)
 
     wide = shape.heads * shape.head_size
     qkv = x.new_empty((1, 1, shape.qkv_size))
     if weights.up is None or weights.down is None:
         both = x.new_empty((1, 1, wide + shape.inner))
         active_out = both[..., wide:]
-        times(x, weights.qkv, qkv, norm=weights.norm, activation=shape.activation, active_out=active_out)
+        matvec(x, weights.qkv, qkv, norm=weights.norm, activation=shape.activation, active_out=active_out)
         attended(both[..., :wide])
-        return times(both, weights.out, torch.empty_like(x), residual=x)
-    times(x, weights.qkv, qkv, norm=weights.norm)
-    after = times(attended(x.new_empty((1, 1, wide))), weights.out, torch.empty_like(x), residual=x)
+        return matvec(both, weights.out, torch.empty_like(x), residual=x)
+    matvec(x, weights.qkv, qkv, norm=weights.norm)
+    after = matvec(attended(x.new_empty((1, 1, wide))), weights.out, torch.empty_like(x), residual=x)
     read = x if shape.parallel else after
     norm = weights.norm if weights.second_norm is None else weights.second_norm
-    inner = times(read, weights.up, x.new_empty((1, 1, shape.inner)), norm=norm, activation=shape.activation)
-    return times(inner, weights.down, torch.empty_like(x), residual=after)
+    inner = matvec(read, weights.up, x.new_empty((1, 1, shape.inner)), norm=norm, activation=shape.activation)
+    return matvec(inner, weights.down, torch.empty_like(x), residual=after)
 
 
 def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor) -> torch.Tensor:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import triton
 import triton.language as tl
 
-from servewatt.engines.decoder import matrix as decoder_matrix
+from servewatt.engines.torch_graph.model import matrix as decoder_matrix
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.matrix import Matrix
+    from servewatt.engines.torch_graph.model.matrix import Matrix
 
 _LEAST_CHUNK = 32
 """Inputs of int8 that a program multiplies at once, at least."""
@@ -208,7 +208,7 @@ def takes(matrix: Matrix) -> bool:
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
     """`x` (..., inputs) times the matrix, plus its bias: (..., outputs) in the type of `x`. Sums are in fp32.
 
-    What there is no kernel for goes to `decoder.matrix.multiply`; see `takes`.
+    What there is no kernel for goes to `model.matrix.multiply`; see `takes`.
     """
     if not takes(matrix):
         return decoder_matrix.multiply(x, matrix)

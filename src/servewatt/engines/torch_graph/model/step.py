@@ -1,7 +1,7 @@
 """A decoder in plain torch: prefill of a padded batch, and one decode step over a static key-value cache.
 
-Every tensor has a fixed shape and place, so a decode step can be compiled once for each length of the cache that
-attention looks at (a bucket) and captured in a CUDA graph. Rows are padded on the left; a row's position is the column
+Every tensor has a fixed shape and address, so a decode step can be compiled once for each length of the cache that
+attention reads (a bucket) and captured in a CUDA graph. Rows are padded on the left; a row's position is the column
 less its padding. `begin`, `layer` and `finish` are functions of their arguments alone, which is what makes them
 compilable each for itself; a layer hands on its input and what it adds to it apart, so that the addition is computed
 together with the next layer's norm.
@@ -10,78 +10,22 @@ together with the next layer's norm.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from servewatt.engines.decoder.attention import attend
-from servewatt.engines.decoder.matrix import Matrix, look_up, multiply
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.attention import attend
+from servewatt.engines.torch_graph.model.matrix import Matrix, look_up, multiply
+from servewatt.engines.torch_graph.model.positions import Positions, Tables
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     import torch
 
 
-Multiply = Callable[["torch.Tensor", Matrix], "torch.Tensor"]
-"""`decoder.matrix.multiply`, or what does the same."""
+MatMul = Callable[["torch.Tensor", Matrix], "torch.Tensor"]
+"""`model.matrix.multiply`, or what does the same."""
 _PARTS = 256
 """Of a row of logits."""
-
-
-class Tables(NamedTuple):
-    """What depends on nothing but the shape; on the device."""
-
-    cosines: torch.Tensor | None
-    """(context, head size), fp32, 1 for components that do not rotate; None without rotary embedding."""
-    sines: torch.Tensor | None
-    """The same, with the sign that each component's partner takes, and 0 for those that do not rotate."""
-    partners: torch.Tensor | None
-    """(head size,), int64: the component that each one rotates with."""
-    slopes: torch.Tensor | None
-    """(heads,), fp32: what a step away costs a key's score; None without alibi."""
-
-
-class Place(NamedTuple):
-    """Where a step's tokens stand."""
-
-    columns: torch.Tensor
-    """Columns of the cache that they are written to, (tokens,)."""
-    cosines: torch.Tensor | None
-    """(batch, tokens, 1, head size)."""
-    sines: torch.Tensor | None
-    partners: torch.Tensor | None
-    mask: torch.Tensor
-    """What is added to scores, (batch, 1, tokens, columns looked at): 0 where a token may look, else minus infinity.
-    With alibi the bias of each head, (batch, heads, tokens, columns)."""
-    padding: torch.Tensor
-    """Columns of each row that are padding, (batch,)."""
-    slopes: torch.Tensor | None
-    """Alibi's."""
-
-
-def make_tables(shape: DecoderShape, device: torch.device) -> Tables:
-    """Angles as transformers computes them (in fp32), and alibi's slopes (https://arxiv.org/abs/2108.12409)."""
-    import torch
-
-    cosines = sines = partners = slopes = None
-    if shape.rotary_size:
-        half, still = shape.rotary_size // 2, shape.head_size - shape.rotary_size
-        exponents = torch.arange(0, shape.rotary_size, 2, dtype=torch.float32, device=device) / shape.rotary_size
-        frequencies = 1.0 / (shape.rotary_base**exponents)
-        angles = torch.arange(shape.context, dtype=torch.float32, device=device)[:, None] * frequencies
-        ones = angles.new_ones(shape.context, still)
-        cosines = torch.cat((angles.cos(), angles.cos(), ones), dim=1)
-        sines = torch.cat((-angles.sin(), angles.sin(), 0 * ones), dim=1)
-        partners = torch.arange(shape.head_size, device=device)
-        partners[: 2 * half] = partners[: 2 * half].roll(half)
-    if shape.alibi:
-        slopes = torch.tensor(_alibi_slopes(shape.heads), dtype=torch.float32, device=device)
-    return Tables(cosines, sines, partners, slopes)
-
-
-def _alibi_slopes(heads: int) -> list[float]:
-    power = 1 << (heads.bit_length() - 1)
-    slopes: list[float] = [2.0 ** (-8.0 * (i + 1) / power) for i in range(power)]
-    return slopes + [2.0 ** (-4.0 * (2 * i + 1) / power) for i in range(heads - power)]
 
 
 def begin(
@@ -91,8 +35,8 @@ def begin(
     ids: torch.Tensor,
     first: torch.Tensor,
     padding: torch.Tensor,
-    looked_at: int,
-) -> tuple[torch.Tensor, torch.Tensor, Place]:
+    kv_length: int,
+) -> tuple[torch.Tensor, torch.Tensor, Positions]:
     """The input of the first layer, what is to be added to it, and where the tokens stand.
 
     `ids` (batch, tokens) stand in columns `first` (1,) and on; `padding` (batch,) columns of each row are padding.
@@ -104,14 +48,14 @@ def begin(
     dtype = table.dtype if scale is None else scale.dtype
     columns = first + torch.arange(tokens, device=ids.device)
     # A padding token, or a step that is run only to be recorded, may stand outside; a device must not look there.
-    positions = (columns[None] - padding[:, None]).clamp(0, shape.context - 1)
+    token_positions = (columns[None] - padding[:, None]).clamp(0, shape.context - 1)
     x = look_up(weights.embedding, ids, dtype)
     if shape.embedding_scale != 1.0:
         x = x * shape.embedding_scale
     if weights.embedding_norm is not None:
         x = normalise(shape, weights.embedding_norm, x)
-    added = torch.zeros_like(x) if weights.positions is None else weights.positions[positions]
-    keys = torch.arange(looked_at, device=ids.device)
+    added = torch.zeros_like(x) if weights.positions is None else weights.positions[token_positions]
+    keys = torch.arange(kv_length, device=ids.device)
     seen = (keys[None, None] >= padding[:, None, None]) & (keys[None, None] <= columns[None, :, None])
     # A padding token looks at itself: looking nowhere would make it NaN, which no mask hides from the next layer.
     hidden = ~(seen | (keys[None, None] == columns[None, :, None]))[:, None]
@@ -123,8 +67,8 @@ def begin(
     mask = torch.where(hidden, float("-inf"), bias)
     cosines = sines = None
     if tables.cosines is not None and tables.sines is not None:
-        cosines, sines = tables.cosines[positions][:, :, None], tables.sines[positions][:, :, None]
-    return x, added, Place(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
+        cosines, sines = tables.cosines[token_positions][:, :, None], tables.sines[token_positions][:, :, None]
+    return x, added, Positions(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
 
 
 def normalise(shape: DecoderShape, norm: NormWeights, x: torch.Tensor) -> torch.Tensor:
@@ -160,9 +104,9 @@ def layer(  # noqa: PLR0913, PLR0917  inductor compiles it with what it takes as
     added: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    place: Place,
+    positions: Positions,
     attention: str,
-    times: Multiply = multiply,
+    matmul: MatMul = multiply,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One layer: its input, and what is to be added to it."""
     import torch
@@ -170,26 +114,26 @@ def layer(  # noqa: PLR0913, PLR0917  inductor compiles it with what it takes as
     x = x + added
     read = normalise(shape, weights.norm, x)
     if weights.up is None or weights.down is None:
-        both = times(read, weights.qkv)
+        both = matmul(read, weights.qkv)
         qkv, up = both[..., : shape.qkv_size], both[..., shape.qkv_size :]
-        attended = attend(shape, qkv, keys, values, place, attention)
-        return x, times(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
-    attended = attend(shape, times(read, weights.qkv), keys, values, place, attention)
-    attended = times(attended, weights.out)
+        attended = attend(shape, qkv, keys, values, positions, attention)
+        return x, matmul(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
+    attended = attend(shape, matmul(read, weights.qkv), keys, values, positions, attention)
+    attended = matmul(attended, weights.out)
     if shape.parallel:
         if weights.second_norm is not None:
             read = normalise(shape, weights.second_norm, x)
-        return x, attended + _feed(shape, weights, read, times)
+        return x, attended + _feed(shape, weights, read, matmul)
     x = x + attended
     assert weights.second_norm is not None
     read = normalise(shape, weights.second_norm, x)
-    return x, _feed(shape, weights, read, times)
+    return x, _feed(shape, weights, read, matmul)
 
 
-def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, times: Multiply) -> torch.Tensor:
+def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, matmul: MatMul) -> torch.Tensor:
     """The feed-forward layer."""
     assert weights.up is not None and weights.down is not None
-    return times(activate(shape, times(read, weights.up)), weights.down)
+    return matmul(activate(shape, matmul(read, weights.up)), weights.down)
 
 
 def finish(
@@ -197,12 +141,12 @@ def finish(
     weights: DecoderWeights,
     x: torch.Tensor,
     added: torch.Tensor | None,
-    times: Multiply = multiply,
+    matmul: MatMul = multiply,
 ) -> torch.Tensor:
     """Logits of the last token of each row, (batch, vocabulary)."""
     last = x[:, -1] if added is None else x[:, -1] + added[:, -1]
     read = normalise(shape, weights.norm, last)
-    return times(read, weights.head)
+    return matmul(read, weights.head)
 
 
 def most_likely(logits: torch.Tensor) -> torch.Tensor:
@@ -224,14 +168,14 @@ def begin_step(
     shape: DecoderShape,
     weights: DecoderWeights,
     tables: Tables,
-    record: torch.Tensor,
+    token_ids: torch.Tensor,
     position: torch.Tensor,
     padding: torch.Tensor,
-    looked_at: int,
-) -> tuple[torch.Tensor, torch.Tensor, Place]:
-    """`begin` for the ids that `record` (columns, batch) holds at column `position` (1,)."""
-    ids = record.index_select(0, position).view(-1, 1)
-    return begin(shape, weights, tables, ids, position, padding, looked_at)
+    kv_length: int,
+) -> tuple[torch.Tensor, torch.Tensor, Positions]:
+    """`begin` for the ids that `token_ids` (columns, batch) holds at column `position` (1,)."""
+    ids = token_ids.index_select(0, position).view(-1, 1)
+    return begin(shape, weights, tables, ids, position, padding, kv_length)
 
 
 def pick(
@@ -239,19 +183,19 @@ def pick(
     weights: DecoderWeights,
     x: torch.Tensor,
     added: torch.Tensor | None,
-    record: torch.Tensor,
+    token_ids: torch.Tensor,
     position: torch.Tensor,
-    times: Multiply = multiply,
+    matmul: MatMul = multiply,
 ) -> None:
-    """Write the most likely next ids into the column of `record` after `position`, and move it there."""
-    pick_of(finish(shape, weights, x, added, times), record, position)
+    """Write the most likely next ids into the column of `token_ids` after `position`, and move it there."""
+    pick_of(finish(shape, weights, x, added, matmul), token_ids, position)
 
 
-def pick_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor) -> None:
+def pick_of(logits: torch.Tensor, token_ids: torch.Tensor, position: torch.Tensor) -> None:
     """The same, of logits (batch, vocabulary)."""
     ids = most_likely(logits)
     position.add_(1)
-    record.index_copy_(0, position, ids[None])
+    token_ids.index_copy_(0, position, ids[None])
 
 
 def score(
@@ -259,21 +203,21 @@ def score(
     weights: DecoderWeights,
     x: torch.Tensor,
     added: torch.Tensor | None,
-    record: torch.Tensor,
+    token_ids: torch.Tensor,
     position: torch.Tensor,
     scores: torch.Tensor,
-    times: Multiply = multiply,
+    matmul: MatMul = multiply,
 ) -> None:
-    """Move `position` on, and write the logarithm of the probability of the ids that `record` holds there.
+    """Move `position` on, and write the logarithm of the probability of the ids that `token_ids` holds there.
 
     `scores` is (columns, batch), fp32.
     """
-    score_of(finish(shape, weights, x, added, times), record, position, scores)
+    score_of(finish(shape, weights, x, added, matmul), token_ids, position, scores)
 
 
-def score_of(logits: torch.Tensor, record: torch.Tensor, position: torch.Tensor, scores: torch.Tensor) -> None:
+def score_of(logits: torch.Tensor, token_ids: torch.Tensor, position: torch.Tensor, scores: torch.Tensor) -> None:
     """The same, of logits (batch, vocabulary)."""
     logarithms = logits.float().log_softmax(dim=-1)
     position.add_(1)
-    following = record.index_select(0, position).view(-1, 1)
+    following = token_ids.index_select(0, position).view(-1, 1)
     scores.index_copy_(0, position, logarithms.gather(1, following).view(1, -1))

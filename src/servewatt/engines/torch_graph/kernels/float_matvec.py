@@ -17,12 +17,12 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from servewatt.engines.decoder.kernel_parts import LAYER_NORM, Product, activated, launch, store
+from servewatt.engines.torch_graph.kernels.matvec import LAYER_NORM, Product, activated, launch, store
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.shape import DecoderShape
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.decoder.checkpoint import Checkpoint, Linear
-from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.decoder.packed import is_packed, pack
-from servewatt.engines.decoder.shape import DecoderShape, Norm
 from servewatt.engines.file_pages import dropping_file_pages
+from servewatt.engines.torch_graph.model.checkpoint import Checkpoint, Linear
+from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.model.packed import is_packed, pack
+from servewatt.engines.torch_graph.model.shape import DecoderShape, Norm
 from servewatt.records import Model, Precision
 
 if TYPE_CHECKING:

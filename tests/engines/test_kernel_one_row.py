@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from servewatt.engines.decoder import matrix as decoder_matrix
-from servewatt.engines.decoder import step as decoder_step
-from servewatt.engines.decoder.kernel_parts import Product
-from servewatt.engines.decoder.matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.decoder.one_row import layer, multiply
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.step import Place, make_tables
-from servewatt.engines.decoder.weights import LayerWeights, NormWeights
+from servewatt.engines.torch_graph.kernels.matvec import Product
+from servewatt.engines.torch_graph.model import matrix as decoder_matrix
+from servewatt.engines.torch_graph.model import step as decoder_step
+from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.model.one_row import layer, multiply
+from servewatt.engines.torch_graph.model.positions import Positions, make_tables
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import LayerWeights, NormWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +73,7 @@ def weights_of(shape: DecoderShape, kind: str, dtype: DType, *, merged: bool, bi
     )  # fmt: skip
 
 
-def place_of(shape: DecoderShape) -> Place:
+def place_of(shape: DecoderShape) -> Positions:
     tables = make_tables(shape, torch.device("cpu"))
     columns, keys = torch.tensor([POSITION]), torch.arange(LOOKED_AT)
     bias = torch.zeros(1, 1, 1, 1)
@@ -84,7 +84,7 @@ def place_of(shape: DecoderShape) -> Place:
     if tables.cosines is not None and tables.sines is not None:
         at = POSITION - PADDING
         cosines, sines = tables.cosines[at].view(1, 1, 1, -1), tables.sines[at].view(1, 1, 1, -1)
-    return Place(columns, cosines, sines, tables.partners, mask, torch.tensor([PADDING]), tables.slopes)
+    return Positions(columns, cosines, sines, tables.partners, mask, torch.tensor([PADDING]), tables.slopes)
 
 
 LAYERS = {

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines.decoder import matrix as decoder_matrix
-from servewatt.engines.decoder import packed as decoder_packed
-from servewatt.engines.decoder import step as decoder_step
-from servewatt.engines.decoder.shape import DecoderShape
-from servewatt.engines.decoder.step import Multiply, Place, Tables
-from servewatt.engines.decoder.weights import DecoderWeights
+from servewatt.engines.torch_graph.model import matrix, packed, step
+from servewatt.engines.torch_graph.model.positions import Positions, Tables
+from servewatt.engines.torch_graph.model.shape import DecoderShape
+from servewatt.engines.torch_graph.model.step import MatMul
+from servewatt.engines.torch_graph.model.weights import DecoderWeights
 
 if TYPE_CHECKING:
     import torch
@@ -22,19 +21,19 @@ Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 @dataclass(frozen=True)
 class Buffers:
-    """Everything that changes while a batch is generated, each tensor in a place of its own for good.
+    """Everything that changes while a batch is generated, each tensor in a positions of its own for good.
 
     Column n of a row is its nth token, padding included.
     """
 
-    record: torch.Tensor
+    token_ids: torch.Tensor
     """Ids, int64, (room + 1, batch)."""
     position: torch.Tensor
-    """The last column of `record` that is filled, int64, (1,)."""
+    """The last column of `token_ids` that is filled, int64, (1,)."""
     padding: torch.Tensor
     """Columns of each row that are padding, int64, (batch,)."""
     scores: torch.Tensor
-    """Logarithm of the probability of each id of `record`, fp32, (room + 1, batch)."""
+    """Logarithm of the probability of each id of `token_ids`, fp32, (room + 1, batch)."""
     keys: tuple[torch.Tensor, ...]
     """(batch, kv heads, room, head size) for each layer."""
     values: tuple[torch.Tensor, ...]
@@ -68,28 +67,28 @@ _MOST_ROWS = 512
 rows a floating copy pays, because it is made once for all of them."""
 
 
-def _times(products: str) -> Multiply:
+def _matmul(products: str) -> MatMul:
     """How rows meet a matrix: unpacked, packed or triton."""
     if products == "unpacked":
-        return decoder_matrix.multiply
+        return matrix.multiply
     if products == "packed":
-        return decoder_packed.multiply
-    from servewatt.engines.decoder import matmul_kernel
+        return packed.multiply
+    from servewatt.engines.torch_graph.kernels import matmul as matmul_kernel
 
     return matmul_kernel.multiply
 
 
 @dataclass(frozen=True)
-class Ways:
+class Kernels:
     """How the parts of prefill and step are computed."""
 
     attention: str = "sdpa"
-    """Of one token a row, see `decoder.attention.attend`."""
+    """Of one token a row, see `model.attention.attend`."""
     one_row: str = "compiled"
-    """A layer of one row: compiled, or triton (`decoder.one_row`)."""
+    """A layer of one row: compiled, or triton (`model.one_row`)."""
     prefill_products: str = "unpacked"
-    """Of integer matrices: unpacked (`decoder.matrix`), triton (`decoder.matmul_kernel`), or auto: the latter for few
-    rows. Of floating ones: unpacked, or packed (`decoder.packed`)."""
+    """Of integer matrices: unpacked (`model.matrix`), triton (`kernels.matmul`), or auto: the latter for few
+    rows. Of floating ones: unpacked, or packed (`model.packed`)."""
     step_products: str = "unpacked"
     """The same of a compiled step; not auto."""
 
@@ -107,93 +106,97 @@ class DecoderProgram:
         weights: DecoderWeights,
         tables: Tables,
         compile_: Compile,
-        ways: Ways = Ways(),
+        kernels: Kernels = Kernels(),
         *,
         whole_step: bool = False,
     ) -> None:
         self._shape = shape
         self._weights = weights
         self._tables = tables
-        self._ways = ways
+        self._kernels = kernels
         self._integer_head = weights.head.scale is not None
         self.prefilled_by: set[str] = set()
-        """How prefills so far have met matrices: see `Ways`, where auto is one of the others."""
+        """How prefills so far have met matrices: see `Kernels`, where auto is one of the others."""
         piece: Compile = (lambda function: function) if whole_step else compile_
-        self._begin = piece(decoder_step.begin_step)
-        self._step_times = _times(ways.step_products)
-        self._layer = piece(decoder_step.layer)
-        self._pick = piece(decoder_step.pick)
-        self._score = piece(decoder_step.score)
-        self._pick_of = piece(decoder_step.pick_of)
-        self._score_of = piece(decoder_step.score_of)
+        self._begin = piece(step.begin_step)
+        self._step_matmul = _matmul(kernels.step_products)
+        self._layer = piece(step.layer)
+        self._pick = piece(step.pick)
+        self._score = piece(step.score)
+        self._pick_of = piece(step.pick_of)
+        self._score_of = piece(step.score_of)
         whole: Compile = compile_ if whole_step else (lambda function: function)
         self._whole_step = whole(self._step)
         self._whole_scoring_step = whole(self._scoring_step)
 
     def prefill(self, buffers: Buffers, columns: int) -> None:
-        """Run the first `columns` of `record` through an empty cache and pick the ids after them."""
-        ids = buffers.record[:columns].t()
+        """Run the first `columns` of `token_ids` through an empty cache and pick the ids after them."""
+        ids = buffers.token_ids[:columns].t()
         buffers.position.zero_()
-        x, added, place = decoder_step.begin(
+        x, added, positions = step.begin(
             self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
         )
-        products = self._ways.prefill_products
+        products = self._kernels.prefill_products
         if products == "auto":
             products = "triton" if ids.numel() <= _MOST_ROWS else "unpacked"
         self.prefilled_by.add(products)
-        times = _times(products)
-        x, added = self._through(decoder_step.layer, x, added, buffers.keys, buffers.values, place, columns, times)
+        matmul = _matmul(products)
+        x, added = self._through(step.layer, x, added, buffers.keys, buffers.values, positions, columns, matmul)
         buffers.position.fill_(columns - 1)
-        decoder_step.pick(self._shape, self._weights, x, added, buffers.record, buffers.position, times)
+        step.pick(self._shape, self._weights, x, added, buffers.token_ids, buffers.position, matmul)
 
-    def step(self, buffers: Buffers, looked_at: int) -> None:
-        """Feed the ids at `position`, attend to the first `looked_at` columns, pick the next ids."""
-        self._whole_step(buffers.record, buffers.position, buffers.padding, buffers.keys, buffers.values, looked_at)
+    def step(self, buffers: Buffers, kv_length: int) -> None:
+        """Feed the ids at `position`, attend to the first `kv_length` columns, pick the next ids."""
+        self._whole_step(buffers.token_ids, buffers.position, buffers.padding, buffers.keys, buffers.values, kv_length)
 
-    def scoring_step(self, buffers: Buffers, looked_at: int) -> None:
-        """The same, but the next ids stay as they are in `record` and their probability is noted."""
+    def scoring_step(self, buffers: Buffers, kv_length: int) -> None:
+        """The same, but the next ids stay as they are in `token_ids` and their probability is noted."""
         self._whole_scoring_step(
-            buffers.record,
+            buffers.token_ids,
             buffers.position,
             buffers.padding,
             buffers.keys,
             buffers.values,
             buffers.scores,
-            looked_at,
+            kv_length,
         )
 
     def _step(
         self,
-        record: torch.Tensor,
+        token_ids: torch.Tensor,
         position: torch.Tensor,
         padding: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
-        looked_at: int,
+        kv_length: int,
     ) -> None:
-        x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
-        x, last = self._decode(x, added, keys, values, place, looked_at)
+        x, added, positions = self._begin(
+            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length
+        )
+        x, last = self._decode(x, added, keys, values, positions, kv_length)
         if last is None and self._integer_head:
-            self._pick_of(self._finish_one_row(x), record, position)
+            self._pick_of(self._finish_one_row(x), token_ids, position)
         else:
-            self._pick(self._shape, self._weights, x, last, record, position, self._step_times)
+            self._pick(self._shape, self._weights, x, last, token_ids, position, self._step_matmul)
 
     def _scoring_step(
         self,
-        record: torch.Tensor,
+        token_ids: torch.Tensor,
         position: torch.Tensor,
         padding: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
         scores: torch.Tensor,
-        looked_at: int,
+        kv_length: int,
     ) -> None:
-        x, added, place = self._begin(self._shape, self._weights, self._tables, record, position, padding, looked_at)
-        x, last = self._decode(x, added, keys, values, place, looked_at)
+        x, added, positions = self._begin(
+            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length
+        )
+        x, last = self._decode(x, added, keys, values, positions, kv_length)
         if last is None and self._integer_head:
-            self._score_of(self._finish_one_row(x), record, position, scores)
+            self._score_of(self._finish_one_row(x), token_ids, position, scores)
         else:
-            self._score(self._shape, self._weights, x, last, record, position, scores, self._step_times)
+            self._score(self._shape, self._weights, x, last, token_ids, position, scores, self._step_matmul)
 
     def _decode(
         self,
@@ -201,24 +204,24 @@ class DecoderProgram:
         added: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
-        place: Place,
-        looked_at: int,
+        positions: Positions,
+        kv_length: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One token of each row through all layers: their output, and what is still to be added to it, if anything."""
-        if self._ways.one_row != "triton" or x.shape[0] > 1:
-            return self._through(self._layer, x, added, keys, values, place, looked_at, self._step_times)
-        from servewatt.engines.decoder import one_row
+        if self._kernels.one_row != "triton" or x.shape[0] > 1:
+            return self._through(self._layer, x, added, keys, values, positions, kv_length, self._step_matmul)
+        from servewatt.engines.torch_graph.model import one_row
 
         if self._weights.positions is not None:
             x = x + added
         for index, layer in enumerate(self._weights.layers):
-            key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x = one_row.layer(self._shape, layer, x, key, value, place, self._ways.attention)
+            key, value = keys[index][:, :, :kv_length], values[index][:, :, :kv_length]
+            x = one_row.layer(self._shape, layer, x, key, value, positions, self._kernels.attention)
         return x, None
 
     def _finish_one_row(self, x: torch.Tensor) -> torch.Tensor:
         """Logits. Inductor makes a good product of a vector and a floating matrix, none of one with integers."""
-        from servewatt.engines.decoder import one_row
+        from servewatt.engines.torch_graph.model import one_row
 
         return one_row.finish(self._shape, self._weights, x)
 
@@ -229,12 +232,12 @@ class DecoderProgram:
         added: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
-        place: Place,
-        looked_at: int,
-        times: Multiply,
+        positions: Positions,
+        kv_length: int,
+        matmul: MatMul,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for index, layer in enumerate(self._weights.layers):
             # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
-            key, value = keys[index][:, :, :looked_at], values[index][:, :, :looked_at]
-            x, added = run_layer(self._shape, layer, x, added, key, value, place, self._ways.attention, times)
+            key, value = keys[index][:, :, :kv_length], values[index][:, :, :kv_length]
+            x, added = run_layer(self._shape, layer, x, added, key, value, positions, self._kernels.attention, matmul)
         return x, added

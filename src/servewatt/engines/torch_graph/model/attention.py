@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.shape import DecoderShape
-    from servewatt.engines.decoder.step import Place
+    from servewatt.engines.torch_graph.model.positions import Positions
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 READS_ALL = frozenset({"sdpa", "fused"})
-"""Kinds of attention of one token a row that multiply the columns hidden from it by 0, which leaves what is no number
-as it is: nothing that they may meet may be such. The others read no column that is hidden."""
+"""Kinds of attention of one token a row that multiply masked columns by 0. 0 x NaN is NaN, so the cache must hold none
+for them; the others read no masked column."""
 
 
-def _rotate(x: torch.Tensor, place: Place) -> torch.Tensor:
-    """`x` (batch, tokens, heads, size) turned by its place, component against partner.
+def _rotate(x: torch.Tensor, positions: Positions) -> torch.Tensor:
+    """Rotary embedding of `x` (batch, tokens, heads, size): each component with its partner.
 
     By index instead of by halves put together again: that is one kernel when compiled.
     """
-    if place.cosines is None or place.sines is None or place.partners is None:
+    if positions.cosines is None or positions.sines is None or positions.partners is None:
         return x
-    turned = x.float() * place.cosines + x[..., place.partners].float() * place.sines
+    turned = x.float() * positions.cosines + x[..., positions.partners].float() * positions.sines
     return turned.to(x.dtype)
 
 
@@ -31,42 +31,42 @@ def attend(
     qkv: torch.Tensor,
     keys: torch.Tensor,
     values: torch.Tensor,
-    place: Place,
+    positions: Positions,
     attention: str,
 ) -> torch.Tensor:
     """Write keys and values of `qkv` (batch, tokens, ...) to the cache and attend: (batch, tokens, heads x size).
 
-    `keys` and `values` are (batch, kv heads, columns looked at, size). With several tokens the cache is taken to be
+    `keys` and `values` are (batch, kv heads, KV length, size). With several tokens the cache is taken to be
     empty before them. `attention` of one token a row is sdpa, fused (what inductor fuses), triton or split.
     """
     batch, tokens = qkv.shape[:2]
     if tokens == 1 and attention == "triton":
-        from servewatt.engines.decoder import attention_kernel
+        from servewatt.engines.torch_graph.kernels import attention as attention_kernel
 
-        return attention_kernel.attend(shape, qkv, keys, values, place)
+        return attention_kernel.attend(shape, qkv, keys, values, positions)
     if tokens == 1 and attention == "split":
-        from servewatt.engines.decoder import split_attention_kernel
+        from servewatt.engines.torch_graph.kernels import split_attention as split_attention_kernel
 
-        return split_attention_kernel.attend(shape, qkv, keys, values, place)
+        return split_attention_kernel.attend(shape, qkv, keys, values, positions)
     split = qkv.view(batch, tokens, -1, shape.head_size)
     turned, v = split[:, :, : shape.heads + shape.kv_heads], split[:, :, shape.heads + shape.kv_heads :]
-    turned = _rotate(turned, place)
+    turned = _rotate(turned, positions)
     q, k = turned[:, :, : shape.heads], turned[:, :, shape.heads :]
     k, v = k.transpose(1, 2), v.transpose(1, 2)
     if tokens > 1 and attention in READS_ALL:
         # What padding tokens become is nobody's concern, but in fp16 it may have overflowed.
-        padded = (place.columns[None] < place.padding[:, None])[:, None, :, None]
+        padded = (positions.columns[None] < positions.padding[:, None])[:, None, :, None]
         k, v = k.masked_fill(padded, 0), v.masked_fill(padded, 0)
-    keys.index_copy_(2, place.columns, k)
-    values.index_copy_(2, place.columns, v)
+    keys.index_copy_(2, positions.columns, k)
+    values.index_copy_(2, positions.columns, v)
     if tokens == 1:
         grouped = q.reshape(batch, shape.kv_heads, shape.groups, shape.head_size)
-        mask = place.mask
+        mask = positions.mask
         if mask.shape[1] > 1:
             mask = mask.view(batch, shape.kv_heads, shape.groups, -1)
         made = _attend_one(grouped, keys, values, mask, shape.scaling, attention)
         return made.reshape(batch, 1, shape.heads * shape.head_size)
-    return _attend_many(shape, q.transpose(1, 2), k, v, place.mask, shape.scaling)
+    return _attend_many(shape, q.transpose(1, 2), k, v, positions.mask, shape.scaling)
 
 
 def _attend_one(

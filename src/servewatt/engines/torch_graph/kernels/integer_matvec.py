@@ -9,7 +9,7 @@ A product of tensor cores takes sixteen rows of one matrix and eight columns of 
 has but three columns. So of each row of the matrix two halves stand in it as two rows, and of the vector the digits for
 either half as columns: four products of a half with digits, of which the two that belong together are kept.
 
-As in product_kernel a program asks for its piece of the matrix before it waits for the kernel before.
+As in `float_matvec` a program asks for its piece of the matrix before it waits for the kernel before.
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
 
@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
-from servewatt.engines.decoder.kernel_integers import (
+from servewatt.engines.torch_graph.kernels.integers import (
     LARGEST,
     SMALLEST,
     digits_of,
@@ -34,12 +34,12 @@ from servewatt.engines.decoder.kernel_integers import (
     normed,
     places,
 )
-from servewatt.engines.decoder.kernel_parts import Product, activated, launch, store
+from servewatt.engines.torch_graph.kernels.matvec import Product, activated, launch, store
 
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.decoder.shape import DecoderShape
+    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -11,12 +11,12 @@ from unittest import mock
 import pytest
 import torch
 
-from servewatt.engines.decoder import integer_kernel as kernel
-from servewatt.engines.decoder.kernel_parts import Product
-from servewatt.engines.decoder.matrix import Matrix
-from servewatt.engines.decoder.one_row import finish
-from servewatt.engines.decoder.shape import Activation, DecoderShape, Norm
-from servewatt.engines.decoder.weights import DecoderWeights, NormWeights
+from servewatt.engines.torch_graph.kernels import integer_matvec as kernel
+from servewatt.engines.torch_graph.kernels.matvec import Product
+from servewatt.engines.torch_graph.model.matrix import Matrix
+from servewatt.engines.torch_graph.model.one_row import finish
+from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, NormWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:

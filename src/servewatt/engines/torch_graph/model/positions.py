@@ -1,0 +1,67 @@
+"""Positions of tokens: rotary angles, alibi's slopes, and where a step's tokens stand in the cache."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from servewatt.engines.torch_graph.model.shape import DecoderShape
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Tables(NamedTuple):
+    """What depends on nothing but the shape; on the device."""
+
+    cosines: torch.Tensor | None
+    """(context, head size), fp32, 1 for components that do not rotate; None without rotary embedding."""
+    sines: torch.Tensor | None
+    """The same, with the sign that each component's partner takes, and 0 for those that do not rotate."""
+    partners: torch.Tensor | None
+    """(head size,), int64: the component that each one rotates with."""
+    slopes: torch.Tensor | None
+    """(heads,), fp32: what each token of distance takes off a key's score; None without alibi."""
+
+
+class Positions(NamedTuple):
+    """Where the tokens of a step stand in the cache and in their rows."""
+
+    columns: torch.Tensor
+    """Columns of the cache that their keys and values are written to, (tokens,)."""
+    cosines: torch.Tensor | None
+    """(batch, tokens, 1, head size)."""
+    sines: torch.Tensor | None
+    partners: torch.Tensor | None
+    mask: torch.Tensor
+    """What is added to scores, (batch, 1, tokens, KV length): 0 where a token may look, else minus infinity.
+    With alibi the bias of each head, (batch, heads, tokens, columns)."""
+    padding: torch.Tensor
+    """Columns of each row that are padding, (batch,)."""
+    slopes: torch.Tensor | None
+    """Alibi's."""
+
+
+def make_tables(shape: DecoderShape, device: torch.device) -> Tables:
+    """Angles as transformers computes them (in fp32), and alibi's slopes (https://arxiv.org/abs/2108.12409)."""
+    import torch
+
+    cosines = sines = partners = slopes = None
+    if shape.rotary_size:
+        half, still = shape.rotary_size // 2, shape.head_size - shape.rotary_size
+        exponents = torch.arange(0, shape.rotary_size, 2, dtype=torch.float32, device=device) / shape.rotary_size
+        frequencies = 1.0 / (shape.rotary_base**exponents)
+        angles = torch.arange(shape.context, dtype=torch.float32, device=device)[:, None] * frequencies
+        ones = angles.new_ones(shape.context, still)
+        cosines = torch.cat((angles.cos(), angles.cos(), ones), dim=1)
+        sines = torch.cat((-angles.sin(), angles.sin(), 0 * ones), dim=1)
+        partners = torch.arange(shape.head_size, device=device)
+        partners[: 2 * half] = partners[: 2 * half].roll(half)
+    if shape.alibi:
+        slopes = torch.tensor(_alibi_slopes(shape.heads), dtype=torch.float32, device=device)
+    return Tables(cosines, sines, partners, slopes)
+
+
+def _alibi_slopes(heads: int) -> list[float]:
+    power = 1 << (heads.bit_length() - 1)
+    slopes: list[float] = [2.0 ** (-8.0 * (i + 1) / power) for i in range(power)]
+    return slopes + [2.0 ** (-4.0 * (2 * i + 1) / power) for i in range(heads - power)]
