@@ -220,3 +220,30 @@ def test_a_package_within_a_platform_is_judged_too() -> None:
     last = [at(platform, 10.0, 505.0), at(inside, 10.0, 5.0), at(core, 10.0, 5.0)]
     with pytest.raises(UnavailableError, match="cpu:package-0: the energy counter stands still"):
         domain_energies(domains, [at(d, 0.0, 5.0) for d in domains], last)
+
+
+@given(wraps=st.integers(1, 5), start_j=st.floats(0.0, 65_535.0), power_w=st.floats(60.0, 400.0))
+def test_a_long_window_s_wraps_are_told_by_the_readings_in_between(wraps: int, start_j: float, power_w: float) -> None:
+    """A range of 65,536 J and no stated limit: two readings tell no window over 65 s."""
+    amd = kind(Component.CPU, None, 65_536.0)
+    energy_j = wraps * 65_536.0 - 30_000.0
+    duration_s = energy_j / power_w
+    last_j = (start_j + energy_j) % 65_536.0
+    if duration_s > 100.0:
+        with pytest.raises(RefusedError, match="may have wrapped"):
+            one(amd, start_j, last_j, duration_s, [])
+    samples = steady(amd, power_w, duration_s + 1.0)
+    assert one(amd, start_j, last_j, duration_s, samples).energy_j == pytest.approx(energy_j)
+    # Where it was set back in between, the readings contradict it.
+    with pytest.raises(RefusedError):
+        one(amd, start_j, (last_j + 32_768.0) % 65_536.0, min(duration_s, 100.0), steady(amd, 5.0, duration_s + 1.0))
+
+
+def test_a_counter_that_steps_far_more_rarely_than_it_should_is_refused() -> None:
+    """Every 2 s instead of every millisecond: its own readings are 0 W in between."""
+    samples = [PowerSample(PACKAGE.name, 0.5 * i, 120.0 if i % 4 == 0 else 0.0) for i in range(22)]
+    with pytest.raises(UnavailableError, match=r"stood still for 0\.5 s, where it should step every 0\.001 s"):
+        one(PACKAGE, 0.0, 300.0, 10.0, samples)
+    # Two readings a moment apart may well be equal.
+    close = [*steady(PACKAGE, 40.0, 9.5), PowerSample(PACKAGE.name, 9.5004, 0.0), PowerSample(PACKAGE.name, 10.0, 40.0)]
+    assert one(PACKAGE, 0.0, 400.0, 10.0, close).energy_j == 400.0

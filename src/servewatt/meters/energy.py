@@ -15,6 +15,7 @@ from servewatt.meters.plausible import (
     difference_j,
     most_power_w,
     stood_still,
+    unwrapped,
 )
 from servewatt.records import Component, Domain, DomainEnergy, Grade, PowerSample, Reading
 
@@ -160,7 +161,11 @@ def _energy(
             f"{domain.name}: the energy counter could not be read at the {'end' if first else 'start'} of the section",
             "its device or driver failed meanwhile (look for errors in dmesg); measure again",
         )
-    energy_j, error_j = energy_between(domain, first, last)
+    straight = unwrapped(domain, first, last, samples)
+    if straight is None:
+        energy_j, error_j = energy_between(domain, first, last)
+    else:
+        energy_j, error_j = energy_between(replace(domain, range_j=None), first, straight)
     if domain.grade is Grade.COUNTER and (domain.name in unmoved or stood_still(domain, first, last)):
         try:
             return (*_integrated(domain, samples, span_s or (first.time_s, last.time_s)), Grade.INTEGRATED)

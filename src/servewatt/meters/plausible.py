@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
-from servewatt.errors import RefusedError
+from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Component, Domain, PowerSample, Reading
 
 CEILING_W: Mapping[Component, float] = {
@@ -92,22 +93,40 @@ def difference_j(domain: Domain, first: Reading, last: Reading) -> float:
         _check_power(domain, moved_j, duration_s, f"moved by {moved_j:,.0f} J")
         return moved_j
     energy_j = moved_j + domain.range_j if moved_j < 0 else moved_j
-    max_power_w = domain.max_power_w or CEILING_W[domain.component]
-    if energy_j < 0 or energy_j + domain.range_j <= max_power_w * duration_s:
+    limit_w = _limit_w(domain)
+    if energy_j < 0 or energy_j + domain.range_j <= limit_w * duration_s:
         raise RefusedError(
-            f"{domain.name}: in {duration_s:.0f} s at up to {max_power_w:.0f} W the energy counter may have wrapped "
+            f"{domain.name}: in {duration_s:.0f} s at up to {limit_w:.0f} W the energy counter may have wrapped "
             f"(it does every {domain.range_j:.0f} J) more often than two readings show",
-            f"use windows below {domain.range_j / max_power_w:.0f} s",
+            f"use windows below {domain.range_j / limit_w:.0f} s",
         )
     how = f"went backwards by {-moved_j:,.0f} J" if moved_j < 0 else f"moved by {moved_j:,.0f} J"
     _check_power(domain, energy_j, duration_s, how)
     return energy_j
 
 
+def unwrapped(domain: Domain, first: Reading, last: Reading, samples: Sequence[PowerSample]) -> Reading | None:
+    """The last reading as a counter without range would give it; None where the samples do not tell.
+
+    They do where they cover a window that is long enough for more wraps than two readings show, at intervals in which
+    the counter can wrap once at most: each is the mean between two readings of it.
+    """
+    duration_s = last.time_s - first.time_s
+    own = believable(domain, samples)
+    steps = [(a, b) for a, b in pairwise(own) if b.time_s > first.time_s and a.time_s < last.time_s]
+    if domain.range_j is None or _limit_w(domain) * duration_s < domain.range_j or not _covered(own, first, last):
+        return None
+    if max(b.time_s - a.time_s for a, b in steps) * most_power_w(domain) >= domain.range_j:
+        return None
+    sampled_j = math.fsum(b.power_w * (min(b.time_s, last.time_s) - max(a.time_s, first.time_s)) for a, b in steps)
+    wraps = round((sampled_j - (last.energy_j - first.energy_j)) / domain.range_j)
+    return replace(last, energy_j=last.energy_j + wraps * domain.range_j)
+
+
 def stood_still(domain: Domain, first: Reading, last: Reading) -> bool:
     """Whether a counter did not move for so long that it must have, had it counted: nothing draws no power at all."""
     duration_s = last.time_s - first.time_s
-    return last.energy_j == first.energy_j and duration_s > max(STILL_QUANTA * domain.quantum_s, STILL_LEAST_S)
+    return last.energy_j == first.energy_j and duration_s > _long_s(domain)
 
 
 def check_against_power(
@@ -118,7 +137,8 @@ def check_against_power(
     It does where its mean power is far below the lowest of five or more samples inside. Where the counter has a range,
     samples are means between two readings of it, so that its energy lies between what those inside the section and
     those that reach into it add up to: there it also does where it is far from both, as that of a counter that was set
-    back and is taken for wrapped.
+    back and is taken for wrapped. There a reading of 0 W shows besides that the counter stood still for as long:
+    UnavailableError.
     """
     duration_s = last.time_s - first.time_s
     own = believable(domain, samples)
@@ -128,12 +148,36 @@ def check_against_power(
     if domain.range_j is None or not inside:
         return
     steps = list(pairwise(own))
+    pauses = [
+        b.time_s - a.time_s for a, b in steps if b.power_w == 0 and first.time_s <= a.time_s <= b.time_s <= last.time_s
+    ]
+    if max(pauses, default=0.0) > _long_s(domain):
+        raise UnavailableError(
+            f"{domain.name}: the energy counter stood still for {max(pauses):.3g} s, where it should step every "
+            f"{domain.quantum_s:g} s",
+            NOT_KEPT_HINT,
+        )
     least_j = math.fsum(_step_j(a, b) for a, b in steps if a.time_s >= first.time_s and b.time_s <= last.time_s)
     most_j = math.fsum(_step_j(a, b) for a, b in steps if b.time_s > first.time_s and a.time_s < last.time_s)
-    covered = own[0].time_s <= first.time_s and own[-1].time_s >= last.time_s
     slack_j = most_power_w(domain) * (domain.quantum_s + BURST_S)
-    if AGREEMENT * energy_j + slack_j < least_j or (covered and energy_j > AGREEMENT * most_j + slack_j):
+    if AGREEMENT * energy_j + slack_j < least_j or (
+        _covered(own, first, last) and energy_j > AGREEMENT * most_j + slack_j
+    ):
         raise _contradiction(domain, energy_j / duration_s, inside)
+
+
+def _long_s(domain: Domain) -> float:
+    """Time within which a counter must have stepped."""
+    return max(STILL_QUANTA * domain.quantum_s, STILL_LEAST_S)
+
+
+def _limit_w(domain: Domain) -> float:
+    """The limit that the domain states, or its kind's ceiling."""
+    return domain.max_power_w or CEILING_W[domain.component]
+
+
+def _covered(own: Sequence[PowerSample], first: Reading, last: Reading) -> bool:
+    return bool(own) and own[0].time_s <= first.time_s and own[-1].time_s >= last.time_s
 
 
 def _step_j(earlier: PowerSample, later: PowerSample) -> float:
