@@ -12,7 +12,7 @@ import pytest
 
 from servewatt.harness import section, worker
 from servewatt.harness.runner import run_trials
-from servewatt.harness.sampler import Samples
+from servewatt.harness.sampler import Sampler, Samples
 from servewatt.harness.schedule import Progress, preparation
 from servewatt.meters.fake import FakeMeter
 from servewatt.records import Grade, Result, Status
@@ -122,3 +122,24 @@ def test_a_preparation_needs_no_energy(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_what_a_sampler_that_died_used_is_unknown() -> None:
     assert Samples().cpu_s is None and Samples().cpu_share == 0.0
+
+
+def test_a_power_sensor_that_stands_still_refuses_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensor = FakeMeter({"gpu:0": 100.0}, grade=Grade.INTEGRATED)
+    monkeypatch.setattr(worker, "open_meters", lambda _names, _watts: (sensor,))
+    monkeypatch.setattr(worker, "first_visible_board", lambda: 0)
+    stop = Sampler.stop
+
+    def under_load(sampler: Sampler) -> Samples:
+        samples = stop(sampler)
+        use = (replace(u, gpu_percent=100.0 * (i > 3)) for i, u in enumerate(samples.utilisation))
+        return replace(samples, utilisation=tuple(use))
+
+    monkeypatch.setattr(Sampler, "stop", under_load)
+    result = measured_here(tmp_path)
+    assert (result.status, result.sections) == (Status.REFUSED, ())
+    assert "gpu:0: the power reading stood still at 100 W" in result.reason
+    # What was seen is kept.
+    assert len(result.power) >= 10 and len(result.utilisation) >= 10

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from servewatt.errors import RefusedError, ServewattError, UnavailableError
-from servewatt.harness.section import Mark, Stretch, suspended_s, take_mark, take_mark_at_step, to_section
+from servewatt.harness.section import Mark, Stretch, check_sensor, suspended_s, take_mark, take_mark_at_step, to_section
 from servewatt.meters.cpu_times import SystemCpu
 from servewatt.meters.fake import FakeMeter
-from servewatt.records import Component, Domain, Grade, PowerSample, Reading, Section
+from servewatt.records import Component, Domain, Grade, PowerSample, Reading, Section, UtilisationSample
 
 CPU = Domain("cpu:package-0", Component.CPU, Grade.COUNTER, 0.001, range_j=65_536.0, max_power_w=100.0)
 SECOND = Domain("cpu:package-1", Component.CPU, Grade.COUNTER, 0.001, range_j=65_536.0, max_power_w=100.0)
@@ -153,3 +153,28 @@ def test_what_stands_still_inside_another_domain_is_absent_from_the_section() ->
     first = mark(10.0, {"cpu:package-0": 50.0, "cpu:uncore-0": 3.0})
     last = mark(14.0, {"cpu:package-0": 250.0, "cpu:uncore-0": 3.0})
     assert [e.domain for e in section(first, last, (CPU, inside)).energy] == ["cpu:package-0"]
+
+
+@pytest.mark.parametrize(
+    ("powers", "loads", "still"),
+    [
+        ([35.5] * 12, [0.0] * 6 + [98.0] * 6, True),
+        # A sensor that moves; a board that stays idle, or busy; too few readings; a load that is not known.
+        ([35.5] * 11 + [35.6], [0.0] * 6 + [98.0] * 6, False),
+        ([35.5] * 12, [0.0] * 12, False),
+        ([220.0] * 12, [97.0] * 12, False),
+        ([35.5] * 9, [0.0] * 5 + [98.0] * 4, False),
+        ([35.5] * 12, [None] * 12, False),
+    ],
+)
+def test_a_power_reading_that_stands_still_under_load_is_no_source(
+    powers: list[float], loads: list[float | None], still: bool
+) -> None:
+    sensor = Domain("gpu:0", Component.GPU, Grade.INTEGRATED, 0.1)
+    power = [PowerSample("gpu:0", 0.5 * i, power_w) for i, power_w in enumerate(powers)]
+    use = [UtilisationSample(0.5 * i, gpu_percent=load) for i, load in enumerate(loads)]
+    if still:
+        with pytest.raises(UnavailableError, match=r"stood still at 35\.5 W .* from 0 to 98 %"):
+            check_sensor(sensor, power, use)
+    else:
+        check_sensor(sensor, power, use)

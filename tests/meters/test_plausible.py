@@ -232,11 +232,17 @@ def test_a_long_window_s_wraps_are_told_by_the_readings_in_between(wraps: int, s
     if duration_s > 100.0:
         with pytest.raises(RefusedError, match="may have wrapped"):
             one(amd, start_j, last_j, duration_s, [])
-    samples = steady(amd, power_w, duration_s + 1.0)
+    samples = steady(amd, power_w, duration_s + 10.0, 5.0)
     assert one(amd, start_j, last_j, duration_s, samples).energy_j == pytest.approx(energy_j)
     # Where it was set back in between, the readings contradict it.
     with pytest.raises(RefusedError):
-        one(amd, start_j, (last_j + 32_768.0) % 65_536.0, min(duration_s, 100.0), steady(amd, 5.0, duration_s + 1.0))
+        one(
+            amd,
+            start_j,
+            (last_j + 32_768.0) % 65_536.0,
+            min(duration_s, 100.0),
+            steady(amd, 5.0, duration_s + 10.0, 5.0),
+        )
 
 
 def test_a_counter_that_steps_far_more_rarely_than_it_should_is_refused() -> None:

@@ -10,8 +10,8 @@ from servewatt.errors import RefusedError, UnavailableError
 from servewatt.meters.base import Meter
 from servewatt.meters.cpu_times import SystemCpu, counts_cpu_time, known_system_cpu, process_cpu_s
 from servewatt.meters.energy import added_up, domain_energies
-from servewatt.meters.plausible import STILL_QUANTA
-from servewatt.records import Domain, DomainEnergy, Grade, PowerSample, Reading, Section
+from servewatt.meters.plausible import NOT_KEPT_HINT, STILL_QUANTA
+from servewatt.records import Domain, DomainEnergy, Grade, PowerSample, Reading, Section, UtilisationSample
 
 
 @dataclass(frozen=True)
@@ -164,6 +164,28 @@ def section_energy(
         )
     # What is missing lies within another domain: it is left out, as its zero is no measurement.
     return tuple(e for e in energy if e.grade is not Grade.MISSING)
+
+
+LEAST_READINGS = 10
+LOAD_CHANGE_PERCENT = 50.0
+
+
+def check_sensor(domain: Domain, power: Sequence[PowerSample], utilisation: Sequence[UtilisationSample]) -> None:
+    """Raise UnavailableError where a board's power readings never moved although its load did.
+
+    `domain` is that of the board whose utilisation was sampled. A working sensor gives a slightly other number each
+    time, and one that stands still gives the same joules to whatever runs.
+    """
+    readings = [s.power_w for s in power if s.domain == domain.name]
+    loads = [u.gpu_percent for u in utilisation if u.gpu_percent is not None]
+    if len(readings) < LEAST_READINGS or len(set(readings)) > 1 or len(loads) < LEAST_READINGS:
+        return
+    if max(loads) - min(loads) >= LOAD_CHANGE_PERCENT:
+        raise UnavailableError(
+            f"{domain.name}: the power reading stood still at {readings[0]:g} W while the board's load went from "
+            f"{min(loads):g} to {max(loads):g} %",
+            NOT_KEPT_HINT,
+        )
 
 
 def _machine_cpu(first: Mark, last: Mark) -> tuple[float | None, float | None]:

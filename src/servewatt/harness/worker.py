@@ -24,14 +24,14 @@ from servewatt.harness.failure import ProcessEndedError, describe_failure
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
-from servewatt.harness.section import Mark, Stretch, take_mark, take_mark_at_step, to_section
+from servewatt.harness.section import Mark, Stretch, check_sensor, take_mark, take_mark_at_step, to_section
 from servewatt.harness.window import Generator, Work
 from servewatt.meters import open_meters
 from servewatt.meters.base import Meter
 from servewatt.meters.cpu_times import peak_rss_bytes
 from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Domain, Facts, Grade, Provider, Result, Status, Trial, Via
+from servewatt.records import Component, Domain, Facts, Grade, Provider, Result, Status, Trial, Via
 
 if TYPE_CHECKING:
     from servewatt.harness.through_http import HttpSession
@@ -214,6 +214,11 @@ def _to_result(
         domains = [d for d in domains if d.grade is not Grade.INTEGRATED]
     try:
         sections = tuple(to_section(s, domains, samples.power, samples.cpu_share) for s in log.stretches)
+        sensors = [d for d in domains if d.grade is Grade.INTEGRATED and d.component is Component.GPU]
+        board = f"gpu:{first_visible_board()}" if sensors else ""
+        for sensor in sensors:
+            if sensor.name == board:
+                check_sensor(sensor, samples.power, samples.utilisation)
     except ServewattError as error:
         if prepare or status is not Status.OK:
             # Only its times are of use here, and what went wrong is known already.
@@ -221,7 +226,8 @@ def _to_result(
         else:
             # A meter that does not work will not the next time; a suspend or a reset counter passes.
             status = Status.REFUSED if isinstance(error, UnavailableError) else Status.INVALID
-            return replace(result, status=status, reason=error.message, hint=error.hint)
+            kept = replace(result, power=samples.power, utilisation=samples.utilisation)
+            return replace(kept, status=status, reason=error.message, hint=error.hint)
     if log.generator is not None and log.work is not None:
         result = replace(
             result,
