@@ -9,7 +9,8 @@ import sys
 import click
 import pytest
 
-from servewatt.cli.main import COMMANDS, command, run
+from servewatt.cli.main import run
+from servewatt.cli.root import COMMANDS, command
 
 HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "matplotlib", "scipy.stats")
 

@@ -11,7 +11,8 @@ import click
 import pytest
 
 from servewatt.cli import run_file
-from servewatt.cli.main import command, run
+from servewatt.cli.main import run
+from servewatt.cli.root import command
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

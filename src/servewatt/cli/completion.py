@@ -13,7 +13,7 @@ from click.shell_completion import get_completion_class
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
     """Print the completion script for a shell."""
-    from servewatt.cli.main import command as root
+    from servewatt.cli.root import command as root
 
     kind = get_completion_class(shell)
     assert kind is not None

@@ -9,6 +9,10 @@ from typing import Any
 import click
 
 
+class BrokenFileError(Exception):
+    """A file or pipe of ours ended early; its cause is what Python raised."""
+
+
 class LazyGroup(click.Group):
     """Commands by name; each is the attribute `command` of a module of the same name inside `package`."""
 
@@ -34,6 +38,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{self._package}.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        # click would take the end of any file for the end of what a user types, any pipe for standard output's.
+        except (EOFError, BrokenPipeError) as error:
+            raise BrokenFileError from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
