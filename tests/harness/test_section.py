@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -178,3 +179,10 @@ def test_a_power_reading_that_stands_still_under_load_is_no_source(
             check_sensor(sensor, power, use)
     else:
         check_sensor(sensor, power, use)
+
+
+def test_an_estimate_beside_a_counter_is_left_out_where_cpu_times_do_not_count() -> None:
+    beside = replace(ESTIMATE, within="cpu:package-0")
+    first = mark(10.0, {"cpu:package-0": 0.0, "cpu:estimated": 0.0}, busy_s=None)
+    last = mark(14.0, {"cpu:package-0": 200.0, "cpu:estimated": 40.0}, busy_s=None)
+    assert [(e.domain, e.counted) for e in section(first, last, (CPU, beside)).energy] == [("cpu:package-0", True)]

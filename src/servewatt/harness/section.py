@@ -54,7 +54,12 @@ def take_mark(meters: Sequence[Meter], pids: Sequence[int] = ()) -> Mark:
 
 def suspended_s() -> float:
     """Time the machine has spent suspended since boot: CLOCK_MONOTONIC stands still then, CLOCK_BOOTTIME does not."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
+    for _ in range(10):
+        before_s = time.monotonic()
+        boot_s = time.clock_gettime(time.CLOCK_BOOTTIME)
+        if time.monotonic() - before_s < SUSPENDED_FROM_S / 10:  # else we were held up between the two
+            break
+    return boot_s - before_s
 
 
 def own_cpu_s(pids: Sequence[int]) -> float:
@@ -157,13 +162,14 @@ def section_energy(
             f"{missing[0]} could not be read during section {stretch.name}",
             "its device or driver failed meanwhile (look for errors in dmesg); measure again",
         )
-    if busy_s is None and any(e.grade is Grade.ESTIMATED and e.counted for e in energy):
+    estimated = {e.domain for e in energy if e.grade is Grade.ESTIMATED} if busy_s is None else set()
+    if estimated & added:
         raise UnavailableError(
             "the CPU times in /proc/stat stand still while this process used CPU time, so no power can be estimated",
             "a sandbox (such as gVisor) keeps them back: run outside of it, or use a meter that counts energy",
         )
     # What is missing lies within another domain: it is left out, as its zero is no measurement.
-    return tuple(e for e in energy if e.grade is not Grade.MISSING)
+    return tuple(e for e in energy if e.grade is not Grade.MISSING and e.domain not in estimated)
 
 
 LEAST_READINGS = 10

@@ -147,7 +147,7 @@ class UtilisationSampler:
             gpu_percent=None if rates is None else float(rates.gpu),
             # Boards that share the CPU's memory tell none of their own, or a total of 0.
             gpu_memory_bytes=int(memory.used) if memory is not None and memory.total else None,
-            gpu_clock_mhz=None if clock_mhz is None else float(clock_mhz),
+            gpu_clock_mhz=float(clock_mhz) if clock_mhz else None,
             gpu_temperature_c=None if temperature_c is None else float(temperature_c),
             gpu_throttled=throttled(nvml, board),
         )
