@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from pathlib import Path
 
@@ -31,10 +32,24 @@ def test_a_study_s_results_file() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{}", b"[1]\n", b"PAR1PAR1", b"\x1f\x8bbroken", gzip.compress(b"text"), gzip.compress(b"x" * 99)[:20]],
-    ids=["empty", "object", "list", "parquet's sign", "gzip's sign", "text in gzip", "gzip cut short"],
+    [
+        b"",
+        b"{}",
+        b"[1]\n",
+        b"[" * 100_000,
+        b"PAR1PAR1",
+        b"\x1f\x8bbroken",
+        gzip.compress(b"text"),
+        gzip.compress(b"x" * 99)[:20],
+    ],
+    ids=["empty", "object", "list", "deep", "parquet's sign", "gzip's sign", "text in gzip", "gzip cut short"],
 )
 def test_other_files_are_neither(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     assert recognise(tmp_path / "file") is None
     assert recognise(tmp_path / "missing") is None
+
+
+def test_a_pipe_is_not_looked_into(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert recognise(tmp_path / "pipe") is None

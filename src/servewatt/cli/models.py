@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from servewatt.cli.options import json_option
+from servewatt.cli.ranges import Finite
 
 EXAMPLES = """\b
 Examples:
@@ -36,7 +37,7 @@ def list_models(as_json: bool) -> None:
 
 @command.command(epilog="Example: servewatt models prune --to 5GB")
 @click.option("--all", "everything", is_flag=True, help="Remove every export and random checkpoint not in use.")
-@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Remove those unused for so long.")
+@click.option("--older-than", type=Finite(0, 36_500), metavar="DAYS", help="Remove those unused for so long.")
 @click.option("--to", "to_size", metavar="SIZE", help="Remove those unused for longest until so much remains.")
 @json_option
 def prune(everything: bool, older_than: float | None, to_size: str | None, as_json: bool) -> None:

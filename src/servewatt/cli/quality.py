@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from servewatt.cli.options import json_option, store_option, subject_options
+from servewatt.cli.ranges import Finite
 
 EXAMPLES = """\b
 Examples:
@@ -33,11 +34,28 @@ Examples:
     metavar="FOLDER",
     help="Held-out code.  [default: part of Python's standard library]",
 )
-@click.option("--documents", type=click.IntRange(min=2), default=24, show_default=True, help="Files of it to score.")
-@click.option("--text-tokens", type=click.IntRange(min=2), default=256, show_default=True, help="Tokens of each file.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the choice of text and of the bootstrap.")
+@click.option(
+    "--documents", type=click.IntRange(2, 100_000), default=24, show_default=True, help="Files of it to score."
+)
+@click.option(
+    "--text-tokens", type=click.IntRange(2, 1_000_000), default=256, show_default=True, help="Tokens of each file."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(-(2**63), 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the choice of text and of the bootstrap.",
+)
 @click.option("--run-tests", is_flag=True, help="Run the generated answers with the problems' tests, as you.")
-@click.option("--timeout", "timeout_s", type=float, default=3600.0, show_default=True, help="Most seconds for each.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Finite(0, 604_800, min_open=True),
+    default=3600.0,
+    show_default=True,
+    help="Most seconds for each.",
+)
 @click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON.")
 @store_option
 @json_option

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from servewatt.cli.options import boundary_option, json_option, limit_options, quality_option, store_option
+from servewatt.cli.ranges import Finite
 
 if TYPE_CHECKING:
     from servewatt.recommend.records import Constraints, Recommendation
@@ -25,8 +26,15 @@ Examples:
 @click.command("recommend", epilog=EXAMPLES)
 @click.argument("run", default="latest")
 @limit_options
-@click.option("--min-agreement", type=float, metavar="SHARE", help="Least agreement with the reference, such as 0.9.")
-@click.option("--max-perplexity-ratio", type=float, metavar="RATIO", help="Most perplexity ratio, such as 1.02.")
+@click.option(
+    "--min-agreement", type=Finite(0, 1), metavar="SHARE", help="Least agreement with the reference, such as 0.9."
+)
+@click.option(
+    "--max-perplexity-ratio",
+    type=Finite(0, 1000, min_open=True),
+    metavar="RATIO",
+    help="Most perplexity ratio, such as 1.02.",
+)
 @quality_option
 @boundary_option
 @store_option

@@ -6,14 +6,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from servewatt.cli.options import flag_of
+from servewatt.cli.ranges import RANGES
+from servewatt.cli.yaml_text import read_yaml
 from servewatt.errors import InputError, nearest
 from servewatt.file_kinds import recognise
+from servewatt.input_files import read_text, shown
 from servewatt.records import Boundary, Procedure, Provider, Stop, Via
+
+_MOST_BYTES = 2**20
+"""Of a study file."""
+_LONGEST_TOLD = 60
+"""Characters of a wrong value that are repeated to its user."""
 
 
 def _as_list(value: Any) -> Any:
@@ -23,28 +30,34 @@ def _as_list(value: Any) -> Any:
 Place = tuple[int | str, ...]
 """Where in a study file something stands: keys, and numbers of entries in a list."""
 
-Names = Annotated[list[str], BeforeValidator(_as_list)]
+Text = Annotated[str, Field(max_length=4096)]
+Names = Annotated[list[Text], BeforeValidator(_as_list)]
+_Some = Field(min_length=1)
+
+
+def _range(part: str, field: str) -> Any:
+    return RANGES[part, field].check()
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", validate_default=False)
+    model_config = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
 
 
 class ModelPart(_Strict):
     """Which model."""
 
-    name: str = "bundled"
+    name: Text = "bundled"
     weights: Literal["trained", "random"] = "trained"
-    revision: str | None = None
-    seed: int = 0
+    revision: Text | None = None
+    seed: Annotated[int, _range("model", "seed")] = 0
 
 
 class WorkloadPart(_Strict):
     """Which prompts, and how much of an answer."""
 
-    prompts: str = "bundled"
-    limit: int | None = Field(default=None, ge=1)
-    new_tokens: int = 64
+    prompts: Text = "bundled"
+    limit: Annotated[int, _range("workload", "limit")] | None = None
+    new_tokens: Annotated[int, _range("workload", "new_tokens")] = 64
     stop: Stop = Stop.LENGTH
 
 
@@ -57,28 +70,44 @@ class ConfigurationPart(_Strict):
     """None means every installed engine."""
     providers: Annotated[list[Provider], BeforeValidator(_as_list)] | None = None
     """None means cpu, and cuda where a GPU is found."""
-    precisions: Names = ["fp32"]
-    batches: Annotated[list[Annotated[int, Field(ge=1, le=4096)]], BeforeValidator(_as_list)] = [1]
-    via: Annotated[list[Via], BeforeValidator(_as_list)] = [Via.PROCESS]
-    threads: int | None = Field(default=None, ge=1)
-    options: dict[str, str | int | float | bool] = {}
+    precisions: Annotated[Names, _Some] = ["fp32"]
+    batches: Annotated[list[Annotated[int, _range("configurations", "batches")]], _Some, BeforeValidator(_as_list)] = [
+        1
+    ]
+    via: Annotated[list[Via], _Some, BeforeValidator(_as_list)] = [Via.PROCESS]
+    threads: Annotated[int, _range("configurations", "threads")] | None = None
+    options: dict[Text, Text] = {}
+
+
+def _watts_in_order(watts: tuple[float, float]) -> tuple[float, float]:
+    if not watts[0] < watts[1]:
+        raise PydanticCustomError("watts_order", "must be the watts idle and then the larger ones at full load")
+    return watts
 
 
 class ProcedurePart(_Strict):
     """How to measure; see docs/method.md."""
 
-    blocks: int = Field(default=Procedure.blocks, ge=1, le=1000)
-    seed: int = Procedure.seed
-    settle_s: float = Field(default=Procedure.settle_s, ge=0)
-    idle_s: float = Field(default=Procedure.idle_s, gt=0)
-    window_s: float = Field(default=Procedure.window_s, gt=0)
-    warmup_s: float = Field(default=Procedure.warmup_s, ge=0)
-    timeout_s: float = Field(default=Procedure.timeout_s, gt=0)
-    foreign_limit: float = Field(default=Procedure.foreign_limit, gt=0, le=1)
-    retries: int = Field(default=Procedure.retries, ge=0, le=20)
-    sample_interval_s: float = Field(default=Procedure.sample_interval_s, ge=0.02)
+    blocks: Annotated[int, _range("procedure", "blocks")] = Procedure.blocks
+    seed: Annotated[int, _range("procedure", "seed")] = Procedure.seed
+    settle_s: Annotated[float, _range("procedure", "settle_s")] = Procedure.settle_s
+    idle_s: Annotated[float, _range("procedure", "idle_s")] = Procedure.idle_s
+    window_s: Annotated[float, _range("procedure", "window_s")] = Procedure.window_s
+    warmup_s: Annotated[float, _range("procedure", "warmup_s")] = Procedure.warmup_s
+    timeout_s: Annotated[float, _range("procedure", "timeout_s")] = Procedure.timeout_s
+    foreign_limit: Annotated[float, _range("procedure", "foreign_limit")] = Procedure.foreign_limit
+    retries: Annotated[int, _range("procedure", "retries")] = Procedure.retries
+    sample_interval_s: Annotated[float, _range("procedure", "sample_interval_s")] = Procedure.sample_interval_s
     meters: Names = []
-    cpu_watts: tuple[float, float] | None = None
+    cpu_watts: (
+        Annotated[
+            tuple[
+                Annotated[float, _range("procedure", "cpu_watts")], Annotated[float, _range("procedure", "cpu_watts")]
+            ],
+            AfterValidator(_watts_in_order),
+        ]
+        | None
+    ) = None
     boundary: Boundary = Boundary.MACHINE
 
     def procedure(self) -> Procedure:
@@ -100,17 +129,12 @@ def read(path: Path) -> RunFile:
 
     Raises InputError for a file that cannot be read, is not YAML, or has an unknown key or a wrong value.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}", "give the path of a study file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        if (other := recognise(path)) is not None:
-            raise InputError(f"{path} is {other[0]}, not a study file", other[1]) from error
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}", "see examples/demo.yaml") from error
+    if (other := recognise(path)) is not None:
+        raise InputError(f"{shown(path)} is {other[0]}, not a study file", other[1])
+    content = read_yaml(read_text(path, "give the path of a study file", most_bytes=_MOST_BYTES), path)
     if content is not None and not isinstance(content, dict):
-        raise InputError(f"{path} holds no mapping", "see examples/demo.yaml")
-    return validate(content or {}, str(path))
+        raise InputError(f"{shown(path)} holds no mapping", "see examples/demo.yaml")
+    return validate(content or {}, shown(path))
 
 
 def validate(content: dict[str, Any], source: str) -> RunFile:
@@ -133,7 +157,7 @@ def _validate(content: dict[str, Any], called: Callable[[Place], str]) -> RunFil
             name = ".".join(map(str, place))
             hint = nearest(str(place[-1]), list(_part(place[:-1]).model_fields))
             raise InputError(f"{called(place).removesuffix(name)}unknown key {name!r}", hint) from error
-        raise InputError(f"{called(place)}: {_fault(first)}", _form(first)) from error
+        raise InputError(f"{called(place)}: {_fault(first)}", _form(first) or _allowed(place)) from error
 
 
 _RULES: Mapping[str, str] = {
@@ -143,6 +167,10 @@ _RULES: Mapping[str, str] = {
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "string_type": "must be text",
+    "int_parsing_size": "must be a number of 64 bits",
+    "finite_number": "must be a finite number",
+    "string_too_long": "must have at most {max_length} characters",
+    "too_short": "must have an entry",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
     "dict_type": "must be a mapping",
@@ -167,7 +195,14 @@ def _fault(error: ErrorDetails) -> str:
         wanted = error["msg"].replace("Input should", "must", 1)
     if found in (None, ""):
         return f"{wanted}, and is empty"
-    return f"{wanted}, not {found:g}" if isinstance(found, float) else f"{wanted}, not {found}"
+    told = f"{found:g}" if isinstance(found, float) else str(found)
+    return f"{wanted}, not {told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + ' ...'}"
+
+
+def _allowed(place: Place) -> str:
+    """The numbers that the field at `place` takes; empty where it takes others than numbers."""
+    found = RANGES.get((str(place[0]), str(place[1]))) if len(place) > 1 else None
+    return f"allowed: {found}" if found is not None else ""
 
 
 def _form(error: ErrorDetails) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from servewatt.cli.options import json_option
+from servewatt.cli.ranges import Finite
 
 EXAMPLES = """\b
 Examples:
@@ -28,7 +29,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--variable", "variables", multiple=True, metavar="NAME", help="Only this variable; may be repeated.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model or subject; may be repeated.")
 @click.option("--without-jit", is_flag=True, help="Leave JIT out, as the published study did.")
-@click.option("--alpha", type=float, default=0.05, show_default=True, help="Level of significance.")
+@click.option(
+    "--alpha",
+    type=Finite(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Level of significance.",
+)
 @json_option
 def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **options: Any) -> None:
     """Test whether configurations differ: RESULTS are files that `servewatt study collect` writes, or take --csv.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from servewatt.cli.options import json_option
+from servewatt.cli.ranges import Finite
 from servewatt.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,12 @@ _PROGRESS_EVERY = 1000
     metavar="N",
     help=f"Most downloaded N; 0 for all.  [default: {DEFAULT_LIMIT}]",
 )
-@click.option("--max-parameters", type=float, metavar="N", help="Size limit, such as 3e9.  [default: 5e9]")
+@click.option(
+    "--max-parameters",
+    type=Finite(0, 1e15, min_open=True),
+    metavar="N",
+    help="Size limit, such as 3e9.  [default: 5e9]",
+)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the selection to this JSON file.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @json_option

@@ -51,7 +51,9 @@ class Asked:
 @click.option("--revision", metavar="COMMIT", help="Revision of the hub's data set.  [default: a pinned commit]")
 @click.option("--tokenizer", default="bundled", show_default=True, help="What counts tokens: a folder, hub id or name.")
 @click.option("--tokens", metavar="LEAST-MOST", help=f"Tokens of a line that are kept.  [default: {DEFAULT_TOKENS}]")
-@click.option("--seed", type=int, metavar="N", help="Seed of lines and lengths.  [default: 0]")
+@click.option(
+    "--seed", type=click.IntRange(-(2**63), 2**63 - 1), metavar="N", help="Seed of lines and lengths.  [default: 0]"
+)
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use the first N tasks.")
 @click.option("--out", type=_FILE, help="Write to this file.  [default: humaneval-RULE.jsonl]")
 @click.option("--force", is_flag=True, help="Replace a file that was made otherwise.")

@@ -62,12 +62,11 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
     overrides = ("blocks", "seed", "idle_s", "window_s", "timeout_s", "foreign_limit", "boundary")
     given = {name: options[name] for name in overrides if options[name] is not None}
     procedure = validate_options({"procedure": {**given, "meters": list(options["meters"])}}).procedure.procedure()
-    work = WorkloadPart(
-        prompts=prompts,
-        limit=options["limit"] or preset.prompts,
-        new_tokens=options["new_tokens"] or preset.new_tokens or 0,
-        stop=preset.stop,
-    )
+    asked = {"prompts": prompts, "limit": options["limit"] or preset.prompts, "stop": preset.stop}
+    tokens = options["new_tokens"] or preset.new_tokens
+    # Without a number the model's context decides; see _workload.
+    work = validate_options({"workload": {**asked, "new_tokens": tokens or 1}}).workload
+    work = work if tokens else work.model_copy(update={"new_tokens": 0})
     return Request(
         protocol=preset,
         models=names,
