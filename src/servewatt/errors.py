@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -53,6 +54,36 @@ def means_out_of_memory(text: str) -> bool:
     """Whether the text of an exception, whatever library raised it, says that memory ran out."""
     lowered = text.lower()
     return any(sign in lowered for sign in _OUT_OF_MEMORY)
+
+
+LONGEST_REASON = 2000
+"""Characters of a reason or a hint that are kept: enough for any sentence, and nothing that floods a screen."""
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, which a terminal would obey, and lone surrogates written out, such as `\\x1b`.
+
+    Tabs and the ends of lines stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_written_out(letter) for letter in text)
+
+
+def _written_out(letter: str) -> str:
+    # Cc are the control characters, Cf those that turn the direction of writing, Cs surrogates.
+    if letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf", "Cs"):
+        return letter
+    return letter.encode("unicode_escape").decode()
+
+
+def brief(text: str) -> str:
+    """`text` made printable, and cut after LONGEST_REASON characters with a note of how long it is."""
+    shown = printable(text[: LONGEST_REASON + 1])
+    if len(shown) <= LONGEST_REASON:
+        return shown
+    note = f" ... (cut, of {len(text):,} characters)"
+    return shown[: LONGEST_REASON - len(note)] + note
 
 
 def counted(number: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.harness.schedule import Estimate, Progress, block_order, section_lengths
+from servewatt.harness.schedule import Estimate, Progress, block_order, reopened, section_lengths
 from servewatt.records import Configuration, Procedure, Result, Run, Status
 from tests.harness.builders import QUICK, fake, run
 
@@ -66,6 +66,45 @@ def test_a_crash_is_tried_once_more_and_then_given_up(three: Run) -> None:
     assert progress.missing(0) == ()
     answer_all(progress, 1, {crashing: Status.CRASHED})
     assert crashing not in [t.configuration for t in progress.missing(2)]
+
+
+def test_what_may_pass_is_tried_again_by_the_next_start_and_not_before(three: Run) -> None:
+    progress = Progress(three, [])
+    full = three.plan.configurations[1]
+    for block in (0, 1):
+        for trial in progress.missing(block):
+            failed = trial.configuration == full
+            progress.results.append(Result(trial, Status.FAILED if failed else Status.OK, transient=failed))
+        assert progress.missing(block) == ()
+    assert full not in [t.configuration for t in progress.missing(2)], "two failures are enough for one start"
+
+    again = Progress(three, reopened(progress.results))
+    for block, attempt in ((0, 1), (1, 1), (2, 0)):
+        assert [t.attempt for t in again.missing(block) if t.configuration == full] == [attempt]
+    assert [t.configuration for t in again.missing(0)] == [full], "what succeeded is not repeated"
+
+
+@pytest.mark.parametrize("status", [Status.CRASHED, Status.TIMED_OUT, Status.REFUSED])
+def test_what_does_not_pass_stays(three: Run, status: Status) -> None:
+    progress = Progress(three, [])
+    bad = three.plan.configurations[1]
+    answer_all(progress, 0, {bad: status})
+    answer_all(progress, 1, {bad: status})
+    again = Progress(three, reopened(progress.results))
+    assert bad not in [t.configuration for block in range(3) for t in again.missing(block)]
+
+
+def test_a_machine_that_was_busy_is_tried_again_by_the_next_start(three: Run) -> None:
+    progress = Progress(three, [])
+    bad = three.plan.configurations[0]
+    attempts = three.plan.procedure.retries + 1
+    for _ in range(attempts):
+        answer_all(progress, 0, {bad: Status.INVALID})
+    again = Progress(three, reopened(progress.results))
+    for attempt in range(attempts, 2 * attempts):
+        assert [t.attempt for t in again.missing(0)] == [attempt]
+        answer_all(again, 0, {bad: Status.INVALID})
+    assert again.missing(0) == ()
 
 
 def test_sections_last_long_enough_for_a_counter_that_steps_every_tenth_of_a_second() -> None:

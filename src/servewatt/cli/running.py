@@ -102,7 +102,7 @@ def measure_plan(
     known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
     current = new if known is None else _continued(known, plan)
-    done = store.results(current.id, skip_damaged=True) if known is not None else []
+    done = schedule.reopened(store.results(current.id, skip_damaged=True)) if known is not None else []
     showing.tell_damage(store)
     quantum_s = max((d.quantum_s for d in environment.domains if d.within is None), default=0.0)
     _show_plan(console, current, done, left_out, quantum_s)
@@ -147,7 +147,7 @@ def _measure_all(
 
 def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Result]:
     """Try out every configuration that has no result yet; one that fails is yielded as its first trial."""
-    seen = {r.trial.configuration for r in done}
+    seen = {r.trial.configuration for r in done if r.generations or not schedule.is_reopened(r)}
     for position, configuration in enumerate(schedule.block_order(run.plan, 0)):
         if configuration in seen:
             continue
@@ -157,7 +157,8 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
             console.print(f"[red]{result.status.value}[/] {escape(f'{configuration.key}: {result.reason}')}")
             if result.hint:
                 console.print(f"  {escape(result.hint)}", style="dim")
-        yield replace(result, trial=replace(result.trial, block=0, position=position))
+        attempt = sum(r.trial.block == 0 and r.trial.configuration == configuration for r in done)
+        yield replace(result, trial=replace(result.trial, block=0, position=position, attempt=attempt))
 
 
 def _measure(console: Console, store: Store, run: Run, done: list[Result], time_left: _TimeLeft) -> None:

@@ -9,14 +9,15 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
-from servewatt.errors import InputError, RefusedError, ServewattError
-from servewatt.harness.failure import describe_end, describe_failure, oom_kills, try_alone
+from servewatt.errors import RefusedError, ServewattError, brief
+from servewatt.harness.answer import answer_of
+from servewatt.harness.failure import describe_failure, oom_kills, try_alone
 from servewatt.harness.process import die_with_parent, run_module
 from servewatt.harness.runner import worker_environment
 from servewatt.models.cache import ArtefactCache
@@ -69,14 +70,10 @@ def assess(task: Task, *, timeout_s: float) -> Said:
     if ended.timed_out:
         reason = f"not finished after {timeout_s:g} s"
         return Said(Status.TIMED_OUT, reason, "raise --timeout, or lower --documents and --limit")
-    if ended.returncode == 0 and ended.answer:
-        try:
-            return wire.load(Said, ended.answer)
-        except InputError:  # cut off in the middle
-            pass
-    last = ended.log.strip().rpartition("\n")[2]
-    oom_killed = oom_kills() > kills_before
-    return Said(*describe_end("the worker", ended.returncode, last, oom_killed=oom_killed))
+    found = answer_of(Said, ended, "the worker", ended.last_words, oom_killed=oom_kills() > kills_before)
+    if not isinstance(found, Said):
+        return Said(*found)
+    return replace(found, reason=brief(found.reason), hint=brief(found.hint))
 
 
 def answer(task: Task) -> Said:

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from servewatt import engines, wire
-from servewatt.errors import ServewattError
-from servewatt.harness.failure import describe_end, oom_kills
+from servewatt.errors import ServewattError, brief
+from servewatt.harness.answer import answer_of
+from servewatt.harness.failure import oom_kills
 from servewatt.harness.process import die_with_parent, run_module
 from servewatt.harness.through_http import Failure, raised
 from servewatt.models.cache import ArtefactCache
@@ -41,12 +42,12 @@ def derive(model: Model, configuration: Configuration) -> None:
     ended = run_module(DERIVER, [], question, timeout_s=TIMEOUT_S, environment=variables, python=python)
     if ended.timed_out:
         raise ServewattError(f"{configuration.key} had not been prepared after {TIMEOUT_S / 3600:g} h")
-    if ended.returncode != 0 or not ended.answer:
-        last = ended.log.strip().rpartition("\n")[2]
-        oom_killed = oom_kills() > kills_before
-        _, reason, hint = describe_end("the engine's process", ended.returncode, last, oom_killed=oom_killed)
+    oom_killed = oom_kills() > kills_before
+    found = answer_of(Answer, ended, "the engine's process", ended.last_words, oom_killed=oom_killed)
+    if not isinstance(found, Answer):
+        _, reason, hint = found
         raise ServewattError(f"{configuration.key}: {reason}", hint)
-    failure = wire.load(Answer, ended.answer).failure
+    failure = found.failure
     if failure is not None:
         error = raised(failure)
         raise error if isinstance(error, ServewattError) else ServewattError(f"{configuration.key}: {error}")
@@ -63,7 +64,8 @@ def _main(arguments: Sequence[str]) -> None:
             engines.create(asked.engine).prepare(wire.load(Model, model), asked, cache)
     except Exception as error:  # noqa: BLE001  (whatever it is, whoever started us must learn it)
         hint = error.hint if isinstance(error, ServewattError) else ""
-        failure = Failure(type(error).__name__, str(error), hint)
+        text = error.message if isinstance(error, ServewattError) else str(error)
+        failure = Failure(type(error).__name__, brief(text), brief(hint))
     with os.fdopen(answer_fd, "wb") as pipe:
         pipe.write(wire.dump(Answer(failure)).encode())
 

@@ -7,13 +7,13 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from servewatt.errors import ServewattError, means_out_of_memory
+from servewatt.errors import ServewattError, brief, means_out_of_memory
+from servewatt.harness.shortage import shortage_behind
+from servewatt.processes.endings import ending, signal_name
 from servewatt.records import Configuration, Model, ModelSource, Result, Status, Weights
 
 Outcome = tuple[Status, str, str]
 """(status, reason, hint)."""
-
-_LONGEST_REASON = 500
 
 
 class EngineError(Exception):
@@ -38,24 +38,29 @@ def describe_failure(error: Exception, configuration: Configuration | None = Non
         return error.outcome
     if isinstance(error, ServewattError):
         named = f"{configuration.key}: " if configuration else ""
-        return Status.REFUSED, error.message.removeprefix(named), error.hint
+        status = Status.FAILED if may_pass(error) else Status.REFUSED
+        return status, brief(error.message.removeprefix(named)), brief(error.hint)
     text = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}".strip()
     if isinstance(error, MemoryError) or means_out_of_memory(text):
         hint = "use a smaller batch or a narrower precision, or free memory that others hold"
-        return Status.OUT_OF_MEMORY, text[:_LONGEST_REASON], hint
-    if "no space left on device" in text.lower():
-        return Status.FAILED, text, "free disk space (servewatt models prune) and run the same command again"
-    return Status.FAILED, text[:_LONGEST_REASON], ""
+        return Status.OUT_OF_MEMORY, brief(text), hint
+    shortage = shortage_behind(error)
+    return Status.FAILED, brief(text), shortage.hint if shortage else ""
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same may succeed later although nothing of the trial has changed: a full disk, no network."""
+    return shortage_behind(error) is not None
 
 
 def describe_end(who: str, returncode: int, again: str, *, oom_killed: bool) -> Outcome:
     """What it means that the process `who` ended before its work was done; `again` is the hint for most ways."""
     if returncode >= 0:
-        return Status.FAILED, f"{who} left with exit code {returncode} and no result", again
+        return Status.FAILED, f"{who} left with {ending(returncode)} and no result", again
     if oom_killed and returncode == -signal.SIGKILL:
         hint = "use a smaller batch, a narrower precision or a smaller model"
         return Status.OUT_OF_MEMORY, f"the kernel killed {who} because memory ran out", hint
-    return Status.CRASHED, f"{who} was killed by {signal.Signals(-returncode).name}", again
+    return Status.CRASHED, f"{who} was killed by {signal_name(-returncode)}", again
 
 
 def try_alone(model: Model, configuration: Configuration) -> str:

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 
 from servewatt import engines, wire
 from servewatt.engines.host import cpu_threads
-from servewatt.errors import InputError, ServewattError
-from servewatt.harness.failure import Outcome, describe_end, oom_kills, point_to_log, try_alone
+from servewatt.errors import ServewattError, brief, printable
+from servewatt.harness.answer import answer_of, end_note
+from servewatt.harness.failure import oom_kills, point_to_log, try_alone
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.process import Ended, run_module
 from servewatt.harness.schedule import Progress, preparation
+from servewatt.harness.shortage import others_hold_most_memory
 from servewatt.records import Configuration, Environment, Result, Run, Status, Trial
 
 WORKER = "servewatt.harness.worker"
@@ -59,7 +61,7 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     try:
         python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
     except ServewattError as error:  # broken since it was checked
-        return Result(trial, Status.REFUSED, error.message, error.hint, started_at)
+        return Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True)
     kills_before = oom_kills()
     ended = run_module(
         WORKER,
@@ -69,11 +71,10 @@ def _run_worker(trial: Trial, mode: str) -> Result:
         environment=environment,
         python=python,
     )
-    result = _answer(ended)
-    if result is None:
-        status, reason, hint = _explain_end(ended, trial, oom_killed=oom_kills() > kills_before)
-        result = Result(trial, status, reason, hint, started_at)
-    return point_to_log(replace(result, parent_cpu_s=ended.waiter_cpu_s, log=ended.log))
+    result = _result(ended, trial, started_at, oom_killed=oom_kills() > kills_before)
+    if result.status is Status.OUT_OF_MEMORY and others_hold_most_memory(configuration.provider):
+        result = replace(result, transient=True)
+    return point_to_log(replace(result, parent_cpu_s=ended.waiter_cpu_s))
 
 
 def worker_environment(configuration: Configuration) -> dict[str, str]:
@@ -86,18 +87,16 @@ def worker_environment(configuration: Configuration) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(pools, threads), **offline, **silent}
 
 
-def _answer(ended: Ended) -> Result | None:
-    if not ended.answer or ended.timed_out or ended.returncode != 0:
-        return None
-    try:
-        return wire.load(Result, ended.answer)
-    except InputError:  # cut off in the middle
-        return None
-
-
-def _explain_end(ended: Ended, trial: Trial, *, oom_killed: bool) -> Outcome:
+def _result(ended: Ended, trial: Trial, started_at: str, *, oom_killed: bool) -> Result:
+    """What the worker says of the trial, or what can be said in its place."""
+    log = printable(ended.log)
     if ended.timed_out:
-        reason = f"not finished after {trial.procedure.timeout_s:g} s"
-        return Status.TIMED_OUT, reason, "raise --timeout, or cut the workload"
+        reason, hint = f"not finished after {trial.procedure.timeout_s:g} s", "raise --timeout, or cut the workload"
+        return Result(trial, Status.TIMED_OUT, reason, hint, started_at, log=log)
     again = try_alone(trial.model, trial.configuration)
-    return describe_end("the worker", ended.returncode, again, oom_killed=oom_killed)
+    found = answer_of(Result, ended, "the worker", again, oom_killed=oom_killed)
+    if not isinstance(found, Result):
+        return Result(trial, *found, started_at, log=log)
+    if found.trial != trial:
+        return Result(trial, Status.FAILED, "the worker answered for another trial", again, started_at, log=log)
+    return replace(found, reason=brief(found.reason), hint=brief(found.hint), log=log + end_note(ended))

@@ -6,19 +6,27 @@ between samples and reports its own CPU time, which is not counted as foreign lo
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from servewatt import wire
+from servewatt.errors import InputError, brief
+from servewatt.harness.failure import ProcessEndedError
 from servewatt.harness.process import die_with_parent
 from servewatt.processes.command import child_environment, python_module_command
-from servewatt.records import PowerSample, UtilisationSample
+from servewatt.processes.endings import ending
+from servewatt.records import PowerSample, Status, UtilisationSample
+
+STARTED = b"started\n"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,19 @@ class Sampler:
             python_module_command("servewatt.harness.sampler", str(os.getpid()), wire.dump(order)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env=child_environment(os.environ),
         )
         assert self._child.stdout is not None
-        self._child.stdout.readline()  # it says so when it has started, so that its start-up is over by now
+        # It says so when it has started, so that its start-up is over by now.
+        if not select.select([self._child.stdout], [], [], START_TIMEOUT_S)[0]:
+            self.kill()
+            raise _lost(f"had not started after {START_TIMEOUT_S:g} s")
+        if self._child.stdout.readline() != STARTED:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(STOP_TIMEOUT_S)
+            self.kill()
+            raise _lost(f"did not start ({ending(self._child.returncode)})")
 
     @property
     def pid(self) -> int:
@@ -66,18 +83,35 @@ class Sampler:
         return self._child.pid
 
     def stop(self) -> Samples:
-        """End the sampling; no samples if the process died."""
-        answer, _ = self._child.communicate()
-        return wire.load(Samples, answer) if self._child.returncode == 0 else Samples()
+        """End the sampling; ProcessEndedError, which makes the trial invalid, if the process died or is stuck."""
+        try:
+            answer, _ = self._child.communicate(timeout=STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise _lost(f"did not answer within {STOP_TIMEOUT_S:g} s") from None
+        if self._child.returncode != 0:
+            raise _lost(f"ended early ({ending(self._child.returncode)})")
+        try:
+            return wire.load(Samples, answer)
+        except InputError as error:
+            raise _lost(f"gave an answer that cannot be read ({error.message})") from error
 
     def kill(self) -> None:
         """End it without an answer."""
         self._child.kill()
         self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
 
 
-def sample_until_closed(order: SamplerOrder) -> Samples:
-    """Sample at the order's interval until standard input is closed."""
+def _lost(how: str) -> ProcessEndedError:
+    reason = brief(f"the process that samples power and utilisation {how}")
+    return ProcessEndedError((Status.INVALID, reason, "did something else end it? run the same command again"))
+
+
+def sample_until_closed(order: SamplerOrder, started: Callable[[], None]) -> Samples:
+    """Sample at the order's interval until standard input is closed; `started` is called when it begins."""
     from servewatt.meters import open_meters
     from servewatt.meters.nvml import first_visible_board
     from servewatt.meters.utilisation import UtilisationSampler
@@ -87,8 +121,7 @@ def sample_until_closed(order: SamplerOrder) -> Samples:
     power_seen: list[PowerSample] = []
     use_seen: list[UtilisationSample] = []
     gc.disable()
-    sys.stdout.write("started\n")
-    sys.stdout.flush()
+    started()
     start_s, start_cpu_s = time.monotonic(), time.process_time()
     due_s = start_s
     while True:
@@ -109,7 +142,16 @@ def sample_until_closed(order: SamplerOrder) -> Samples:
 def _main(arguments: Sequence[str]) -> None:
     parent_pid, order = arguments
     die_with_parent(int(parent_pid))
-    sys.stdout.write(wire.dump(sample_until_closed(wire.load(SamplerOrder, order))))
+    # What a library prints must not get among the answers.
+    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+        def say(words: bytes) -> None:
+            answers.write(words)
+            answers.flush()
+
+        samples = sample_until_closed(wire.load(SamplerOrder, order), lambda: say(STARTED))
+        say(wire.dump(samples).encode())
 
 
 if __name__ == "__main__":

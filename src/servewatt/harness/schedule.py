@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servewatt.records import Configuration, Plan, Procedure, Result, Run, Status, Trial
 
@@ -17,6 +17,25 @@ def block_order(plan: Plan, block: int) -> tuple[Configuration, ...]:
     order = sorted(plan.configurations, key=lambda c: c.key)
     random.Random(f"{plan.procedure.seed}:{block}").shuffle(order)
     return tuple(order)
+
+
+def reopened(results: Sequence[Result]) -> list[Result]:
+    """The results of earlier starts of a command as its next start sees them.
+
+    What may have passed since, a busy machine (`invalid`) or a shortage (`transient`), counts as not tried: it only
+    keeps the numbers of its attempts.
+    """
+    return [
+        replace(result, status=Status.INVALID, transient=True)
+        if result.transient or result.status is Status.INVALID
+        else result
+        for result in results
+    ]
+
+
+def is_reopened(result: Result) -> bool:
+    """Whether `reopened` made the result that of an attempt which counts no longer."""
+    return result.transient and result.status is Status.INVALID
 
 
 @dataclass
@@ -44,8 +63,8 @@ class Progress:
         """The number of the next attempt, or None where no further one is due."""
         own = [r for r in self.results if r.trial.configuration == configuration]
         here = [r for r in own if r.trial.block == block]
-        procedure = self.run.plan.procedure
-        if any(r.status is not Status.INVALID for r in here) or len(here) > procedure.retries:
+        tried = [r for r in here if not is_reopened(r)]
+        if any(r.status is not Status.INVALID for r in tried) or len(tried) > self.run.plan.procedure.retries:
             return None
         refused = any(r.status is Status.REFUSED for r in own)
         failures = [r for r in own if r.status not in (Status.OK, Status.INVALID)]

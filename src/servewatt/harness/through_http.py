@@ -10,6 +10,8 @@ import contextlib
 import http.client
 import json
 import os
+import select
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -87,6 +89,9 @@ class Server:
                 os.close(write_fd)
             try:
                 self._hand_over(f"{wire.dump(model)}\n{wire.dump(configuration)}\n".encode())
+                _await(announced.fileno(), self._child)
+                # Nothing is left to wait for if it has ended: a process that it started may hold the pipe open.
+                os.set_blocking(announced.fileno(), self._child.poll() is None)
                 self.port = self._announced_port(announced.readline())
             except BaseException:
                 self._child.kill()
@@ -114,6 +119,14 @@ class Server:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+
+    def await_answer(self, connection: socket.socket) -> None:
+        """Sleep until the connection has something to read, or the server has ended: then raise how.
+
+        A process that the server started may hold its connections open.
+        """
+        if not _await(connection.fileno(), self._child):
+            raise self.ended()
 
     def _hand_over(self, order: bytes) -> None:
         assert self._child.stdin is not None
@@ -185,6 +198,8 @@ class HttpSession:
         """The body of a successful answer; raises what the engine raised, or how the server ended."""
         try:
             self._connection.request(method, path, body)
+            if self._connection.sock is not None:
+                self._server.await_answer(self._connection.sock)
             response = self._connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -192,6 +207,18 @@ class HttpSession:
         if response.status == http.client.OK:
             return content
         raise raised(wire.load(Failure, content))
+
+
+def _await(fd: int, process: subprocess.Popen[bytes]) -> bool:
+    """Sleep until `fd` can be read or the process has ended; whether it can be read."""
+    process_fd = os.pidfd_open(process.pid)
+    try:
+        poller = select.poll()
+        poller.register(fd, select.POLLIN)
+        poller.register(process_fd, select.POLLIN)
+        return fd in {ready for ready, _ in poller.poll()}
+    finally:
+        os.close(process_fd)
 
 
 def raised(failure: Failure) -> Exception:

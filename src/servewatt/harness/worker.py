@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
-from servewatt.errors import RefusedError, ServewattError, UnavailableError
-from servewatt.harness.failure import ProcessEndedError, describe_failure
+from servewatt.errors import LONGEST_REASON, RefusedError, ServewattError, UnavailableError, brief
+from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
@@ -166,6 +166,7 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
     """Measure one trial (or only try its configuration out) in this process, and say how it went."""
     log = Log()
     status, reason, hint = Status.OK, "", ""
+    transient = False
     samples = Samples()
     domains: tuple[Domain, ...] = ()
     try:
@@ -192,10 +193,12 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
                 measurement.prove(session)
     except Exception as error:  # noqa: BLE001  (whatever an engine raises is this trial's outcome)
         status, reason, hint = describe_failure(error, trial.configuration)
-        if not isinstance(error, ServewattError | ProcessEndedError):
+        transient = may_pass(error)
+        if not isinstance(error, ServewattError | ProcessEndedError) or len(str(error)) > LONGEST_REASON:
             # To the trial's log, as a reason is cut short.
             traceback.print_exception(error)
-    return _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
+    result = _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
+    return replace(result, transient=transient)
 
 
 def _to_result(
@@ -272,7 +275,16 @@ def _main(arguments: Sequence[str]) -> None:
     trial = wire.load(Trial, sys.stdin.buffer.read())
     result = run_trial(trial, prepare=mode == "prepare")
     with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(wire.dump(result).encode())
+        pipe.write(_as_json(result))
+
+
+def _as_json(result: Result) -> bytes:
+    try:
+        return wire.dump(result).encode()
+    except ValueError as error:  # text that is not Unicode, from the engine
+        traceback.print_exception(error)
+        reason = brief(f"the result cannot be written: {error}")
+        return wire.dump(Result(result.trial, Status.FAILED, reason, started_at=result.started_at)).encode()
 
 
 if __name__ == "__main__":

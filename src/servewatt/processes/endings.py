@@ -17,9 +17,9 @@ def signal_name(number: int) -> str:
 
 
 def ending(returncode: int) -> str:
-    """Such as `exit code 1`, or `exit code 139, as shells report SIGSEGV`; for a negative number, the signal's name."""
+    """Such as `exit code 1` or `exit code 139 (as shells report SIGSEGV)`; the signal's name for a negative number."""
     if returncode < 0:
         return signal_name(-returncode)
     if returncode > 128 and returncode - 128 < signal.NSIG:
-        return f"exit code {returncode}, as shells report {signal_name(returncode - 128)}"
+        return f"exit code {returncode} (as shells report {signal_name(returncode - 128)})"
     return f"exit code {returncode}"

@@ -17,7 +17,7 @@ from io import FileIO
 from pathlib import Path
 from typing import IO
 
-from servewatt.errors import ServewattError
+from servewatt.errors import ServewattError, brief
 from servewatt.processes import guardian
 from servewatt.processes.guardian import PARENT_PID
 
@@ -60,6 +60,11 @@ class Ended:
     answer_too_long: bool = False
     lingered: bool = False
     """Whether it had to be killed because it did not end after its answer."""
+
+    @property
+    def last_words(self) -> str:
+        """The last line of the log."""
+        return brief(self.log.strip().rpartition("\n")[2])
 
 
 def run_guarded(

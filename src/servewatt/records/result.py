@@ -111,7 +111,9 @@ class Result:
     parent_cpu_s: float | None = None
     """CPU time of the waiting parent while the worker ran."""
     log: str = ""
-    """The end of what the worker wrote to standard error."""
+    """The end of what the worker wrote to standard output and error."""
+    transient: bool = False
+    """Whether what kept it from succeeding may pass, such as a full disk: a new start of the command tries again."""
 
     @property
     def output_digest(self) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from servewatt import wire
-from servewatt.errors import InputError, ServewattError
+from servewatt.errors import InputError, ServewattError, brief
 from servewatt.serve.loaded import Loaded
 from servewatt.serve.requests import read_generate
 
@@ -42,8 +42,8 @@ class Failure:
     def of(cls, error: Exception) -> Failure:
         """What `error` says."""
         if isinstance(error, ServewattError):
-            return cls(type(error).__name__, error.message, error.hint)
-        return cls(type(error).__name__, str(error))
+            return cls(type(error).__name__, brief(error.message), brief(error.hint))
+        return cls(type(error).__name__, brief(str(error)))
 
 
 @dataclass(frozen=True)
