@@ -104,6 +104,18 @@ def test_a_crashing_configuration_is_reported_beside_the_others(
     assert {r.status for r in results} == {Status.CRASHED}
 
 
+def test_what_may_have_passed_is_tried_again_by_the_same_command(tmp_path: Path) -> None:
+    file = quick_file(tmp_path, batches=[1], options={"fail": "disk-full"})
+    for tries in (2, 4):
+        # One when it is prepared and one in a block; the other block is left to the next start.
+        assert run(["run", file]) == 1
+        with Store.open() as store:
+            results = store.results(store.run("latest").id)
+            assert len(store.runs()) == 1
+        assert {(r.status, r.transient) for r in results} == {(Status.FAILED, True)}
+        assert len(results) == len({r.trial.id for r in results}) == tries
+
+
 def test_json_is_the_only_thing_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(["run", quick_file(tmp_path), "--json"])
     assert set(json.loads(capsys.readouterr().out)) >= {"analysis", "recommendation"}

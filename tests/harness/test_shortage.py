@@ -9,7 +9,7 @@ from servewatt.errors import RefusedError, UnavailableError
 from servewatt.harness.failure import EngineError, describe_failure, may_pass
 from servewatt.harness.shortage import others_hold_most_memory
 from servewatt.records import Provider, Status
-from tests.meters.fake_nvml import FakeNvml
+from tests.meters.fake_nvml import FakeBoard, FakeNvml
 
 
 def caused(error: Exception, cause: Exception) -> Exception:
@@ -49,3 +49,13 @@ def test_memory_is_held_by_others_if_less_than_half_is_left_after_the_trial(
 
 def test_memory_of_an_unknown_machine_is_not_blamed_on_others(tmp_path: Path) -> None:
     assert not others_hold_most_memory(Provider.CPU, tmp_path)
+
+
+@pytest.mark.parametrize(("used_gib", "others"), [(39, False), (41, True)])
+def test_memory_of_a_gpu_is_that_of_the_board_in_use(
+    monkeypatch: pytest.MonkeyPatch, used_gib: int, others: bool
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    nvml = FakeNvml(FakeBoard("GPU-0"), FakeBoard("GPU-1", used_bytes=used_gib * 2**30))
+    assert others_hold_most_memory(Provider.CUDA, nvml=nvml) is others
+    assert nvml.open == 0

@@ -23,6 +23,7 @@ class FakeBoard:
     most_mw: int | None = None
     """The highest limit that can be set."""
     memory_bytes: int | None = 80 * 2**30
+    used_bytes: int = 3 * 2**30
     lost: bool = False
     mig: bool = False
     persistence: int = 1
@@ -80,7 +81,7 @@ class FakeNvml:
             "nvmlDeviceGetMigMode": lambda b: [int(b.mig), int(b.mig)],
             "nvmlDeviceGetPersistenceMode": lambda b: b.persistence,
             "nvmlDeviceGetCurrentClocksThrottleReasons": lambda b: b.reasons,
-            "nvmlDeviceGetMemoryInfo": lambda b: SimpleNamespace(total=known(b.memory_bytes), used=3 * 2**30),
+            "nvmlDeviceGetMemoryInfo": lambda b: SimpleNamespace(total=known(b.memory_bytes), used=b.used_bytes),
             "nvmlDeviceGetUtilizationRates": lambda _b: SimpleNamespace(gpu=63, memory=10),
             "nvmlDeviceGetClockInfo": lambda _b, _kind: 1845,
             "nvmlDeviceGetTemperature": lambda _b, _sensor: 60,

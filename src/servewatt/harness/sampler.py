@@ -27,6 +27,7 @@ from servewatt.records import PowerSample, Status, UtilisationSample
 STARTED = b"started\n"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
+END_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Sampler:
             raise _lost(f"had not started after {START_TIMEOUT_S:g} s")
         if self._child.stdout.readline() != STARTED:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._child.wait(STOP_TIMEOUT_S)
+                self._child.wait(END_TIMEOUT_S)
             self.kill()
             raise _lost(f"did not start ({ending(self._child.returncode)})")
 

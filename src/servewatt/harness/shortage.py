@@ -10,7 +10,8 @@ from typing import Any
 
 from servewatt.engines.host import text_of
 from servewatt.errors import UnavailableError
-from servewatt.meters.nvml import ask, first_visible_board, open_nvml
+from servewatt.meters.nvml import first_visible_board
+from servewatt.meters.nvml_boards import ask, open_nvml
 from servewatt.records import Provider
 
 _LONGEST_SEARCHED = 20_000
