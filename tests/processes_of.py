@@ -37,3 +37,12 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0) -> bool
             return True
         time.sleep(0.05)
     return bool(condition())
+
+
+def names(mark: str) -> list[str]:
+    """What those of `marked` are called."""
+    found = []
+    for pid in marked(mark):
+        with contextlib.suppress(OSError):
+            found.append(Path(f"/proc/{pid}/comm").read_text().strip())
+    return found

@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from servewatt import serve
 from servewatt.cli.main import run
-from servewatt.records import Status
+from servewatt.records import Result, Status
 from servewatt.store import Store
 
 QUICK = ["--engine", "fake", "--provider", "cpu", "--prompts", "bundled:2", "--new-tokens", "4", "--meter", "fake"]
@@ -114,6 +115,26 @@ def test_what_may_have_passed_is_tried_again_by_the_same_command(tmp_path: Path)
             assert len(store.runs()) == 1
         assert {(r.status, r.transient) for r in results} == {(Status.FAILED, True)}
         assert len(results) == len({r.trial.id for r in results}) == tries
+
+
+def test_what_an_engine_of_another_machine_said_cannot_steer_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(["run", quick_file(tmp_path, batches=[1], options={"fail": "generate"})])
+    with Store.open() as store:
+        known = store.run("latest")
+        trial = replace(store.results(known.id)[0].trial, run_id="other")
+        store.create_run(replace(known, id="other"))
+        store.append(Result(trial, Status.FAILED, "\x1b[2J" + "x" * 100_000, log="\x1b[2J"))
+    capsys.readouterr()
+    begin_s = time.monotonic()
+    run(["report", "other"])
+    shown = capsys.readouterr().out
+    assert "\\x1b[2Jxxx" in shown and "\x1b[2J" not in shown
+    assert len(shown) < 10_000
+    run(["report", "other", "--json"])
+    assert "u001b" not in capsys.readouterr().out
+    assert time.monotonic() - begin_s < 20
 
 
 def test_json_is_the_only_thing_on_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

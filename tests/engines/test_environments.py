@@ -25,6 +25,7 @@ from servewatt.errors import InputError, UnavailableError
 from servewatt.harness.derive import derive
 from servewatt.harness.runner import run_trials
 from servewatt.records import Result, Status, Via
+from tests import processes_of
 from tests.engines.tiny_packages import MARK, tiny_entry, tiny_sdist, tiny_wheel
 from tests.harness.builders import QUICK, fake, model, run
 
@@ -251,6 +252,26 @@ def test_source_that_does_not_build_is_a_reason(tmp_path: Path) -> None:
         made(tmp_path)
     assert "pip install, exit code 1: RuntimeError: no compiler" in caught.value.message
     assert not (state.root() / NAME).exists()
+
+
+def test_a_killed_parent_leaves_nothing_of_a_build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(processes_of.MARK, mark := processes_of.new_mark())
+    compilers = "import subprocess, time\ndef build_wheel(*_):\n"
+    compilers += "    subprocess.Popen(['sleep', '600'], start_new_session=True); time.sleep(600)\n"
+    tiny_sdist(tmp_path, compilers)
+    builds = (
+        "import sys; from servewatt.engines.environments import build, state\n"
+        "state.worker_requirements = lambda pinned=(): ()\n"
+        f"build.build('fake', ['{PIN}'], {{}}, python=sys.executable,\n"
+        f"    pip_arguments=['--no-index', '--find-links', {str(tmp_path)!r}])"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", builds])
+    try:
+        assert processes_of.wait_until(lambda: "sleep" in processes_of.names(mark), 60)
+    finally:
+        parent.kill()
+        parent.wait()
+    assert processes_of.wait_until(lambda: not processes_of.marked(mark), 20), processes_of.names(mark)
 
 
 def test_two_processes_do_not_build_the_same_environment(tmp_path: Path) -> None:

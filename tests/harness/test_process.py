@@ -120,6 +120,30 @@ def test_waiting_takes_no_cpu_time(child: Path) -> None:
     assert ask(child, "sleep", b"2").waiter_cpu_s < 0.02
 
 
+WATCHER = """
+import os, sys, time
+def woken():  # how often the guardian has slept
+    with open(f"/proc/{os.getppid()}/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt_switches"))
+time.sleep(0.5)
+before, end_s = woken(), time.monotonic() + 2
+while time.monotonic() < end_s:
+    if sys.argv[3] == "chatty": print("a step", flush=True)
+    time.sleep(0.002)
+os.write(int(sys.argv[1]), str(woken() - before).encode())
+"""
+
+
+@pytest.mark.parametrize(("kind", "most"), [("silent", 0), ("chatty", 12)])
+def test_the_guardian_sleeps_while_the_child_works(child: Path, kind: str, most: int) -> None:
+    # It looks at a log twice a second: once when its pause is over, and again if there is something to read.
+    (child / "watcher.py").write_text(WATCHER)
+    environment = {**os.environ, "PYTHONPATH": str(child)}
+    ended = run_module("watcher", [kind], b"", timeout_s=20, environment=environment)
+    assert int(ended.answer) <= most
+    assert ended.log.endswith("a step\n" if kind == "chatty" else "")
+
+
 def test_what_the_child_started_dies_with_it(child: Path) -> None:
     grandchild = int(ask(child, "grandchild").answer)
     deadline_s = time.monotonic() + 5

@@ -154,6 +154,13 @@ def test_an_engine_s_traceback_is_in_the_log(tmp_path: Path) -> None:
     assert "in _misbehave" in one(tmp_path, fail="generate").log
 
 
+def test_a_server_that_dies_is_noticed_although_its_child_holds_its_connections(tmp_path: Path) -> None:
+    begin_s = time.monotonic()
+    result = one(tmp_path, fail="fork-and-die")
+    assert (result.status, result.reason) == (Status.CRASHED, "the server was killed by SIGKILL")
+    assert time.monotonic() - begin_s < 30
+
+
 def test_a_hanging_server_is_timed_out_and_gone(tmp_path: Path, own_folders: Path) -> None:
     assert one(tmp_path, timeout_s=4.0, fail="hang").status is Status.TIMED_OUT
     assert all(ends(pid) for pid in servers(own_folders))

@@ -51,6 +51,14 @@ def _start_children_and_hang() -> None:
     signal.pause()
 
 
+def _fork_and_die() -> None:
+    """Leave a child that holds every file and connection open, as forked workers do."""
+    if os.fork() == 0:
+        time.sleep(600)
+        os._exit(0)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _flood() -> None:
     line = b"\x1b[31mthe fake engine talks without end\xff\n" * 1000
     for _ in range(2000):
@@ -94,6 +102,7 @@ GENERATING = {
     "stop": _die(signal.SIGSTOP),
     "children": start_children,
     "children-hang": _start_children_and_hang,
+    "fork-and-die": _fork_and_die,
     "flood": _flood,
     "close-files": lambda: os.closerange(3, 1024),
     "kill-guardian": lambda: os.kill(os.getppid(), signal.SIGKILL),
