@@ -87,7 +87,7 @@ def test_recommend_and_report_find_what_the_store_holds(tmp_path: Path, capsys: 
         assert run([*QUICK, "--precision", precision]) == 0
     capsys.readouterr()
     assert run(["recommend", "latest", "--max-perplexity-ratio", "0.9"]) == 1
-    assert "perplexity ratio 1.0000 (up to 1.0000) exceeds 0.9" in capsys.readouterr().out
+    assert "perplexity ratio 1.0000 is above the limit of 0.9" in capsys.readouterr().out
     assert run(["report", "latest", "--markdown"]) == 0
     shown = capsys.readouterr().out
     assert "perplexity ratio" in shown and "1.0000 [1.0000, 1.0000]" in shown and "1 (reference)" in shown

@@ -86,6 +86,14 @@ def test_one_block_decides_nothing() -> None:
     assert "no interval from 1 block" in answer.sentence
 
 
+def test_a_ratio_that_says_nothing_is_told_in_words() -> None:
+    torch = [result(TORCH, b, j, 0.0) for b, j in enumerate((100.0, 700.0, 20.0))]
+    onnx = [result(ONNX, b, j, 0.0) for b, j in enumerate((400.0, 90.0, 150.0))]
+    answer = recommend(torch + onnx)
+    assert "(3 blocks are too few to compare their energy per token);" in answer.sentence
+    assert "[" not in answer.sentence
+
+
 def test_exact_ties_are_undecided_for_ever() -> None:
     answer = recommend([result(c, b) for c in (TORCH, ONNX) for b in range(5)])
     assert answer.choice is None

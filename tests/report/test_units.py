@@ -22,16 +22,40 @@ MILLIJOULE = Scale("mJ", 1e-3)
         (Interval(1630.4, 1590.4, 1670.4, 5), "1630", "[1590, 1670]"),
         # A very tight interval shows five significant digits and no more.
         (Interval(1.23456789, 1.23456780, 1.23456798, 5), "1.2346", "[1.2346, 1.2346]"),
-        # A very wide one keeps two.
-        (Interval(0.5, 0.01, 30.0, 2), "0.50", "[0.01, 30.00]"),
+        # A wide one keeps two; bounds further apart than by a factor of ten are told in words.
+        (Interval(0.5, 0.1, 0.99, 3), "0.50", "[0.10, 0.99]"),
+        (Interval(0.5, 0.1, 1.01, 3), "0.500", "(too few to tell)"),
+        (Interval(0.5, 0.01, 30.0, 2), "0.500", "(too few to tell)"),
+        # Energy above idle may be around zero, and then it says so.
+        (Interval(0.1, -0.3, 0.5, 5), "0.10", "[-0.30, 0.50]"),
         (Interval(0.0, 0.0, 0.0, 5), "0.00", "[0.00, 0.00]"),
-        (Interval(0.7, 0.3, math.inf, 2), "0.700", "[0.300, ∞]"),
+        (Interval(0.7, 0.3, math.inf, 2), "0.700", "(too few to tell)"),
         (Interval(12345678.0, 12000000.0, 12500000.0, 5), "1.23e+07", "[1.20e+07, 1.25e+07]"),
     ],
 )
 def test_digits_follow_the_interval(interval: Interval, estimate: str, bounds: str) -> None:
     shown = units.quantity(interval)
     assert (shown.estimate, shown.interval) == (estimate, bounds)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "saved", "compared"),
+    [
+        (Interval(0.7, 0.6, 0.8, 5), ("30", "[20, 40]"), ("0.70", "[0.60, 0.80]")),
+        # Holds 1 and spans more than a factor of ten: no number would help.
+        (Interval(1.06, 0.0, 3900.0, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
+        (Interval(3878.6, 0.5, math.inf, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
+        # Wide, but below 1: that much is sure.
+        (Interval(0.05, 0.005, 0.4, 3), ("95", "[60, 100]"), ("0.05", "[0.01, 0.40]")),
+        # No saving at all: 100 * (1 - 50) would be -4900 %.
+        (Interval(50.0, 40.0, 60.0, 3), ("needs 50.0 times as much", ""), ("50", "[40, 60]")),
+    ],
+)
+def test_comparisons_that_say_nothing_are_told_in_words(
+    ratio: Interval, saved: tuple[str, str], compared: tuple[str, str]
+) -> None:
+    shown = units.saved(ratio), units.compared(ratio)
+    assert [(q.estimate, q.interval) for q in shown] == [saved, compared]
 
 
 def test_without_bounds_the_number_of_blocks_stands_in_their_place() -> None:

@@ -273,7 +273,7 @@ def test_agreement_with_the_reference() -> None:
     assert summary_of(analysis, ONNX).output_agreement == 5 / 8
     told = [w for w in analysis.warnings if "output tokens" in w]
     assert len(told) == 1  # a lower precision may answer differently
-    assert told[0].startswith("onnx/cpu/fp32/b1: only 62.5%")
+    assert told[0].startswith("onnx/cpu/fp32/b1: only 62.5 %")
 
 
 def test_the_reference_falls_back_to_the_first_fp32_configuration_with_outputs() -> None:
@@ -307,8 +307,8 @@ def test_warnings_about_the_machine() -> None:
     coarse = with_section(result(ONNX, 0), "generate", energy=(energy(PACKAGE, 80.0, error_j=2.0), energy(GPU, 40.0)))
     hot = replace(result(TORCH_CUDA), utilisation=(UtilisationSample(105.0, gpu_throttled=True),))
     warnings = analyse(run((TORCH, ONNX, TORCH_CUDA), blocks=1), [stolen, coarse, hot]).warnings
-    assert "the hypervisor gave up to 5.0% of the CPU time to others (most in torch/cpu/fp32/b1)" in warnings
-    assert any(w.startswith("onnx/cpu/fp32/b1: the counter's step is up to 1.7%") for w in warnings)
+    assert "the hypervisor gave up to 5.0 % of the CPU time to others (most in torch/cpu/fp32/b1)" in warnings
+    assert any(w.startswith("onnx/cpu/fp32/b1: the counter's step is up to 1.7 %") for w in warnings)
     assert "the GPU throttled its clocks during: torch/cuda/fp32/b1" in warnings
     assert len(warnings) == 3
 

@@ -43,6 +43,9 @@ def undecided(
     else:
         outlook = f"about {counted(more_blocks, 'more block')} would tell"
     measure = f"{subject} {ratio(closest.ratio)} in {energy(grade, boundary)} per token"
+    if _says_nothing(closest.ratio):
+        few = "1 block is" if closest.ratio.n == 1 else f"{counted(closest.ratio.n, 'block')} are"
+        measure = f"{few} too few to compare their {energy(grade, boundary)} per token"
     return f"Undecided between {names} ({measure}); {outlook}."
 
 
@@ -143,9 +146,13 @@ def ratio(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return f"{interval.estimate:.2f}, no interval from {counted(interval.n, 'block')}"
     digits = 2 + _digits(100 * (interval.high - interval.low))
-    if interval.high > 1000:
-        return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.2g}]"
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
+
+
+def _says_nothing(interval: Interval) -> bool:
+    """Whether the interval of an undecided ratio spans more than a factor of ten."""
+    low, high = interval.low, interval.high
+    return low is not None and high is not None and low <= 1 <= high and high > 10 * low
 
 
 def describe_check(check: LimitCheck) -> str:

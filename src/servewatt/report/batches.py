@@ -97,7 +97,9 @@ def _sentence(curve: BatchCurve, family: str) -> str:
     if curve.against_smallest is not None:
         share = units.saved(curve.against_smallest.ratio)
         doubt = " (undecided)" if curve.against_smallest.verdict is Verdict.UNDECIDED else ""
-        parts.append(f"saves {share.estimate} % {share.interval} against batch {smallest.configuration.batch}{doubt}")
+        against = f"against batch {smallest.configuration.batch}{doubt}"
+        known = share.estimate != units.TOO_FEW
+        parts.append(f"saves {share.estimate} % {share.interval} {against}" if known else f"{share.estimate} {against}")
     if best is not smallest:
         parts.append(f"{_waits(best)} between tokens instead of {_waits(smallest)}")
     return "; ".join(parts)

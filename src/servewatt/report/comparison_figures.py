@@ -83,8 +83,9 @@ def energy_bars(analysis: Analysis) -> Figure | None:
             va="center",
         )
     name_rows(axes, shown, analysis)
-    axes.set_xlim(left=0)
     axes.margins(x=0.12)
+    if all(t.estimate >= 0 for t in totals):
+        axes.set_xlim(0, max(axes.get_xlim()[1], 0) or 1)
     axes.set_xlabel(f"{scale.unit} per generated token")
     legend = [(_bar_label(c, p), bar) for (c, p), bar in sorted(drawn.items(), key=_legend_order)]
     heads(
@@ -186,9 +187,9 @@ def ratios(analysis: Analysis) -> Figure | None:
     for row, comparison in enumerate(compared):
         times = units.inverse(comparison.ratio)
         decided = comparison.verdict is not Verdict.UNDECIDED
-        if times.low is not None and times.high is not None:
-            high = times.high if math.isfinite(times.high) else times.estimate * 4
-            axes.plot([max(times.low, 1e-9), high], [row, row], color=BLUE, linewidth=2.2, solid_capstyle="butt")
+        told = units.compared(times)
+        if times.low is not None and times.high is not None and told.estimate != units.TOO_FEW:
+            axes.plot([times.low, times.high], [row, row], color=BLUE, linewidth=2.2, solid_capstyle="butt")
         axes.plot(
             [times.estimate],
             [row],
@@ -198,8 +199,8 @@ def ratios(analysis: Analysis) -> Figure | None:
             markeredgecolor=BLUE,
             linestyle="",
         )
-        quantity = units.quantity(times, most=3)
-        text = f"{quantity.estimate} {quantity.interval}" + ("" if decided else " undecided")
+        quantity = told if told.estimate == units.TOO_FEW else units.quantity(times, most=3)
+        text = f"{quantity.estimate} {quantity.interval}".rstrip() + ("" if decided else ", undecided")
         axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), va="center")
         words.append(f"{labels.get(comparison.second.key, comparison.second.key)} {text}")
     axes.set_xscale("log")

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from servewatt.errors import InputError
 from servewatt.records import Result
+from servewatt.report.plain_text import cleaned
 from servewatt.stats.records import Analysis
 from servewatt.whole_files import write_whole
 
@@ -76,6 +78,9 @@ def figures(analysis: Analysis, results: Sequence[Result] = ()) -> tuple[Figure,
     """Every figure that the data allow; those without data are left out."""
     from servewatt.report import batch_figure, comparison_figures, time_figures
 
+    # Trials are found by their configuration, so theirs is cleaned alike.
+    analysis = cleaned(analysis)
+    results = [replace(r, trial=replace(r.trial, configuration=cleaned(r.trial.configuration))) for r in results]
     drawn: list[Figure | None] = []
     with style():
         drawn.append(comparison_figures.energy_bars(analysis))
@@ -109,12 +114,15 @@ def write_to(figure: Figure, path: Path, kind: str) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}", "name another place, or free some space") from error
 
 
-def style() -> AbstractContextManager[None]:
+@contextmanager
+def style() -> Iterator[None]:
     """matplotlib's settings for all our figures, while the context lasts."""
     import matplotlib as mpl
 
-    settings: AbstractContextManager[None] = mpl.rc_context(_STYLE)
-    return settings
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # A browser shows an SVG's text in fonts of its own; only PNG and PDF lack such a character.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def finished(name: str, title: str, alt: str, drawing: Any) -> Figure:

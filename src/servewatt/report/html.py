@@ -6,10 +6,12 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
 from servewatt.report import batches, http_share, limits, tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
+from servewatt.report.plain_text import cleaned
 from servewatt.report.quality import quality_columns, quality_notes
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
@@ -45,6 +47,8 @@ def render_html(
     analysis: Analysis, recommendation: Recommendation, results: Sequence[Result] = (), command: str = ""
 ) -> str:
     """The whole report as one HTML document; `command` is the line that repeats the run."""
+    drawn = figures(analysis, results)
+    analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
     template = templates().get_template("report.html.j2")
     return template.render(
@@ -59,7 +63,7 @@ def render_html(
         choice=next((r for r in shown.rows if r.mark is Mark.CHOICE), None),
         ranked=tables.ranked(shown),
         ranking_rows=tables.ranking_rows(shown),
-        figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in figures(analysis, results)],
+        figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in drawn],
         compared=tables.compared(analysis),
         limits=limits.limit_table(analysis),
         limits_title=limits.TITLE,
@@ -77,6 +81,7 @@ def render_html(
         proof_heads=tables.PROOF_HEADS,
         environment=tables.environment_pairs(analysis.run.environment),
         command=command,
+        counted=counted,
         dash=DASH,
         shown_warnings=4,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from servewatt.report.plain_text import plain
 from servewatt.report.table import Column, ShownRow, Table, letters, shown_rows
 from servewatt.report.units import DASH, Quantity
 
@@ -50,7 +51,7 @@ _SPECIAL = {
 
 def escape(text: str) -> str:
     """`text` so that LaTeX prints it as it is, with any of its engines."""
-    return "".join(_SPECIAL.get(c, c) for c in text)
+    return "".join(_SPECIAL.get(c, c) for c in plain(text))
 
 
 def to_latex(table: Table) -> str:

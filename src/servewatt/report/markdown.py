@@ -9,6 +9,7 @@ from servewatt.recommend.records import Recommendation
 from servewatt.records import Weights
 from servewatt.report import batches, limits
 from servewatt.report.http_share import http_table
+from servewatt.report.plain_text import cleaned
 from servewatt.report.quality import quality_columns, quality_notes
 from servewatt.report.tables import environment_pairs
 from servewatt.report.units import DASH, Quantity
@@ -20,6 +21,7 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\|`*[]#"} | {"<": "&lt;", ">": 
 
 def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     """The recommendation, the ranked table, warnings and the environment."""
+    analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
     plan = analysis.run.plan
     told = f"{analysis.boundary.value} boundary, {shown.interval}, {shown.weights}"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from servewatt.errors import counted
 from servewatt.quality import Agreement, Assessment, Quality, says_alike
 from servewatt.records import Configuration, Interval, Status, Weights
 from servewatt.report import units
@@ -176,7 +177,11 @@ def _first(same: Agreement | None) -> str:
 
 def _text_of(quality: Quality) -> str:
     text = quality.held_out
-    return "" if text is None else f"{len(text.documents)} files of {text.source}, {text.tokens} tokens each"
+    return (
+        ""
+        if text is None
+        else f"{counted(len(text.documents), 'file')} of {text.source}, {counted(text.tokens, 'token')} each"
+    )
 
 
 def _all_notes(quality: Quality) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from servewatt.errors import counted
 from servewatt.records import Grade
 from servewatt.report import units
 from servewatt.report.figures import INK, QUIET, Figure, finished
@@ -217,7 +218,7 @@ def _bar(axes: Any, row: int, mean: GroupMean, name: str, scale: Scale, size: in
         hatch="////" if shape.hollow else "",
     )
     sign = "~" if found.grade is Grade.ESTIMATED else ""
-    part = f"  ({len(mean.models)}/{size} models)" if len(mean.models) < size else ""
+    part = f"  ({len(mean.models)}/{counted(size, 'model')})" if len(mean.models) < size else ""
     axes.annotate(
         f"{sign}{units.in_unit(found.value, scale)}{part}",
         (value, row),

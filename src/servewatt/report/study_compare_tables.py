@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from servewatt.errors import counted
 from servewatt.records import Grade
 from servewatt.report import units
 from servewatt.report.table import Column, Entry, Form, Table
@@ -67,7 +68,7 @@ def ranks_table(shown: Comparison, source: Source) -> Table:
     ]
     notes += [_overall(one) for one in shown.overall if one.source == source.name]
     least = {r.n: r.p_least for r in own if r.p_least is not None}
-    notes += [f"with {n} configurations p is at least {p:.2g}" for n, p in sorted(least.items())]
+    notes += [f"with {counted(n, 'configuration')} p is at least {p:.2g}" for n, p in sorted(least.items())]
     notes += sorted({f"no tau {_jit(r.jit)}: {r.refused}" for r in own if r.refused})
     title = f"Order by {shown.by.value}: {source.name} and published"
     return Table("ranks", title, columns, rows, tuple(notes), grouped=0)

@@ -158,7 +158,11 @@ def _facts(view: StudyView) -> list[Fact]:
     if boundaries:
         facts.append(Fact("Energy boundary", ", ".join(boundaries), "~ marks estimates" if view.has_estimate else ""))
     work = sorted(
-        {f"{r.workload.prompts} prompts ({r.workload.name}), {r.workload.new_tokens} new tokens" for r in view.runs}
+        {
+            f"{counted(r.workload.prompts, 'prompt')} ({r.workload.name}), "
+            + counted(r.workload.new_tokens, "new token")
+            for r in view.runs
+        }
     )
     if work:
         facts.append(Fact("Workload", work[0], "" if len(work) == 1 else f"and {len(work) - 1} more"))

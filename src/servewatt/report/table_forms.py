@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from servewatt.report.latex import to_latex
+from servewatt.report.plain_text import cleaned
 from servewatt.report.table import Column, Entry, Form, Table, letters, shown_rows
 from servewatt.report.text_layout import layout
 from servewatt.report.units import Quantity
@@ -41,6 +42,7 @@ def to_csv(table: Table) -> str:
 
 def to_html(table: Table, sortable: bool = False) -> str:
     """The table as an HTML fragment: the table, then its notes."""
+    table = cleaned(table)
     heads = "".join(_html_head(c, sortable) for c in table.columns)
     lines = [
         f'<div class="scroll" role="region" aria-label="{escape(table.title)}" tabindex="0">',
@@ -88,6 +90,7 @@ def renderable(table: Table, width: int = _MOST_COLUMNS) -> RenderableType:
     from rich.table import Table as Grid
     from rich.text import Text
 
+    table = cleaned(table)
     title = Text(table.title, style="bold")
     parts: list[RenderableType] = [title]
     shown_as = layout(table, width)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from servewatt.errors import counted
 from servewatt.recommend.records import Constraints
 from servewatt.records import Domain, Environment, Facts, Grade, Result, Status
 from servewatt.report import units
+from servewatt.report.plain_text import brief, plain
 from servewatt.report.units import DASH, Quantity
 from servewatt.report.view import Row, View, comparison_for, grade_is_estimated, short_labels, verdict_text
 from servewatt.stats.records import Analysis, Interval
@@ -115,7 +117,7 @@ def environment_pairs(environment: Environment) -> tuple[Pair, ...]:
     """The machine and its software, as name and value."""
     bandwidth = environment.memory_bandwidth_bytes_s
     pairs = [
-        Pair("CPU", f"{environment.cpu}, {environment.cpu_count} CPUs usable"),
+        Pair("CPU", f"{environment.cpu}, {counted(environment.cpu_count, 'CPU')} usable"),
         Pair("Instruction sets", " ".join(environment.cpu_features) or DASH),
         Pair("Last-level cache", units.memory(environment.cache_bytes)),
         Pair("Memory", units.memory(environment.memory_bytes or None)),
@@ -180,7 +182,7 @@ def compared(analysis: Analysis) -> tuple[Compared, ...]:
             labels.get(c.second.key, c.second.key),
             c.second.key,
             units.saved(c.ratio),
-            units.quantity(c.ratio),
+            units.compared(c.ratio),
             verdict_text(c),
             c.ratio.n,
         )
@@ -235,8 +237,8 @@ def trials(analysis: Analysis, results: Iterable[Result]) -> tuple[TrialRow, ...
     rows = []
     for result in ordered:
         section = result.section("generate")
-        reason = result.reason + (f" ({result.hint})" if result.hint else "")
-        key = result.trial.configuration.key
+        reason = brief(result.reason) + (f" ({brief(result.hint)})" if result.hint else "")
+        key = plain(result.trial.configuration.key)
         rows.append(
             TrialRow(
                 block=result.trial.block,

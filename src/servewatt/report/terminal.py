@@ -10,8 +10,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.report import batches, http_share, limits
+from servewatt.report.plain_text import cleaned
 from servewatt.report.quality import quality_notes
 from servewatt.report.terminal_tables import (
     batch_rows_table,
@@ -34,6 +36,7 @@ def render_terminal(console: Console, analysis: Analysis, recommendation: Recomm
 
 def terminal_report(analysis: Analysis, recommendation: Recommendation, width: int = 80) -> RenderableType:
     """The whole report as one renderable, laid out for a terminal of `width` columns."""
+    analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
     parts: list[RenderableType] = [_head(analysis), _answer(shown, recommendation)]
     if shown.rows:
@@ -63,11 +66,11 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
 def _head(analysis: Analysis) -> Text:
     plan = analysis.run.plan
     head = Text("servewatt  ", style="bold")
-    blocks = plan.procedure.blocks
     head.append(plan.model.name, style="bold cyan")
     facts = [
-        f"{len(plan.workload.prompts)} prompts ({plan.workload.name}), {plan.workload.new_tokens} new tokens",
-        f"{len(analysis.summaries)} configurations in {blocks} {'block' if blocks == 1 else 'blocks'}",
+        f"{counted(len(plan.workload.prompts), 'prompt')} ({plan.workload.name}), "
+        + counted(plan.workload.new_tokens, "new token"),
+        f"{counted(len(analysis.summaries), 'configuration')} in {counted(plan.procedure.blocks, 'block')}",
         f"run {analysis.run.id}",
     ]
     head.append("\n" + " · ".join(facts), style="dim")
@@ -95,7 +98,7 @@ def _legend(shown: View) -> Text:
 
 def _foot(analysis: Analysis) -> Text:
     shown = analysis.run.environment
-    where = [shown.cpu, f"{shown.cpu_count} CPUs", *(g.name for g in shown.gpus), shown.system]
+    where = [shown.cpu, counted(shown.cpu_count, "CPU"), *(g.name for g in shown.gpus), shown.system]
     if shown.virtual_machine:
         where.append(f"virtual machine ({shown.virtual_machine})")
     boundary = boundary_line(analysis.boundary, shown)

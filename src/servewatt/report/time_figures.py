@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from servewatt.errors import counted
 from servewatt.records import Component, Domain, Grade, Result, Status
 from servewatt.report.comparison_figures import COMPONENT_COLOURS
 from servewatt.report.drawing import blank, caption, titled
@@ -129,7 +130,7 @@ def _panels(
     left_out = len(analysis.summaries) - len(drawn)
     note = caption(analysis, analysis.summaries)
     if left_out:
-        note += f" · {left_out} of {len(analysis.summaries)} configurations not shown"
+        note += f" · {left_out} of {counted(len(analysis.summaries), 'configuration')} not shown"
     titled(drawing, title, note)
     drawing.legend(
         list(handles.values()), list(handles), loc="outside lower left", ncols=min(len(handles), 4), fontsize=9

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from servewatt.errors import counted
 from servewatt.stats.records import Interval
 
 DASH = "—"
@@ -112,24 +113,65 @@ def number(value: float | None, digits: int | None = None) -> str:
     return text if text.strip("-0.,") else text.lstrip("-")
 
 
-def quantity(interval: Interval | None, scale: Scale = PLAIN, most: int = 5) -> Quantity:
-    """An interval in the unit of `scale`, with the digits it supports and at most `most` significant ones."""
-    if interval is None or math.isnan(interval.estimate):
+def quantity(interval: Interval | None, scale: Scale = PLAIN, most: int = 5, *, decided: bool = False) -> Quantity:
+    """An interval in the unit of `scale`, with the digits it supports and at most `most` significant ones.
+
+    Bounds so wide that they say nothing are told in words, unless something is `decided` by them.
+    """
+    if interval is None or not math.isfinite(interval.estimate):
         return MISSING
     value = interval.estimate / scale.divisor
     if interval.low is None or interval.high is None:
-        blocks = "1 block" if interval.n == 1 else f"{interval.n} blocks"
+        blocks = counted(interval.n, "block")
         return Quantity(number(value, decimals(value, None, most)), f"({blocks})", interval.estimate)
+    if says_nothing(interval) and not decided:
+        return Quantity(number(value, decimals(value, None, most)), "(too few to tell)", interval.estimate)
     low, high = interval.low / scale.divisor, interval.high / scale.divisor
     places = decimals(value, (high - low) / 2, most)
     return Quantity(number(value, places), f"[{number(low, places)}, {number(high, places)}]", interval.estimate)
 
 
+TOO_FEW = "too few blocks to tell"
+"""In place of a comparison whose interval says nothing."""
+
+_WIDE = 10.0
+"""Bounds of a positive quantity that are further apart than by this factor say nothing."""
+
+
+def says_nothing(interval: Interval) -> bool:
+    """Whether an interval of a positive quantity or a ratio is so wide that its bounds would only mislead."""
+    if interval.low is None or interval.high is None:
+        return False
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return True
+    return 0 <= interval.low < interval.high and interval.high > _WIDE * interval.low
+
+
+def compared(ratio: Interval) -> Quantity:
+    """A ratio of two configurations; in words where its interval holds 1 and says nothing."""
+    if _open(ratio):
+        return Quantity(TOO_FEW, value=ratio.estimate)
+    return quantity(ratio, decided=True)
+
+
 def saved(ratio: Interval) -> Quantity:
-    """What `saving` tells, in percent: whole between 10 and 99, finer outside."""
+    """What `saving` tells, in percent: whole between 10 and 99, finer outside; in words where it would mislead.
+
+    That is where the interval of `ratio` holds 1 and says nothing, and where the first needs more than ten times as
+    much: `-387,761 %` is no saving.
+    """
     share = saving(ratio)
+    if _open(ratio):
+        return Quantity(TOO_FEW, value=share.estimate)
+    if ratio.estimate > _WIDE + 1:
+        return Quantity(f"needs {number(ratio.estimate)} times as much", value=share.estimate)
     most = 4 if abs(share.estimate) >= 0.99 else 2
     return quantity(share, PERCENT, most)
+
+
+def _open(ratio: Interval) -> bool:
+    low, high = ratio.low, ratio.high
+    return low is not None and high is not None and low <= 1 <= high and says_nothing(ratio)
 
 
 def saving(ratio: Interval) -> Interval:
@@ -174,7 +216,7 @@ def memory(value: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """A share as a percentage, whole where that tells it exactly enough: `100 %`, `99.7 %`."""
-    if share is None or math.isnan(share):
+    if share is None or not math.isfinite(share):
         return DASH
     scaled = share * 100
     digits = 0 if abs(scaled - round(scaled)) < 0.05 else 1

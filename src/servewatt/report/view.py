@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
 from servewatt.report import units
+from servewatt.report.plain_text import brief
 from servewatt.report.units import DASH, MISSING, Quantity, Scale
 from servewatt.stats.records import Analysis, BoundaryRanking, Comparison, ConfigurationSummary, Interval, Verdict
 
@@ -123,7 +125,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
             out = _mark(summary.configuration, recommendation) is Mark.EXCLUDED
             place = "" if out else str(1 + sum(r.rank not in {DASH, ""} for r in rows))
         rows.append(_row(summary, place, labels[summary.configuration.key], scales, analysis, recommendation))
-    excluded = tuple(Note(e.configuration.key, e.reason) for e in recommendation.exclusions)
+    excluded = tuple(Note(e.configuration.key, brief(e.reason)) for e in recommendation.exclusions)
     known = {n.key for n in excluded}
     return View(
         sentence=recommendation.sentence,
@@ -138,7 +140,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         failures=tuple(
             Note(s.configuration.key, _failed(s)) for s in analysis.summaries if s.blocks > 0 and _failed(s)
         ),
-        warnings=analysis.warnings,
+        warnings=tuple(map(brief, analysis.warnings)),
         runner_up=_runner_up(recommendation.runner_up),
         candidates=tuple(c.key for c in recommendation.candidates),
         shared=shared_parts([s.configuration for s in analysis.summaries]),
@@ -177,7 +179,7 @@ def more_blocks_text(more: int | None) -> str:
     """The continuation of an undecided verdict."""
     if more is None:
         return ", no number of blocks in sight would tell"
-    return f", {more} more {'block' if more == 1 else 'blocks'} would likely tell" if more else ""
+    return f", {counted(more, 'more block')} would likely tell" if more else ""
 
 
 def short_labels(configurations: Sequence[Configuration]) -> dict[str, str]:
@@ -298,7 +300,7 @@ def _why_missing(summary: ConfigurationSummary, analysis: Analysis) -> str:
 
 def _failed(summary: ConfigurationSummary) -> str:
     return "; ".join(
-        f"{c.count} {c.status.value.replace('_', ' ')}" + (f": {c.reason}" if c.reason else "")
+        f"{c.count} {c.status.value.replace('_', ' ')}" + (f": {brief(c.reason)}" if c.reason else "")
         for c in summary.statuses
         if c.status is not Status.OK and c.count
     )
@@ -314,5 +316,6 @@ def _runner_up(comparison: Comparison | None) -> str:
     if comparison is None:
         return ""
     share = units.saved(comparison.ratio)
-    text = f"{comparison.second.key}; {comparison.first.key} saves {share.estimate} % {share.interval}".rstrip()
+    what = f"saves {share.estimate} % {share.interval}".rstrip() if share.estimate[-1].isdigit() else share.estimate
+    text = f"{comparison.second.key}; {comparison.first.key}: {what}"
     return text + (f", {verdict_text(comparison)}" if comparison.verdict is Verdict.UNDECIDED else " against it")

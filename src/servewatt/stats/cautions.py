@@ -57,17 +57,20 @@ def _energy(
         trials = valid[summary.configuration]
         lacking = sum(section_energies(r.section("generate"), domains) is None for r in trials) if domains else 0
         if lacking:
-            share = f"{lacking} of {len(trials)} valid trials"
-            yield f"{key}: {share} lack a domain that others have; their energy is unknown"
+            trial = counted(len(trials), "valid trial")
+            lack = (
+                "lacks a domain that others have; its" if len(trials) == 1 else "lack a domain that others have; their"
+            )
+            yield f"{key}: {lacking} of {trial} {lack} energy is unknown"
         error = summary.energy_error_share
         if error is not None and error > QUANTUM_LIMIT:
-            yield f"{key}: the counter's step is up to {error:.1%} of the energy; longer windows would help"
+            yield f"{key}: the counter's step is up to {_percent(error)} of the energy; longer windows would help"
         energies = [energy for _, energy in summary.block_energy_j_per_token]
         if any(energy <= 0 for energy in energies):
             yield f"{key}: a trial's energy reads as {min(energies):g} J per token; such blocks are not compared"
         elif len(energies) >= 3 and statistics.stdev(energies) > SCATTER_LIMIT * statistics.fmean(energies):
             scatter = statistics.stdev(energies) / statistics.fmean(energies)
-            yield f"{key}: energy scatters by {scatter:.0%} between blocks"
+            yield f"{key}: energy scatters by {100 * scatter:.0f} % between blocks"
 
 
 def _outputs(summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
@@ -85,8 +88,10 @@ def _repeated(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[s
     prompts = len(run.plan.workload.prompts)
     filled = sorted({(s.configuration.batch, s.repeated_rows) for s in summaries if s.repeated_rows})
     if filled:
-        rows = "; ".join(f"batch {batch}: {repeated} of {prompts + repeated} rows" for batch, repeated in filled)
-        yield f"prompts are repeated to fill the last batch of a pass over {prompts} prompts ({rows})"
+        rows = "; ".join(
+            f"batch {batch}: {repeated} of {counted(prompts + repeated, 'row')}" for batch, repeated in filled
+        )
+        yield f"prompts are repeated to fill the last batch of a pass over {counted(prompts, 'prompt')} ({rows})"
 
 
 def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
@@ -98,7 +103,8 @@ def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str
                 why = f" ({count.reason})" if count.reason else ""
                 yield f"{key}: {counted(count.count, 'trial')} {_ended(count.status)}{why}"
         if summary.blocks < planned and (summary.blocks or not summary.statuses):
-            yield f"{key}: {summary.blocks} of {planned} blocks have a valid trial"
+            have = "block has" if planned == 1 else "blocks have"
+            yield f"{key}: {summary.blocks} of {planned} {have} a valid trial"
 
 
 def _machine(
@@ -131,11 +137,9 @@ def _throttled(result: Result) -> bool:
 
 
 def _rankings(rankings: Sequence[BoundaryRanking]) -> Iterator[str]:
-    if not rankings:
-        return
-    first = rankings[0]
-    for other in rankings[1:]:
-        if other.keys and other.keys[:1] != first.keys[:1]:
+    known = [r for r in rankings if r.keys]
+    for first, other in zip(known[:1] * len(known), known[1:], strict=False):
+        if other.keys[:1] != first.keys[:1]:
             yield (
                 f"the least energy depends on the boundary: {first.keys[0]} inside {first.boundary.value}, "
                 f"{other.keys[0]} inside {other.boundary.value}"
@@ -157,5 +161,5 @@ def _ended(status: Status) -> str:
 
 def _percent(share: float) -> str:
     """A share just below one never reads as 100 %."""
-    text = f"{share:.1%}"
-    return f"{share:.4%}" if text == "100.0%" and share < 1 else text
+    text = f"{100 * share:.1f} %"
+    return f"{100 * share:.4f} %" if text == "100.0 %" and share < 1 else text

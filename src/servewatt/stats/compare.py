@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
 from servewatt.records import Result
-from servewatt.stats.intervals import blocks_until_decided, confidence_sequence
+from servewatt.stats.intervals import blocks_until_decided, confidence_sequence, exponential
 from servewatt.stats.records import Comparison, ConfigurationSummary, Interval, PairedRatio, Verdict
 
 Block = TypeVar("Block", bound=Hashable)
@@ -112,9 +112,9 @@ def mean_ratio(logarithms: Sequence[float], alpha: float) -> Interval:
     """The geometric mean of ratios given as logarithms, with its anytime-valid interval at error `alpha`."""
     mean = confidence_sequence(logarithms, alpha)
     return Interval(
-        math.exp(mean.estimate),
-        math.exp(mean.low) if mean.low is not None else None,
-        math.exp(mean.high) if mean.high is not None else None,
+        exponential(mean.estimate),
+        exponential(mean.low) if mean.low is not None else None,
+        exponential(mean.high) if mean.high is not None else None,
         mean.n,
     )
 

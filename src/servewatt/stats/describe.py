@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -132,6 +133,8 @@ def trial_phases(result: Result, domains: frozenset[str]) -> tuple[PhasePart, ..
             before_first = (prefill_powers[energy.domain] - idle_powers[energy.domain]) * prefill_s
             add("prefill", energy.component, before_first, prefill_grades[energy.domain])
         add("decode", energy.component, energy.energy_j - at_rest - before_first, energy.grade)
+    if not all(map(math.isfinite, joules.values())):
+        return ()
     return tuple(
         PhasePart(phase, component, energy_j / generate.tokens_out, worst(grades[phase, component]))
         for (phase, component), energy_j in joules.items()
@@ -256,15 +259,18 @@ def _gpu_percent(result: Result, section: Section | None) -> float | None:
 
 
 def _ratio(value: float | None, by: float) -> float | None:
-    return value / by if value is not None and by > 0 else None
+    if value is None or not by > 0:
+        return None
+    ratio = value / by
+    return ratio if math.isfinite(ratio) else None
 
 
 def _percentile(values: Sequence[float], percent: float) -> float | None:
-    return percentile(values, percent) if values else None
+    return percentile(values, percent) if values and all(map(math.isfinite, values)) else None
 
 
 def _typical(values: Iterable[float | None], confidence: float) -> Interval | None:
-    known = [v for v in values if v is not None]
+    known = [v for v in values if v is not None and math.isfinite(v)]
     return typical(known, confidence) if known else None
 
 

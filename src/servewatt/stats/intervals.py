@@ -68,7 +68,7 @@ def typical(values: Sequence[float], confidence: float = 0.95) -> Interval:
     middle = statistics.fmean(scale)
     half = student_quantile(confidence, n - 1) * statistics.stdev(scale) / math.sqrt(n)
     low, high = middle - half, middle + half
-    return Interval(estimate, _exp(low), _exp(high), n) if positive else Interval(estimate, low, high, n)
+    return Interval(estimate, exponential(low), exponential(high), n) if positive else Interval(estimate, low, high, n)
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -230,6 +230,6 @@ def _check(values: Sequence[float], alpha: float) -> None:
         raise ValueError("values must be finite numbers")
 
 
-def _exp(value: float) -> float:
+def exponential(value: float) -> float:
     """e to the power of `value`, infinite where a float cannot hold it."""
     return math.exp(value) if value < 709 else math.inf

@@ -115,7 +115,7 @@ def _sentence(best: str, others: Sequence[Against], title: str) -> str:
     rivals = [a for a in others if a.verdict is not Verdict.LOWER]
     if not rivals:
         less = f"{_saving(others[0].ratio)} less than {others[0].configuration}, the next"
-        return f"{best} has the least {title}: {less} ({others[0].ratio.n} blocks)."
+        return f"{best} has the least {title}: {less} ({counted(others[0].ratio.n, 'block')})."
     names = [best, *(r.configuration for r in rivals)]
     ratio = f"{title} of {best} over {names[1]}: {_ratio(rivals[0].ratio)}"
     return f"Undecided between {', '.join(names[:-1])} and {names[-1]} ({ratio}); {_outlook(rivals)}."
@@ -143,8 +143,6 @@ def _saving(ratio: Interval) -> str:
 def _ratio(ratio: Interval) -> str:
     if ratio.low is None or ratio.high is None:
         return f"{ratio.estimate:.3f}, no interval from {counted(ratio.n, 'common block')}"
-    return f"{ratio.estimate:.3f} [{ratio.low:.3f}, {_bound(ratio.high)}], {ratio.n} blocks"
-
-
-def _bound(value: float) -> str:
-    return f"{value:.3f}" if value < 1000 else f"{value:.2g}"
+    if ratio.low <= 1 <= ratio.high and ratio.high > 10 * ratio.low:
+        return f"{counted(ratio.n, 'block')}, too few to tell"
+    return f"{ratio.estimate:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], {counted(ratio.n, 'block')}"

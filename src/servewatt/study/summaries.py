@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
+from servewatt import errors
 from servewatt.records import Grade, Weights
 from servewatt.stats.energy import worst
 from servewatt.stats.intervals import typical
@@ -217,6 +218,6 @@ def _failure(trials: Sequence[Observation], counted: Set[tuple[str, int]]) -> st
     blocks = len({_block(o) for o in trials})
     texts = []
     for (status, reason), count in Counter((o.status, o.reason) for o in last.values()).most_common():
-        share = "" if count == blocks else f"{count} of {blocks} blocks: "
+        share = "" if count == blocks else f"{count} of {errors.counted(blocks, 'block')}: "
         texts.append(share + status.value.replace("_", " ") + (f" ({reason})" if reason else ""))
     return "; ".join(texts)
