@@ -46,7 +46,7 @@ def test_digits_follow_the_interval(interval: Interval, estimate: str, bounds: s
         (Interval(1.06, 0.0, 3900.0, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
         (Interval(3878.6, 0.5, math.inf, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
         # Wide, but below 1: that much is sure.
-        (Interval(0.05, 0.005, 0.4, 3), ("95", "[60, 100]"), ("0.05", "[0.01, 0.40]")),
+        (Interval(0.05, 0.005, 0.4, 3), ("95", "[60, 100]"), ("0.050", "[0.005, 0.400]")),
         # No saving at all: 100 * (1 - 50) would be -4900 %.
         (Interval(50.0, 40.0, 60.0, 3), ("needs 50.0 times as much", ""), ("50", "[40, 60]")),
     ],
