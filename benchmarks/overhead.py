@@ -83,7 +83,7 @@ def compare(trial: Trial) -> list[Round]:
     """Window and bare loop, in turns over one loaded engine."""
     session = engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
     assert isinstance(session, GraphSession)
-    generator = Generator(session, trial.workload, 1, ())
+    generator = Generator(session, trial.workload, 1, trial.model)
     generator.warm_up(2.0, 60.0, 0.05)
     bare_steps_s(session, trial)
     procedure = trial.procedure

@@ -44,12 +44,13 @@ def test_nothing_is_made_anew_in_the_measured_passes(
     monkeypatch.setattr(module, attribute, counted)
     prompts = tuple(tuple(range(3, 3 + length)) for length in (8, 20, 40, 60))
     # 62 tokens are seen where each prompt is only prefilled, 76 in the passes.
-    generator = Generator(session, Workload("growing", prompts, new_tokens=16), batch, ())
+    generator = Generator(session, Workload("growing", prompts, new_tokens=16), batch, model)
     generator.warm_up(0.0, 0.1, 1e9)
     assert made
     made.clear()
     generator.prefill_for(0.05)
     work = generator.generate_for(0.05)
+    generator.check(work)
     assert work.passes >= 1
     assert made == []
     session.close()

@@ -9,14 +9,16 @@ from itertools import pairwise
 
 from servewatt import __version__
 from servewatt.engines import check_options
+from servewatt.engines.answers import Asked
 from servewatt.engines.base import Artefacts, Step
+from servewatt.engines.fake_answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
 from servewatt.engines.fake_failures import GENERATING
 from servewatt.engines.host import cpu_threads
 from servewatt.engines.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
 
-_FAILURES = {"load", "claim", *GENERATING}
+_FAILURES = {"load", "claim", *GENERATING, *ANSWERING}
 _NARROW = {Precision.INT8: ("int8", "fp32"), Precision.INT4: ("int4", "fp32"), Precision.W8A8: ("int8", "int8")}
 """Precision of integer weights -> (their type, type of products)."""
 
@@ -25,7 +27,7 @@ class FakeEngine:
     """Engine whose steps take `step_ms` milliseconds and whose tokens count upwards from the prompt's sum.
 
     The option `fail` makes it misbehave: `load` is refused, `claim` computes in another precision than asked, and the
-    rest is in `fake_failures`.
+    rest is in `fake_failures` and `fake_answers`.
     """
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
@@ -56,6 +58,13 @@ class FakeSession:
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
     ) -> Iterator[Step]:
         self._misbehave()
+        steps = self._steps(prompts, max_new_tokens, stop_ids)
+        if self._failure in STEPS:
+            asked = Asked(len(prompts), max_new_tokens, stop_ids, self._model.vocabulary_size)
+            steps = STEPS[self._failure](steps, asked)
+        yield from steps
+
+    def _steps(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]) -> Iterator[Step]:
         starts = [sum(prompt) for prompt in prompts]
         rows = Rows(len(prompts), stop_ids)
         for produced in range(max_new_tokens):
@@ -70,7 +79,8 @@ class FakeSession:
         self._misbehave()
         others = max(1, self._model.vocabulary_size - 1)
         scores = (math.log(0.5), math.log(0.5 / others))
-        return [[scores[(b - a) % self._model.vocabulary_size != 1] for a, b in pairwise(row)] for row in rows]
+        told = [[scores[(b - a) % self._model.vocabulary_size != 1] for a, b in pairwise(row)] for row in rows]
+        return SCORES[self._failure](told) if self._failure in SCORES else told
 
     def _misbehave(self) -> None:
         failure, self._failure_to_come = self._failure_to_come, ""
@@ -86,7 +96,7 @@ class FakeSession:
         if self._failure == "claim":
             held = computed = "int2"
         threads = cpu_threads(self._configuration)
-        return Facts(
+        facts = Facts(
             engine_version=__version__,
             devices=((self._configuration.provider.value, 1),),
             weight_dtypes=((held, self._model.weight_bytes),),
@@ -95,9 +105,10 @@ class FakeSession:
             kv_cache_dtype=computed,
             threads=threads,
         )
+        return FACTS[self._failure](facts) if self._failure in FACTS else facts
 
     def peak_device_bytes(self) -> int | None:
-        return None
+        return PEAKS.get(self._failure)
 
     def close(self) -> None:
         """Nothing to free."""

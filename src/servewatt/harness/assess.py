@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,6 +16,7 @@ from typing import TypeVar
 
 from servewatt import engines, wire
 from servewatt.engines import Session
+from servewatt.engines.answers import Asked, check_facts, check_log_probabilities, check_times, check_tokens
 from servewatt.engines.proof import violations
 from servewatt.errors import RefusedError, ServewattError, brief
 from servewatt.harness.answer import answer_of
@@ -86,7 +89,9 @@ def answer(task: Task) -> Said:
             closing(engines.create(task.configuration.engine).load(task.model, task.configuration, cache)) as session,
         ):
             outputs = in_batches(task.prompts, task.configuration.batch, lambda rows: _generate(session, task, rows))
-            facts = session.facts()
+            told = session.facts()
+            check_facts(told)
+            facts = told
             if broken := violations(task.configuration, facts):
                 raise RefusedError(f"what runs is not what is claimed: {'; '.join(broken)}")
             scores, not_scored = _scores(session, task)
@@ -108,20 +113,31 @@ def in_batches(
 
 
 def _generate(session: Session, task: Task, rows: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
-    steps = [step.tokens for step in session.generate(rows, task.new_tokens, frozenset(task.stop_ids))]
-    return [tuple(token for token in row if token is not None) for row in zip(*steps, strict=True)]
+    stop_ids = frozenset(task.stop_ids)
+    asked = Asked(len(rows), task.new_tokens, stop_ids, task.model.vocabulary_size)
+    start_s = time.monotonic()
+    steps = list(itertools.islice(session.generate(rows, task.new_tokens, stop_ids), task.new_tokens + 1))
+    tokens = [tuple(step.tokens) for step in steps]
+    check_tokens(asked, tokens)
+    check_times(asked, start_s, [step.time_s for step in steps], time.monotonic())
+    return [tuple(token for token in row if token is not None) for row in zip(*tokens, strict=True)]
 
 
 def _scores(session: Session, task: Task) -> tuple[tuple[tuple[float, ...], ...], str]:
-    """Log probabilities of the documents, or why the engine does not tell them."""
+    """Log probabilities of the documents, or why the engine does not tell them; RefusedError if they cannot be."""
+    told: list[tuple[Sequence[tuple[int, ...]], list[list[float]]]] = []
 
     def score(rows: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        return [tuple(row) for row in session.log_probabilities(rows)]
+        told.append((rows, session.log_probabilities(rows)))
+        return [tuple(row) for row in told[-1][1]]
 
     try:
-        return in_batches(task.documents, task.configuration.batch, score), ""
+        scores = in_batches(task.documents, task.configuration.batch, score)
     except ServewattError as error:
         return (), error.message
+    for rows, given in told:
+        check_log_probabilities(rows, given)
+    return scores, ""
 
 
 def _main(arguments: Sequence[str]) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from servewatt.engines import Session
-from servewatt.records import Generation, Stop, Workload
+from servewatt.engines.answers import Asked, check_times, check_tokens
+from servewatt.records import Generation, Model, Stop, Workload
+
+Tokens = list[tuple[int | None, ...]]
+"""The ids of each step of a generation, one a row."""
 
 SHORT_TOKENS = 8
 """Most new tokens of the generations whose times tell whether warm-up may end."""
@@ -38,23 +41,34 @@ def batches(workload: Workload, size: int) -> tuple[Batch, ...]:
 class Work:
     """What a section did: raw step times, kept as they come and made into records after the window."""
 
-    passes: int
-    starts_s: list[float]
-    steps_s: list[list[float]]
-    tokens: list[list[tuple[int | None, ...]]]
-    """Tokens of each generated batch: of the first pass, and of every pass where lengths may differ."""
+    passes: int = 0
+    starts_s: list[float] = field(default_factory=list)
+    steps_s: list[list[float]] = field(default_factory=list)
+    tokens: list[Tokens] = field(default_factory=list)
+    """Of each generated batch; where a later pass said the same as the first, its very list."""
+    end_s: float = 0.0
     engine_s: list[float] = field(default_factory=list)
     """Through HTTP: seconds that the engine worked on each batch, by the server."""
 
+    def add(self, start_s: float, steps_s: list[float], tokens: Tokens, same_as: int | None = None) -> None:
+        """Keep a generation; `same_as` is the index of one of the same batch."""
+        self.starts_s.append(start_s)
+        self.steps_s.append(steps_s)
+        if same_as is not None and tokens == self.tokens[same_as]:
+            # A window's tokens would be a good part of some engines' memory, which is measured as well.
+            tokens = self.tokens[same_as]
+        self.tokens.append(tokens)
+
 
 class Generator:
-    """Runs a workload through a session."""
+    """Runs a workload through a session; RefusedError where its answers cannot be right."""
 
-    def __init__(self, session: Session, workload: Workload, batch: int, eos_ids: Sequence[int]) -> None:
+    def __init__(self, session: Session, workload: Workload, batch: int, model: Model) -> None:
         self._session = session
         self._workload = workload
         self._batches = batches(workload, batch)
-        self._stop_ids = frozenset(eos_ids) if workload.stop is Stop.EOS else frozenset()
+        self._stop_ids = frozenset(model.eos_ids) if workload.stop is Stop.EOS else frozenset()
+        self._vocabulary_size = model.vocabulary_size
 
     def warm_up(self, least_s: float, most_s: float, tolerance: float) -> None:
         """Generate until every prompt's shape has been seen and a repeated batch takes a steady time.
@@ -68,7 +82,7 @@ class Generator:
         first, longest = self._batches[0], max(self._batches, key=lambda batch: max(map(len, batch.prompts)))
         self._run_in_full(longest, self._workload.new_tokens)
         for batch in self._batches:
-            self._run(batch, min(2, self._workload.new_tokens))
+            self._run_checked(batch, min(2, self._workload.new_tokens), self._stop_ids)
         self._show_decoding()
         if first is not longest:
             self._run_in_full(first, self._workload.new_tokens)
@@ -86,34 +100,42 @@ class Generator:
         new_tokens = min(new_tokens, self._workload.new_tokens)
         self._run_in_full(self._batches[0], new_tokens)
         self._show_decoding()
-        start_s = time.monotonic()
-        steps_s, tokens = self._run(self._batches[0], new_tokens)
-        return Work(1, [start_s], [steps_s], [tokens])
+        return self._run_checked(self._batches[0], new_tokens, self._stop_ids)
 
-    def prefill_for(self, least_s: float) -> int:
-        """Prefill every batch, one token out, in whole passes for at least `least_s`; returns the passes."""
-        start_s = time.monotonic()
-        passes = 0
-        while time.monotonic() - start_s < least_s:
-            for batch in self._batches:
-                self._run(batch, 1)
-            passes += 1
-        return passes
+    def prefill_for(self, least_s: float) -> Work:
+        """Prefill every batch, one token out, in whole passes for at least `least_s`."""
+        return self._work_for(least_s, 1)
 
     def generate_for(self, least_s: float) -> Work:
         """Whole passes over the workload for at least `least_s`."""
-        work = Work(0, [], [], [])
+        return self._work_for(least_s, self._workload.new_tokens)
+
+    def _work_for(self, least_s: float, new_tokens: int) -> Work:
+        """Nothing is looked at here: that is left to `check`, as CPU time would count as the engine's."""
+        work = Work()
         begin_s = time.monotonic()
         while time.monotonic() - begin_s < least_s:
-            keep = work.passes == 0 or bool(self._stop_ids)
-            for batch in self._batches:
-                work.starts_s.append(time.monotonic())
-                steps_s, tokens = self._run(batch, self._workload.new_tokens)
-                work.steps_s.append(steps_s)
-                if keep:
-                    work.tokens.append(tokens)
+            for place, batch in enumerate(self._batches):
+                start_s = time.monotonic()
+                steps_s, tokens = self._run(batch, new_tokens)
+                work.add(start_s, steps_s, tokens, place if work.passes else None)
             work.passes += 1
+        work.end_s = time.monotonic()
         return work
+
+    def check(self, work: Work, new_tokens: int | None = None) -> None:
+        """Raise RefusedError unless every generation of `work` can be the answer to what was asked.
+
+        `new_tokens` is 1 for prefill, and left out for the workload's own.
+        """
+        new_tokens = self._workload.new_tokens if new_tokens is None else new_tokens
+        ends_s = [*work.starts_s[1:], work.end_s]
+        for index, (start_s, times_s, end_s) in enumerate(zip(work.starts_s, work.steps_s, ends_s, strict=True)):
+            place = index % len(self._batches)
+            asked = self._asked(self._batches[place], new_tokens, self._stop_ids)
+            if index == place or work.tokens[index] is not work.tokens[place]:
+                check_tokens(asked, work.tokens[index])
+            check_times(asked, start_s, times_s, end_s)
 
     def generations(self, work: Work) -> tuple[Generation, ...]:
         """The records of what `generate_for` (or `try_out`) did."""
@@ -170,13 +192,29 @@ class Generator:
 
     def _run_in_full(self, batch: Batch, new_tokens: int) -> None:
         """Generate all of `new_tokens`, whatever ends a text: no batch takes more room than that."""
-        for _ in self._session.generate(batch.prompts, new_tokens):
-            pass
+        self._run_checked(batch, new_tokens, frozenset())
 
-    def _run(self, batch: Batch, new_tokens: int) -> tuple[list[float], list[tuple[int | None, ...]]]:
+    def _run_checked(self, batch: Batch, new_tokens: int, stop_ids: frozenset[int]) -> Work:
+        """One generation, with the check of its answer."""
+        work = Work(passes=1)
+        start_s = time.monotonic()
+        steps_s, tokens = self._run(batch, new_tokens, stop_ids)
+        work.end_s = time.monotonic()
+        work.add(start_s, steps_s, tokens)
+        asked = self._asked(batch, new_tokens, stop_ids)
+        check_tokens(asked, tokens)
+        check_times(asked, start_s, steps_s, work.end_s)
+        return work
+
+    def _asked(self, batch: Batch, new_tokens: int, stop_ids: frozenset[int]) -> Asked:
+        return Asked(len(batch.prompts), new_tokens, stop_ids, self._vocabulary_size)
+
+    def _run(self, batch: Batch, new_tokens: int, stop_ids: frozenset[int] | None = None) -> tuple[list[float], Tokens]:
+        """The time and the ids of each step; one step more than asked for at most, from an engine that goes on."""
         times_s = []
         tokens = []
-        for step in self._session.generate(batch.prompts, new_tokens, self._stop_ids):
+        stop_ids = self._stop_ids if stop_ids is None else stop_ids
+        for step in itertools.islice(self._session.generate(batch.prompts, new_tokens, stop_ids), new_tokens + 1):
             times_s.append(step.time_s)
-            tokens.append(step.tokens)
+            tokens.append(tuple(step.tokens))
         return times_s, tokens

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from servewatt import engines, wire
 from servewatt.engines import Session
+from servewatt.engines.answers import check_facts, check_peak_bytes
 from servewatt.engines.proof import violations
 from servewatt.errors import LONGEST_REASON, RefusedError, ServewattError, UnavailableError, brief
 from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
@@ -73,7 +74,7 @@ class Measurement:
         session = self._open()
         session.synchronize()
         self._log.stretches.append(Stretch("load", first, take_mark(self._meters, self._pids)))
-        self._log.generator = Generator(session, trial.workload, trial.configuration.batch, trial.model.eos_ids)
+        self._log.generator = Generator(session, trial.workload, trial.configuration.batch, trial.model)
         return session
 
     def _open(self) -> Session:
@@ -114,22 +115,24 @@ class Measurement:
         self._log.stretches.append(Stretch("idle", first, self._mark()))
 
         first = self._mark()
-        passes = generator.prefill_for(lengths.prefill_s)
-        tokens = passes * generator.tokens_in_per_pass, passes * generator.rows_per_pass
-        self._end("prefill", first, session, passes, *tokens)
+        work = generator.prefill_for(lengths.prefill_s)
+        tokens = work.passes * generator.tokens_in_per_pass, work.passes * generator.rows_per_pass
+        self._end("prefill", first, session, work.passes, *tokens)
+        generator.check(work, 1)
 
         first = self._mark()
         work = generator.generate_for(lengths.generate_s)
         session.synchronize()
         last = take_mark(self._meters, self._pids)
         gc.enable()
+        generator.check(work)
         self._log.work = work
         if self._log.server is not None:
             work.engine_s = self._log.server.engine_s[-len(work.starts_s) :]
         tokens_out = sum(g.tokens_out for g in generator.generations(work))
         tokens_in = work.passes * generator.tokens_in_per_pass
         self._log.stretches.append(Stretch("generate", first, last, work.passes, tokens_in, tokens_out))
-        self._log.peak_gpu_bytes = session.peak_device_bytes()
+        self._log.peak_gpu_bytes = check_peak_bytes(session.peak_device_bytes())
 
     def _mark(self) -> Mark:
         return take_mark_at_step(self._meters, self._stepping, self._pids)
@@ -142,8 +145,9 @@ class Measurement:
         self._log.stretches.append(stretch)
 
     def prove(self, session: Session) -> None:
-        """Keep the engine's facts; RefusedError where they contradict the configuration."""
+        """Keep the engine's facts; RefusedError where they cannot be, or contradict the configuration."""
         facts = session.facts()
+        check_facts(facts)
         self._log.facts = facts
         broken = violations(self._trial.configuration, facts)
         if broken:

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import islice
 from typing import TypeVar
 
 from servewatt import engines
 from servewatt.engines import Artefacts, Session
+from servewatt.engines.answers import Asked, check_facts, check_peak_bytes, check_times, check_tokens
 from servewatt.records import Configuration, Facts, Model
 from servewatt.serve import PACKAGES
 
@@ -50,22 +52,28 @@ class Loaded:
 
         def work() -> Answer:
             begin_s = time.monotonic()
-            steps = list(self._session.generate(prompts, max_new_tokens, stop_ids))
+            steps = list(islice(self._session.generate(prompts, max_new_tokens, stop_ids), max_new_tokens + 1))
             self._session.synchronize()
-            engine_s = time.monotonic() - begin_s
-            return Answer(tuple(step.tokens for step in steps), tuple(step.time_s for step in steps), engine_s)
+            end_s = time.monotonic()
+            answer = Answer(tuple(s.tokens for s in steps), tuple(s.time_s for s in steps), end_s - begin_s)
+            # JSON would make others of some wrong values, so they are found here.
+            asked = Asked(len(prompts), max_new_tokens, stop_ids, self.model.vocabulary_size)
+            check_tokens(asked, answer.tokens)
+            check_times(asked, begin_s, answer.times_s, end_s)
+            return answer
 
         return await self._run(work)
 
     async def facts(self) -> Facts:
         """The engine's facts, with the server's own libraries among the versions."""
         facts = await self._run(self._session.facts)
+        check_facts(facts)
         server = tuple((name, metadata.version(name)) for name in PACKAGES)
         return replace(facts, libraries=facts.libraries + server)
 
     async def peak_device_bytes(self) -> int | None:
         """Most device memory held so far; see `servewatt.engines.Session.peak_device_bytes`."""
-        return await self._run(self._session.peak_device_bytes)
+        return check_peak_bytes(await self._run(self._session.peak_device_bytes))
 
     async def close(self) -> None:
         """Free the model, after what is being generated."""
