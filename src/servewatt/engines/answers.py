@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
+from typing import Any
 
 from servewatt.errors import RefusedError, counted
 from servewatt.records import Facts
@@ -42,18 +43,17 @@ def check_tokens(asked: Asked, steps: Sequence[Sequence[object]]) -> None:
     for number, step in enumerate(steps, 1):
         if len(step) != asked.rows:
             raise _wrong(f"{counted(len(step), 'row')}, not {asked.rows} (step {number})")
-    ids = list(chain.from_iterable(steps))
-    if asked.stop_ids:
-        ids = [token for token in ids if token is not None]
-    if set(map(type, ids)) > {int} or not _all_ids(ids, asked):
-        _complain_about_id(asked, steps)
-    going_on = _check_ends(asked, steps) if asked.stop_ids else list(range(asked.rows))
+    given: list[Any] = list(chain.from_iterable(steps))
+    ids = [token for token in given if token is not None] if asked.stop_ids else given
+    if ids and not (set(map(type, ids)) == {int} and min(ids) >= 0 and max(ids) < asked.vocabulary_size):
+        raise _wrong_id(asked, steps)
+    any_end = len(ids) < len(given) or not asked.stop_ids.isdisjoint(ids)
+    going_on = _check_ends(asked, steps) if any_end else list(range(asked.rows))
     if len(steps) > asked.new_tokens:
         raise _wrong(f"more tokens than the {asked.new_tokens} asked for")
     if len(steps) < asked.new_tokens and going_on:
-        given, row = counted(len(steps), "token"), going_on[0] + 1
-        ended = f" although row {row} had not ended" if asked.stop_ids else ""
-        raise _wrong(f"{given}, not the {asked.new_tokens} asked for{ended}")
+        ended = f" although row {going_on[0] + 1} had not ended" if asked.stop_ids else ""
+        raise _wrong(f"{counted(len(steps), 'token')}, not the {asked.new_tokens} asked for{ended}")
 
 
 def check_times(asked: Asked, start_s: float, times_s: Sequence[object], end_s: float) -> None:
@@ -118,39 +118,35 @@ def _wrong(what: str) -> RefusedError:
     return RefusedError(f"the engine returned {what}", _HINT)
 
 
-def _all_ids(ids: Iterable[object], asked: Asked) -> bool:
-    whole = [token for token in ids if type(token) is int]
-    return not whole or (min(whole) >= 0 and max(whole) < asked.vocabulary_size)
-
-
-def _complain_about_id(asked: Asked, steps: Sequence[Sequence[object]]) -> None:
-    for number, step in enumerate(steps, 1):
-        for row, token in enumerate(step, 1):
-            place = f"(step {number}, row {row})"
-            if token is None:
-                if not asked.stop_ids:
-                    raise _wrong(f"no token for a row, though nothing ends one {place}")
-            elif type(token) is not int:
-                raise _wrong(f"{token!r} as a token id, which is of type {type(token).__name__} {place}")
-            elif not 0 <= token < asked.vocabulary_size:
-                raise _wrong(f"token id {token}; the vocabulary has {asked.vocabulary_size:,} {place}")
+def _wrong_id(asked: Asked, steps: Sequence[Sequence[Any]]) -> RefusedError:
+    """The complaint about the first entry that is no id of the vocabulary."""
+    entries = ((token, number, row) for number, step in enumerate(steps, 1) for row, token in enumerate(step, 1))
+    token, number, row = next(
+        (token, number, row)
+        for token, number, row in entries
+        if not ((type(token) is int and 0 <= token < asked.vocabulary_size) or (token is None and asked.stop_ids))
+    )
+    place = f"(step {number}, row {row})"
+    if token is None:
+        return _wrong(f"no token for a row, though nothing ends one {place}")
+    if type(token) is not int:
+        return _wrong(f"{token!r} as a token id, which is of type {type(token).__name__} {place}")
+    return _wrong(f"token id {token}; the vocabulary has {asked.vocabulary_size:,} {place}")
 
 
 def _check_ends(asked: Asked, steps: Sequence[Sequence[object]]) -> list[int]:
     """Rows that have not ended; RefusedError where one goes on after its stop id, or is silent before it."""
-    ended: set[int] = set()
+    ended = [False] * asked.rows
     for number, step in enumerate(steps, 1):
-        if len(ended) == asked.rows:
+        if all(ended):
             raise _wrong(f"a step after every row had ended (step {number})")
         for row, token in enumerate(step):
-            place = f"(step {number}, row {row + 1})"
-            if token is None and row not in ended:
-                raise _wrong(f"no token for a row that had not ended {place}")
-            if token is not None and row in ended:
-                raise _wrong(f"token id {token} for a row that had ended {place}")
+            if (token is None) is not ended[row]:
+                given, had = ("no token", "had not") if token is None else (f"token id {token}", "had")
+                raise _wrong(f"{given} for a row that {had} ended (step {number}, row {row + 1})")
             if token in asked.stop_ids:
-                ended.add(row)
-    return [row for row in range(asked.rows) if row not in ended]
+                ended[row] = True
+    return [row for row in range(asked.rows) if not ended[row]]
 
 
 def _wrong_facts(facts: object) -> Iterator[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +21,21 @@ from servewatt.records import Configuration, Facts, Model
 from servewatt.serve import PACKAGES
 
 T = TypeVar("T")
+
+MOST_WAITING = 32
+"""Requests that may wait for the engine."""
+
+
+class BusyError(Exception):
+    """Too many requests wait for the engine."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{waiting} requests wait for the engine already")
+        self.retry_after_s = retry_after_s
+
+
+class AbandonedError(Exception):
+    """Nobody waits for the generation any more."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +62,30 @@ class Loaded:
         self.model = model
         self.configuration = configuration
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._waiting = 0
+        self._last_s = 0.0
         self._session: Session = self._thread.submit(self._load, artefacts).result()
 
     async def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]) -> Answer:
-        """All steps of one batch, once the device has finished; see `servewatt.engines.Session.generate`."""
+        """All steps of one batch, once the device has finished; see `servewatt.engines.Session.generate`.
+
+        Cancelled, it ends at the engine's next step; engines that hand out their steps when all are there go on until
+        then. Raises BusyError where too many wait.
+        """
+        abandoned = threading.Event()
 
         def work() -> Answer:
             begin_s = time.monotonic()
-            steps = list(islice(self._session.generate(prompts, max_new_tokens, stop_ids), max_new_tokens + 1))
+            steps = []
+            for step in islice(self._session.generate(prompts, max_new_tokens, stop_ids), max_new_tokens + 1):
+                steps.append(step)
+                if abandoned.is_set():
+                    break
             self._session.synchronize()
             end_s = time.monotonic()
+            self._last_s = end_s - begin_s
+            if abandoned.is_set():
+                raise AbandonedError(f"abandoned after {len(steps)} of {max_new_tokens} tokens")
             answer = Answer(tuple(s.tokens for s in steps), tuple(s.time_s for s in steps), end_s - begin_s)
             # JSON would make others of some wrong values, so they are found here.
             asked = Asked(len(prompts), max_new_tokens, stop_ids, self.model.vocabulary_size)
@@ -62,7 +93,10 @@ class Loaded:
             check_times(asked, begin_s, answer.times_s, end_s)
             return answer
 
-        return await self._run(work)
+        try:
+            return await self._run(work)
+        finally:
+            abandoned.set()
 
     async def facts(self) -> Facts:
         """The engine's facts, with the server's own libraries among the versions."""
@@ -88,4 +122,12 @@ class Loaded:
         return session
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        if self._waiting > MOST_WAITING:
+            raise BusyError(self._waiting, math.ceil(max(1.0, self._last_s)))
+        self._waiting += 1
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        future.add_done_callback(self._done)
+        return await future
+
+    def _done(self, _future: object) -> None:
+        self._waiting -= 1

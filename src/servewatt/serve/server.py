@@ -17,7 +17,8 @@ from servewatt import serve, wire
 from servewatt.harness.process import die_with_parent
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Model
-from servewatt.serve.app import Failure, make_app
+from servewatt.serve.app import make_app
+from servewatt.serve.failures import Failure
 from servewatt.serve.loaded import Loaded
 
 HOST = "127.0.0.1"
@@ -50,13 +51,16 @@ def serve_on(listening: socket.socket, loaded: Loaded) -> None:
     """
     import uvicorn
 
+    from servewatt.serve.protocol import MOST_HEADER_BYTES, LimitedProtocol
+
     config = uvicorn.Config(
         make_app(loaded),
         loop="asyncio",
-        http="h11",
+        http=LimitedProtocol,
         ws="none",
         lifespan="on",
-        log_level="warning",
+        log_level="error",
+        h11_max_incomplete_event_size=MOST_HEADER_BYTES,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=SHUTDOWN_S,
