@@ -344,8 +344,23 @@ def test_a_database_of_schema_1_opens_with_its_results(path: Path) -> None:
         assert len(opened.qualities(MODEL)) == 1
 
 
-def test_a_migrated_database_has_the_tables_of_a_new_one(path: Path, tmp_path: Path) -> None:
-    shutil.copy(Path(__file__).with_name("schema-1.db"), path)
+def test_a_database_of_schema_2_opens_with_its_results_and_quality(path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("schema-2.db"), path)
+    with Store.open(path) as opened:
+        results = opened.results("run-1", with_samples=True)
+        assert [(r.trial.configuration.key, r.status.value, len(r.power)) for r in results] == [
+            ("torch/cpu/fp32/b1", "ok", 1),
+            ("onnx/cpu/fp32/b1", "ok", 1),
+            ("onnx/cpu/fp32/b1", "crashed", 0),
+        ]
+        assert [q.created_at for q in opened.qualities(MODEL)] == ["2026-01-01T00:00:00+00:00"]
+        opened.append(result(TORCH, 1))
+        assert len(opened.results("run-1")) == 4
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_migrated_database_has_the_tables_of_a_new_one(path: Path, tmp_path: Path, version: int) -> None:
+    shutil.copy(Path(__file__).with_name(f"schema-{version}.db"), path)
 
     def layout(place: Path) -> dict[str, object]:
         with Store.open(place), closing(sqlite3.connect(place)) as connection:

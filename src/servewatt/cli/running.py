@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from servewatt import __version__
-from servewatt.cli import run_file, showing
+from servewatt.cli import keeping, run_file, showing, turns
+from servewatt.cli.keeping import Keeper
 from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan, weights_note
-from servewatt.errors import InputError, counted
+from servewatt.errors import InputError, StoreError, counted
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
@@ -75,15 +76,34 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
             check_boards(plan.configurations, environment_domains, board_in_use(asked.procedure.meters))
             environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
         with Store.open(flags.store) as store:
-            current = measure_plan(console, store, plan, environment, left_out, flags)
-            if current is None:
+            measured = measure_plan(console, store, plan, environment, left_out, flags)
+            if measured is None:
                 return 0
-            found = showing.gather(store, current, with_samples=True)
+            found = measured.found(store)
     showing.show_run(found, as_json=flags.as_json)
     if flags.report_folder is not None:
         showing.write_folder(showing.compute(found), flags.report_folder)
         console.print(f"report: {flags.report_folder / 'report.html'}", highlight=False, soft_wrap=True)
+    if (problem := measured.keeper.problem()) is not None:
+        raise problem
     return 0 if any(r.status is Status.OK for r in found.results) else 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run as far as it was measured."""
+
+    run: Run
+    keeper: Keeper
+
+    def found(self, store: Store) -> showing.Found:
+        """All of it from the store, or as it was measured where the store does not have it."""
+        if self.keeper.problem() is None:
+            try:
+                return showing.gather(store, self.run, with_samples=True)
+            except StoreError as error:
+                self.keeper.lose(error)
+        return showing.Found(self.run, self.keeper.results)
 
 
 def measure_plan(
@@ -93,27 +113,43 @@ def measure_plan(
     environment: Environment,
     left_out: tuple[LeftOut, ...],
     flags: Flags,
-) -> Run | None:
-    """Show a plan and measure what of it is missing in the store; its run, or None where only the plan was asked for.
+) -> Measured | None:
+    """Show a plan and measure what of it is missing in the store; None where only the plan was asked for.
 
-    The same plan measured before on this machine is continued, unless `flags.fresh`.
+    The same plan measured before on this machine is continued, unless `flags.fresh`. While another process measures
+    it, this one waits.
     """
+    if flags.plan_only:
+        current, _, done = _find(store, plan, environment, flags)
+        _show_plan(console, current, done, left_out, _quantum_s(environment))
+        return None
+    with turns.plan_claimed(console, store, plan, environment.fingerprint) as renew:
+        if not flags.fresh:
+            keeping.take_back(console, store, plan.digest, environment.fingerprint)
+        current, known, done = _find(store, plan, environment, flags)
+        _show_plan(console, current, done, left_out, _quantum_s(environment))
+        if known is None:
+            store.create_run(current)
+        elif current != known:
+            store.extend_run(current)
+        keeper = Keeper(console, store, current, done)
+        renew(current.id)
+        _measure_all(console, keeper, current, renew, _quantum_s(environment), prepare=flags.prepare)
+        return Measured(current, keeper)
+
+
+def _find(store: Store, plan: Plan, environment: Environment, flags: Flags) -> tuple[Run, Run | None, list[Result]]:
+    """The run to measure, the same as it is stored if it is, and what of it is done."""
     now = datetime.now(UTC)
     known = None if flags.fresh else store.find_run(plan.digest, environment.fingerprint)
     new = Run(_run_id(now), now.isoformat(timespec="seconds"), plan, environment, __version__)
-    current = new if known is None else _continued(known, plan)
-    done = schedule.reopened(store.results(current.id, skip_damaged=True)) if known is not None else []
+    done = store.results(known.id, with_samples=True, skip_damaged=True) if known is not None else []
     showing.tell_damage(store)
-    quantum_s = max((d.quantum_s for d in environment.domains if d.within is None), default=0.0)
-    _show_plan(console, current, done, left_out, quantum_s)
-    if flags.plan_only:
-        return None
-    if known is None:
-        store.create_run(current)
-    elif current != known:
-        store.extend_run(current)
-    _measure_all(console, store, current, done, quantum_s, prepare=flags.prepare)
-    return current
+    return new if known is None else _continued(known, plan), known, done
+
+
+def _quantum_s(environment: Environment) -> float:
+    return max((d.quantum_s for d in environment.domains if d.within is None), default=0.0)
 
 
 def _continued(known: Run, plan: Plan) -> Run:
@@ -123,23 +159,23 @@ def _continued(known: Run, plan: Plan) -> Run:
 
 
 def _measure_all(
-    console: Console, store: Store, run: Run, done: list[Result], quantum_s: float, *, prepare: bool
+    console: Console, keeper: Keeper, run: Run, renew: turns.Renew, quantum_s: float, *, prepare: bool
 ) -> None:
     """Prepare and measure what is missing; every result is in the store before the next trial starts."""
     plan = run.plan
+    done = schedule.reopened(keeper.results)
     if schedule.Progress(run, done).remaining == 0:
         console.print(f"run {run.id} is complete; --fresh measures again", highlight=False)
         return
     try:
-        with _terminated_as_interrupt():
+        with _terminated_as_interrupt(), turns.machine_held(console, plan.procedure):
             estimates = {}
             for result in _prepare_all(console, run, done) if prepare else ():
                 if result.status is not Status.OK:
-                    store.append(result)
-                    done.append(result)
+                    done.append(keeper.keep(result))
                 if (estimate := schedule.measured(result, plan)) is not None:
                     estimates[result.trial.configuration] = estimate
-            _measure(console, store, run, done, _TimeLeft(run, done, estimates, quantum_s))
+            _measure(console, keeper, run, done, renew, _TimeLeft(run, done, estimates, quantum_s))
     except KeyboardInterrupt:
         console.print(f"\nstopped; what is done is kept. The same command goes on with run {run.id}.", highlight=False)
         raise
@@ -161,7 +197,9 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
         yield replace(result, trial=replace(result.trial, block=0, position=position, attempt=attempt))
 
 
-def _measure(console: Console, store: Store, run: Run, done: list[Result], time_left: _TimeLeft) -> None:
+def _measure(
+    console: Console, keeper: Keeper, run: Run, done: list[Result], renew: turns.Renew, time_left: _TimeLeft
+) -> None:
     total = len(done) + schedule.Progress(run, done).remaining
     # Drawn only between trials: a refreshing thread would work inside the measured window.
     bar = Progress(
@@ -177,11 +215,12 @@ def _measure(console: Console, store: Store, run: Run, done: list[Result], time_
         task = bar.add_task("measuring", total=total, completed=len(done), left=time_left.text(done))
 
         def before(trial: Any) -> None:
+            renew(run.id)
             name = f"block {trial.block + 1}/{run.plan.procedure.blocks} {trial.configuration.key}"
             bar.update(task, description=escape(name), refresh=True)
 
-        for result in runner.run_trials(run, done, before=before):
-            store.append(result)
+        for measured in runner.run_trials(run, done, before=before):
+            result = keeper.keep(measured)
             done.append(result)
             if result.status is not Status.OK:
                 text = escape(f"{result.status.value} {result.trial.configuration.key}: {result.reason}")

@@ -13,6 +13,14 @@ class DamagedStoreError(StoreError):
     """The database itself is damaged; some of it may still be readable."""
 
 
+class AlreadyStoredError(StoreError):
+    """The database holds a row of this name already."""
+
+
+class LostClaimError(StoreError):
+    """What was claimed is another's by now."""
+
+
 class LostStoreError(StoreError):
     """What lies at the store's place is no longer the store that was opened."""
 

@@ -20,7 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModu
 
 from servewatt.errors import StoreError
 from servewatt.store import migrations, sqlite_place
-from servewatt.store.complaints import MissingStoreError, explain
+from servewatt.store.complaints import AlreadyStoredError, LostStoreError, MissingStoreError, explain
 from servewatt.store.reading import Query
 from servewatt.store.sqlite_place import Place
 
@@ -55,6 +55,11 @@ class Database:
         """A transaction that is stored whole at its end, or not at all."""
         if self.place is not None and not self.place.writable:
             raise StoreError(f"{self.name} is read-only", "make it writable, or choose another --store")
+        if self.place is not None and not sqlite_place.size_bytes(self.place.path):
+            raise LostStoreError(
+                f"{self.name} is gone: it or its folder was deleted, moved or emptied meanwhile",
+                "put it back, or go on with another --store",
+            )
         with self.changing() as connection:
             yield connection
 
@@ -220,5 +225,7 @@ def _explain(error: Exception, name: str) -> StoreError:
     original = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(error, IntegrityError):
         text = " ".join(str(original).split())
-        return StoreError(f"{name} already holds this: {text}", "a run or trial is stored once; nothing was changed")
+        return AlreadyStoredError(
+            f"{name} already holds this: {text}", "a run or trial is stored once; nothing was changed"
+        )
     return explain(original, name)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from servewatt.quality import Assessment, Quality
 from servewatt.records import Interval, Plan, Result, Run
 from servewatt.store import tables
+from servewatt.store.claims import Claim, Claimant, lives
 from servewatt.store.reading import Samples
 from servewatt.store.versions import slim
 from servewatt.wire import dump
@@ -68,6 +69,56 @@ def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None
     if result.power or result.utilisation:
         content = _pack(dump(Samples(result.power, result.utilisation)))
         connection.execute(tables.samples.insert().values(trial=number, content=content))
+
+
+def count_results(connection: sa.Connection, run_id: str) -> int | None:
+    """How many results of a run are there; None if the run itself is not."""
+    if connection.execute(sa.select(tables.runs.c.number).where(tables.runs.c.id == run_id)).first() is None:
+        return None
+    counted = sa.select(sa.func.count()).select_from(tables.trials).where(tables.trials.c.run_id == run_id)
+    return int(connection.execute(counted).scalar_one())
+
+
+def take_claim(connection: sa.Connection, claim: Claim, own: Claimant, now_s: float) -> Claim | None:
+    """Claim a subject; the claim that stands in the way, or None if it was taken."""
+    found = connection.execute(sa.select(tables.claims).where(tables.claims.c.subject == claim.subject)).first()
+    if found is None:
+        connection.execute(tables.claims.insert().values(_claim_columns(claim)))
+        return None
+    columns = found._mapping
+    claimant = Claimant(columns["host"], columns["boot"], columns["namespace"], columns["pid"], columns["started"])
+    holder = Claim(columns["subject"], columns["token"], claimant, columns["run_id"], columns["expires_at"])
+    if holder.token != claim.token and lives(holder, now_s, own):
+        return holder
+    return None if _replace_claim(connection, claim, holder.token) else holder
+
+
+def renew_claim(connection: sa.Connection, claim: Claim) -> bool:
+    """Put a claim in the place of itself; False if another stands there."""
+    if _replace_claim(connection, claim, claim.token):
+        return True
+    return connection.execute(sa.select(tables.claims).where(tables.claims.c.subject == claim.subject)).first() is None
+
+
+def drop_claim(connection: sa.Connection, claim: Claim) -> None:
+    """Give a claim back; nothing happens if it has lapsed and is another's."""
+    connection.execute(
+        tables.claims.delete().where(tables.claims.c.subject == claim.subject, tables.claims.c.token == claim.token)
+    )
+
+
+def _replace_claim(connection: sa.Connection, claim: Claim, token: str) -> bool:
+    changed = connection.execute(
+        tables.claims.update()
+        .where(tables.claims.c.subject == claim.subject, tables.claims.c.token == token)
+        .values(_claim_columns(claim))
+    )
+    return changed.rowcount == 1
+
+
+def _claim_columns(claim: Claim) -> dict[str, object]:
+    columns = {name: value for name, value in vars(claim).items() if name != "claimant"}
+    return {**columns, **vars(claim.claimant)}
 
 
 def insert_quality(connection: sa.Connection, quality: Quality) -> None:

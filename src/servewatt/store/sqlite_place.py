@@ -19,8 +19,9 @@ from servewatt.store.complaints import MissingStoreError, explain
 class Place:
     """A SQLite file that is there, and how to open it."""
 
+    path: Path
     name: str
-    """Its path as text that any terminal can show."""
+    """The path as text that any terminal can show."""
     uri: str
     writable: bool
     """Whether results can be stored in it."""
@@ -68,7 +69,7 @@ def prepare(path: Path, *, must_exist: bool) -> Place:
     if size is None:
         _make(path)
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        return Place(name, uri(path, "mode=rw"), writable=True)
+        return Place(path, name, uri(path, "mode=rw"), writable=True)
     return _read_only(path, name)
 
 
@@ -85,7 +86,7 @@ def copied(place: Place) -> Place:
     except sqlite3.Error as error:
         folder.cleanup()
         raise explain(error, place.name) from error
-    return Place(place.name, uri(target, "mode=rw"), writable=False, copy=folder)
+    return Place(place.path, place.name, uri(target, "mode=rw"), writable=False, copy=folder)
 
 
 def _make(path: Path) -> None:
@@ -108,12 +109,12 @@ def _read_only(path: Path, name: str) -> Place:
     Write-ahead mode wants files beside the store even to read. Where they cannot be made, a store without a log is
     read as one that nobody is writing, and one with a log (left by a process that was killed) from a copy.
     """
-    plain = Place(name, uri(path, "mode=ro"), writable=False)
+    plain = Place(path, name, uri(path, "mode=ro"), writable=False)
     if _readable(plain.uri):
         return plain
     log = path.with_name(path.name + "-wal")
     if not (size_bytes(log) if os.access(path.parent, os.X_OK) else None):
-        return Place(name, uri(path, "mode=ro&immutable=1"), writable=False)
+        return Place(path, name, uri(path, "mode=ro&immutable=1"), writable=False)
     folder = _temporary()
     target = Path(folder.name) / "results.db"
     try:
@@ -122,7 +123,7 @@ def _read_only(path: Path, name: str) -> Place:
     except OSError as error:
         folder.cleanup()
         raise StoreError(f"cannot copy {name} to read it: {error.strerror}", "make its folder writable") from error
-    return Place(name, uri(target, "mode=rw"), writable=False, copy=folder)
+    return Place(path, name, uri(target, "mode=rw"), writable=False, copy=folder)
 
 
 def _readable(place: str) -> bool:

@@ -3,169 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+import secrets
+import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING
 
-from servewatt.errors import InputError, StoreError, nearest
+from servewatt.errors import InputError, StoreError
 from servewatt.quality import Quality
-from servewatt.records import Model, Plan, Result, Run
-from servewatt.store import reading
-from servewatt.store.complaints import DamagedStoreError
-from servewatt.store.files import read_file, read_qualities, write_file
-from servewatt.store.reading import Damaged, Query
+from servewatt.records import Result, Run
+from servewatt.store import sqlite_place
+from servewatt.store.claims import Claim, Held, this_process
+from servewatt.store.complaints import AlreadyStoredError, LostClaimError, LostStoreError
+from servewatt.store.files import read_file, read_qualities
+from servewatt.store.finite import non_finite
+from servewatt.store.reader import StoreReader, store_place
 
 if TYPE_CHECKING:
     from servewatt.store.database import Database
-
-LATEST = "latest"
-OTHERS = "`servewatt report --list` names the runs that can be read"
-
-T = TypeVar("T")
-
-
-def default_path() -> Path:
-    """`$XDG_DATA_HOME/servewatt/results.db`, or the same below `~/.local/share`."""
-    home = os.environ.get("XDG_DATA_HOME")
-    # The XDG specification has relative paths ignored.
-    try:
-        data = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "share"
-    except RuntimeError as error:
-        raise StoreError(
-            "this user has no home folder for the results store", "set HOME or XDG_DATA_HOME, or give --store"
-        ) from error
-    return data / "servewatt" / "results.db"
-
-
-class _Readable(Protocol):
-    """What a reader needs of a database."""
-
-    name: str
-
-    def reading(self) -> AbstractContextManager[Query]: ...
-
-    def close(self) -> None: ...
-
-
-class StoreReader:
-    """Runs and results of an existing database. Use as a context manager, or call `close`.
-
-    A SQLite file is read through the standard library; SQLAlchemy, which takes 0.2 s to import, only for others.
-    """
-
-    def __init__(self, database: _Readable) -> None:
-        self._readable = database
-        self._plans: dict[str, Plan] = {}
-        self._counts: dict[str, int] = {}
-        self.damaged: list[Damaged] = []
-        """What could not be read so far."""
-
-    @classmethod
-    def open(cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0) -> StoreReader:
-        """Open a SQLite file or any database that SQLAlchemy can reach; by default `default_path()`.
-
-        Readers wait for nobody. Raises StoreError if there is none, it is newer than this program, damaged, not a
-        store, or its driver is missing.
-        """
-        from servewatt.store.sqlite_file import open_sqlite_file
-
-        place = _place(url_or_path)
-        if isinstance(place, Path) and (file := open_sqlite_file(place, busy_timeout_s=busy_timeout_s)) is not None:
-            return StoreReader(file)
-        from servewatt.store.database import open_database
-
-        return StoreReader(open_database(place, busy_timeout_s=busy_timeout_s, must_exist=True))
-
-    def find_run(self, plan_digest: str, fingerprint: str | None = None) -> Run | None:
-        """The newest readable run of a plan, on the machine with `fingerprint` if given."""
-        condition = "plan_digest = :plan_digest" + (" AND machine = :machine" if fingerprint is not None else "")
-        parameters = {"plan_digest": plan_digest} | ({"machine": fingerprint} if fingerprint is not None else {})
-        with self._readable.reading() as query:
-            return next(self._intact(reading.select_runs(query, condition, **parameters)), None)
-
-    def runs(self) -> list[Run]:
-        """Every readable run, newest first."""
-        with self._readable.reading() as query:
-            return list(self._intact(reading.select_runs(query)))
-
-    def run(self, name: str = LATEST) -> Run:
-        """A run by its id, the beginning of its id, or `latest`: the newest that can be read.
-
-        Raises InputError if there is no such one, StoreError if it cannot be read.
-        """
-        with self._readable.reading() as query:
-            ids = reading.select_run_ids(query)
-            candidates = ids if name == LATEST and ids else [_match(name, ids, self._readable.name)]
-            for id_ in candidates:
-                for found in reading.select_runs(query, "id = :id", id=id_):
-                    if isinstance(found, Run):
-                        self._plans[found.id] = found.plan
-                        return found
-                    self._note(found)
-        bad = next((d for d in self.damaged if d.run_id == candidates[0]), None)
-        if bad is None:
-            raise DamagedStoreError(f"run {candidates[0]} cannot be read: {self._readable.name} is damaged", OTHERS)
-        raise StoreError(f"{bad.what} cannot be read: {bad.reason}", f"{bad.hint}; {OTHERS}")
-
-    def results(self, run_id: str, with_samples: bool = False, *, skip_damaged: bool = False) -> list[Result]:
-        """All results of the run with this id so far, in the order stored; samples only if asked for.
-
-        `with_samples` adds the power and utilisation samples. A damaged result raises StoreError, or, with
-        `skip_damaged`, is noted in `damaged` and stands there as an invalid trial. Raises InputError if there is no
-        such run.
-        """
-        plan = self._plan(run_id)
-        with self._readable.reading() as query:
-            found = self._intact(reading.select_results(query, run_id, plan, with_samples=with_samples), skip_damaged)
-            results = list(found)
-        self._counts[run_id] = len(results)
-        return results
-
-    def qualities(self, model: Model, *, skip_damaged: bool = False) -> list[Quality]:
-        """What was found of the quality of this model's configurations, newest first.
-
-        Damaged ones raise StoreError, or, with `skip_damaged`, are noted in `damaged` and left out.
-        """
-        with self._readable.reading() as query:
-            return list(self._intact(reading.select_qualities(query, model), skip_damaged))
-
-    def export_run(self, name: str, path: str | os.PathLike[str]) -> None:
-        """Write a run with its results, samples and its model's quality to a file that `import_run` reads."""
-        run = self.run(name)
-        write_file(path, run, self.results(run.id, with_samples=True), self.qualities(run.plan.model))
-
-    def close(self) -> None:
-        self._readable.close()
-
-    def _intact(self, found: Iterable[T | Damaged], skip_damaged: bool = True) -> Iterator[T]:
-        for each in found:
-            if not isinstance(each, Damaged):
-                yield each
-            elif skip_damaged:
-                self._note(each)
-            else:
-                what = f"a result of run {each.run_id}" if each.run_id else each.what
-                raise StoreError(f"{what} is damaged: {each.reason}", each.hint)
-
-    def _note(self, damaged: Damaged) -> None:
-        if damaged not in self.damaged:
-            self.damaged.append(damaged)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _plan(self, run_id: str) -> Plan:
-        """The plan of the run with exactly this id."""
-        if run_id not in self._plans and self.run(run_id).id != run_id:
-            raise InputError(f"{run_id} is not the whole id of a run", "look the run up first")
-        return self._plans[run_id]
 
 
 class Store(StoreReader):
@@ -184,15 +40,36 @@ class Store(StoreReader):
         """
         from servewatt.store.database import open_database
 
-        return cls(open_database(_place(url_or_path), busy_timeout_s=busy_timeout_s, must_exist=False))
+        return cls(open_database(store_place(url_or_path), busy_timeout_s=busy_timeout_s, must_exist=False))
+
+    @property
+    def name(self) -> str:
+        """The store's path or URL, without its password."""
+        return self._database.name
+
+    @property
+    def path(self) -> Path | None:
+        """Its file; None for a store that is not a file."""
+        return self._database.place.path if self._database.place is not None else None
+
+    @property
+    def file_name(self) -> str:
+        """What to call files after it."""
+        return sqlite_place.shown(Path(self.path.name))[:100] if self.path is not None else "servewatt"
 
     def create_run(self, run: Run) -> None:
-        """Keep a new run. Raises StoreError if its id is taken or the store cannot be written."""
+        """Keep a new run.
+
+        Raises StoreError if its id is taken or the store cannot be written, InputError if a number is not finite.
+        """
         from servewatt.store import rows
 
+        if place := non_finite(run):
+            raise InputError(f"a run cannot be kept: its {place} is not a finite number", "give a finite number")
         with self._database.writing() as connection:
             rows.insert_run(connection, run)
         self._plans[run.id] = run.plan
+        self._counts[run.id] = 0
 
     def extend_run(self, run: Run) -> None:
         """Keep the plan of a run that is known already, with more blocks or a model that has moved.
@@ -211,13 +88,63 @@ class Store(StoreReader):
         """Keep a result; once this returns it outlasts a kill of the process and a loss of power.
 
         Raises StoreError if it cannot be written or is there already; nothing that was stored before is lost.
-        Raises InputError if its run was not created.
+        Raises LostStoreError if the store is not the one that it was, as it lacks results of the run that it had.
+        Raises InputError if its run was not created, or one of its numbers is not finite.
         """
         from servewatt.store import rows
 
-        plan = self._plan(result.trial.run_id)
+        if place := non_finite(result):
+            raise InputError(f"a result cannot be kept: its {place} is not a finite number", "measure it again")
+        run_id = result.trial.run_id
+        plan = self._plan(run_id)
+        known = self._counts.get(run_id, 0)
         with self._database.writing() as connection:
+            count = rows.count_results(connection, run_id)
+            if count is None or count < known:
+                missing = "no longer holds" if count is None else f"holds {count} of {known} results of"
+                raise LostStoreError(
+                    f"{self._database.name} {missing} run {run_id}: it was deleted, moved or replaced meanwhile",
+                    "put it back, or go on with another --store",
+                )
             rows.insert_result(connection, result, plan)
+        self._counts[run_id] = count + 1
+
+    def claim(self, subject: str, lease_s: float) -> Claim | Held:
+        """Claim `subject` for this process; whoever holds it, if somebody does.
+
+        A claim lapses at once when its process is dead, as far as this process can tell; otherwise `lease_s` after it
+        was last renewed. Raises StoreError if the store cannot be written.
+        """
+        from servewatt.store import rows
+
+        own = this_process()
+        claim = Claim(subject, secrets.token_hex(16), own, "", time.time() + lease_s)
+        for _ in range(5):
+            with suppress(AlreadyStoredError), self._database.writing() as connection:
+                # Two may find nobody at once: the slower one looks again.
+                holder = rows.take_claim(connection, claim, own, time.time())
+                return claim if holder is None else Held(holder)
+        raise StoreError(f"{self._database.name}: {subject} cannot be claimed", "start the same command again")
+
+    def renew(self, claim: Claim, lease_s: float, run_id: str = "") -> Claim:
+        """The claim for `lease_s` from now. Raises LostClaimError if it has lapsed and is another's."""
+        from servewatt.store import rows
+
+        renewed = replace(claim, run_id=run_id or claim.run_id, expires_at=time.time() + lease_s)
+        with self._database.writing() as connection:
+            if not rows.renew_claim(connection, renewed):
+                raise LostClaimError(
+                    f"another servewatt has taken over run {renewed.run_id}, as this one stood still for too long",
+                    "start the same command again: it goes on with what is missing",
+                )
+        return renewed
+
+    def release(self, claim: Claim) -> None:
+        """Give a claim back."""
+        from servewatt.store import rows
+
+        with self._database.writing() as connection:
+            rows.drop_claim(connection, claim)
 
     def add_quality(self, quality: Quality) -> None:
         """Keep what a model's configurations were found worth; the very same is kept once.
@@ -242,31 +169,3 @@ class Store(StoreReader):
             for quality in qualities:
                 rows.insert_quality(connection, quality)
         return run
-
-
-def _place(url_or_path: str | Path | None) -> str | Path:
-    """A database URL as it stands, or the absolute path of a file."""
-    text = str(url_or_path if url_or_path is not None else default_path())
-    if "://" in text:
-        return text
-    try:
-        return Path(text).expanduser().absolute()
-    except (RuntimeError, OSError) as error:  # no such user, or the current folder is gone
-        raise StoreError(f"cannot tell where {text} is: {error}", "give --store an absolute path") from error
-
-
-def _match(name: str, ids: Iterable[str], store: str) -> str:
-    """The id that `name` stands for; `ids` newest first."""
-    ids = list(ids)
-    if not ids:
-        raise InputError(f"{store} holds no run yet", "start with: servewatt run")
-    if name == LATEST:
-        return ids[0]
-    if name in ids:
-        return name
-    matches = [id_ for id_ in ids if name and id_.startswith(name)]
-    if len(matches) == 1:
-        return matches[0]
-    if matches:
-        raise InputError(f"{len(matches)} runs begin with {name}", f"give more of one: {', '.join(matches[:5])}")
-    raise InputError(f"there is no run {name} in {store}", nearest(name, ids))

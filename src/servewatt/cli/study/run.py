@@ -67,6 +67,6 @@ def command(protocol: str, explain: bool, markdown: bool, **options: Any) -> int
 
 def default_store() -> Path:
     """Where the study's runs lie unless `--store` says otherwise: beside the other results."""
-    from servewatt.store.store import default_path
+    from servewatt.store.reader import default_path
 
     return default_path().with_name("study.db")

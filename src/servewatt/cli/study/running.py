@@ -138,10 +138,14 @@ def _measure_model(
         with console.status(f"looking at {escape(name)}"):
             model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.flags.plan_only)
             plan = Plan(model, _workload(asked, model), configurations, asked.procedure)
-        current = measure_plan(console, store, plan, environment, left_out, asked.flags)
+        measured = measure_plan(console, store, plan, environment, left_out, asked.flags)
     if asked.evict and not asked.flags.plan_only:
         ArtefactCache().evict_used_since(begin_s)
-    return current is None or any(r.status is Status.OK for r in store.results(current.id))
+    if measured is None:
+        return True
+    if (problem := measured.keeper.problem()) is not None:
+        raise problem
+    return any(r.status is Status.OK for r in measured.keeper.results)
 
 
 def _workload(asked: Request, model: Model) -> Workload:
