@@ -175,6 +175,13 @@ def test_a_counter_that_stands_still_is_never_zero_joules() -> None:
         assert "servewatt doctor" in caught.value.hint
 
 
+def test_samples_that_do_not_cover_a_section_may_the_next_time() -> None:
+    """The sensor works, so the trial is worth repeating."""
+    gap = [s for s in steady(GPU, 220.0, 10.0) if not 2.0 < s.time_s < 8.0]
+    with pytest.raises(RefusedError, match="do not cover the window"):
+        one(GPU, 7.0, 7.0, 10.0, gap)
+
+
 def test_power_readings_of_zero_are_never_zero_joules() -> None:
     sensor = Domain("gpu:0", Component.GPU, Grade.INTEGRATED, 0.1)
     with pytest.raises(UnavailableError, match="every power reading is 0 W"):

@@ -170,6 +170,8 @@ def _energy(
         try:
             return (*_integrated(domain, samples, span_s or (first.time_s, last.time_s)), Grade.INTEGRATED)
         except ServewattError as error:
+            if isinstance(error, RefusedError) and believable(domain, samples):
+                raise  # there is a sensor: the next time its samples may cover the section
             raise UnavailableError(
                 f"{domain.name}: the energy counter stands still (for {last.time_s - first.time_s:.3g} s it did not "
                 f"step as it should), and no power reading tells what was drawn ({error.message})",
