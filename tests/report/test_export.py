@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 import pytest
 
 from servewatt import wire
-from servewatt.records import Status
+from servewatt.records import Boundary, Status
 from servewatt.report.export import (
     INTERVALS,
     Document,
@@ -19,8 +19,10 @@ from servewatt.report.export import (
     trials_csv,
 )
 from servewatt.report.markdown import to_markdown
+from servewatt.stats import analyse
 from servewatt.stats.records import ConfigurationSummary
 from tests.report import synthetic
+from tests.stats import builders as stats_builders
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -112,3 +114,28 @@ def test_terminal_and_exports_do_not_load_matplotlib_or_jinja() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_trials_have_joules_per_token_inside_the_boundary_with_their_grade() -> None:
+    # 80 J of the package and 40 J of the GPU, both counted, over 40 generated tokens.
+    made = stats_builders.result(stats_builders.TORCH, package_j=80.0, gpu_j=40.0)
+    run = stats_builders.run((stats_builders.TORCH,), blocks=1)
+    for boundary, joules, grade in ((Boundary.MACHINE, 120.0, "counter"), (Boundary.GPU, 40.0, "counter")):
+        analysis = analyse(run, [made], boundary=boundary)
+        (row,) = csv.DictReader(io.StringIO(trials_csv([made], analysis)))
+        assert (row["boundary"], float(row["energy_j"]), row["energy_grade"]) == (boundary.value, joules, grade)
+        assert float(row["energy_j_per_token"]) == joules / 40
+        assert row["tokens"] == str(40 + made.sections[-1].tokens_in)
+
+
+def test_a_trial_without_energy_or_tokens_has_empty_cells() -> None:
+    made = stats_builders.result(stats_builders.TORCH)
+    lacking = replace(made.sections[-1], energy=made.sections[-1].energy[:1])
+    wordless = replace(made.sections[-1], tokens_out=0)
+    results = [
+        replace(made, sections=(s,), trial=replace(made.trial, block=i)) for i, s in enumerate([lacking, wordless])
+    ]
+    analysis = analyse(stats_builders.run((stats_builders.TORCH,)), [made, *results])
+    rows = list(csv.DictReader(io.StringIO(trials_csv([made, *results], analysis))))
+    assert [row["energy_j_per_token"] for row in rows] == ["3.0", "", ""]
+    assert [row["energy_j"] for row in rows] == ["120.0", "", "120.0"]

@@ -188,14 +188,14 @@ def write_folder(shown: Shown, folder: Path) -> None:
     write_html(shown, folder / "report.html")
     write_text(folder / "report.md", to_markdown(shown.analysis, shown.recommendation))
     write_text(folder / "report.json", export.to_json(shown.analysis, shown.recommendation, shown.results))
-    write_text(folder / "trials.csv", export.trials_csv(shown.results))
+    write_text(folder / "trials.csv", export.trials_csv(shown.results, shown.analysis))
     write_text(folder / "configurations.csv", export.configurations_csv(shown.analysis))
     write_figures(shown, folder / "figures")
 
 
 WRITERS: dict[str, Callable[[Shown, Path], None]] = {
     "html": write_html,
-    "csv": lambda shown, path: write_text(path, export.trials_csv(shown.results)),
+    "csv": lambda shown, path: write_text(path, export.trials_csv(shown.results, shown.analysis)),
     "summary_csv": lambda shown, path: write_text(path, export.configurations_csv(shown.analysis)),
     "figures": write_figures,
     "folder": write_folder,

@@ -95,7 +95,7 @@ def _no_energy(summary: ConfigurationSummary) -> str | None:
     if summary.energy_j_per_token is None:
         return "its energy was not metered"
     if summary.energy_j_per_token.estimate <= 0:
-        return "its energy reads as zero: the counter is too coarse for the window"
+        return "its energy reads as zero or less: the counter is too coarse for the window"
     return None
 
 

@@ -43,7 +43,9 @@ def undecided(
     else:
         outlook = f"about {counted(more_blocks, 'more block')} would tell"
     measure = f"{subject} {ratio(closest.ratio)} in {energy(grade, boundary)} per token"
-    if _says_nothing(closest.ratio):
+    if closest.ratio.n == 0:
+        measure = "no block has both energies"
+    elif _says_nothing(closest.ratio):
         few = "1 block is" if closest.ratio.n == 1 else f"{counted(closest.ratio.n, 'block')} are"
         measure = f"{few} too few to compare their {energy(grade, boundary)} per token"
     return f"Undecided between {names} ({measure}); {outlook}."
@@ -144,7 +146,8 @@ def saving(interval: Interval) -> str:
 def ratio(interval: Interval) -> str:
     """A ratio with its interval, `0.99 [0.96, 1.03]`."""
     if interval.low is None or interval.high is None:
-        return f"{interval.estimate:.2f}, no interval from {counted(interval.n, 'block')}"
+        estimate = f"{interval.estimate:.2f}" if interval.estimate >= 0.01 else f"{interval.estimate:.2g}"
+        return f"{estimate}, no interval from {counted(interval.n, 'block')}"
     digits = 2 + _digits(100 * (interval.high - interval.low))
     return f"{interval.estimate:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 

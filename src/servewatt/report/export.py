@@ -12,6 +12,7 @@ from servewatt.quality import Assessment
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status
 from servewatt.report.view import comparison_for
+from servewatt.stats.energy import counted_domains, grade_line, section_energies, total_j
 from servewatt.stats.records import Analysis, Interval
 
 INTERVALS = (
@@ -130,8 +131,12 @@ def configurations_csv(analysis: Analysis) -> str:
     return _csv(heads, rows)
 
 
-def trials_csv(results: Sequence[Result]) -> str:
-    """One row a trial, whatever its status; each domain's joules in a column `SECTION_energy_j:DOMAIN`."""
+def trials_csv(results: Sequence[Result], analysis: Analysis | None = None) -> str:
+    """One row a trial, whatever its status; each domain's joules in a column `SECTION_energy_j:DOMAIN`.
+
+    With the run's analysis also the joules inside its boundary, over the generation and per generated token.
+    """
+    inside = _counted_inside(results, analysis) if analysis is not None else frozenset[str]()
     domains = sorted({e.domain for r in results for s in r.sections for e in s.energy})
     heads = ["run", "model", "weights", "block", "position", "attempt", *_CONFIGURATION, "status", "reason", "hint"]
     heads += ["started_at", "passes", "tokens_in", "tokens_out", "own_cpu_s", "foreign_cpu_s", "stolen_cpu_s"]
@@ -140,7 +145,27 @@ def trials_csv(results: Sequence[Result]) -> str:
         heads += [f"{section}_energy_j:{domain}" for domain in domains]
     heads += [f"grade:{domain}" for domain in domains]
     heads += ["peak_rss_bytes", "peak_gpu_bytes", "output_digest", "engine_version"]
-    return _csv(heads, (_trial(r, domains) for r in results))
+    heads += ["tokens", "boundary", "energy_j", "energy_j_per_token", "energy_grade"]
+    boundary = analysis.boundary.value if analysis is not None else None
+    return _csv(heads, ([*_trial(r, domains), *_per_token(r, boundary, inside)] for r in results))
+
+
+def _counted_inside(results: Sequence[Result], analysis: Analysis) -> frozenset[str]:
+    """The domains whose joules the analysis adds up."""
+    valid = [r for r in results if r.status is Status.OK]
+    return counted_domains(analysis.boundary, analysis.run.environment.domains, valid or results)
+
+
+def _per_token(result: Result, boundary: str | None, domains: frozenset[str]) -> list[object]:
+    """Tokens read and generated, the boundary, and the joules inside it; empty where a domain was not metered."""
+    section = result.section("generate")
+    if section is None:
+        return [None, boundary, None, None, None]
+    energies = section_energies(section, domains)
+    energy = total_j(energies)
+    share = energy / section.tokens_out if energy is not None and section.tokens_out > 0 else None
+    grade = grade_line(e.grade for e in energies) if energies is not None else None
+    return [section.tokens_in + section.tokens_out, boundary, energy, share, grade]
 
 
 def _outcome(result: Result) -> TrialOutcome:

@@ -86,7 +86,7 @@ def resource_table(shown: View, analysis: Analysis, width: int = 80) -> Table:
         ("CPU\n%", [r.cpu for r in shown.rows]),
         *([("GPU\n%", [r.gpu for r in shown.rows])] if gpu else []),
         ("trials\nok" if wide else "ok/\nall", [r.trials for r in shown.rows]),
-        ("same\noutput" if wide else "same\nout", [r.agreement.replace(" %", "%") for r in shown.rows]),
+        ("same\noutput, %" if wide else "same\n%", [r.agreement.removesuffix(" %") for r in shown.rows]),
     ]
     table = _table(_title("Time and resources", shown, analysis), pad=2 if wide else 0)
     table.add_column("#", justify="right", no_wrap=True)

@@ -125,6 +125,9 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
             out = _mark(summary.configuration, recommendation) is Mark.EXCLUDED
             place = "" if out else str(1 + sum(r.rank not in {DASH, ""} for r in rows))
         rows.append(_row(summary, place, labels[summary.configuration.key], scales, analysis, recommendation))
+    if not any(r.rank.isdigit() for r in rows):
+        # Without a #1 there is nothing that it saves.
+        rows = [replace(r, saving=MISSING, verdict="") for r in rows]
     excluded = tuple(Note(e.configuration.key, brief(e.reason)) for e in recommendation.exclusions)
     known = {n.key for n in excluded}
     return View(
@@ -223,7 +226,7 @@ def _estimates(
 
 def _units(summaries: Sequence[ConfigurationSummary]) -> Units:
     return Units(
-        energy=units.si(_estimates(summaries, lambda s: s.energy_j_per_token), "J"),
+        energy=units.si(_estimates(summaries, lambda s: s.energy_j_per_token if s.has_energy else None), "J"),
         rate=units.PLAIN,
         ttft=units.seconds(_estimates(summaries, lambda s: s.ttft_s)),
         inter_token=units.seconds(

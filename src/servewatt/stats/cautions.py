@@ -64,7 +64,8 @@ def _energy(
             yield f"{key}: {lacking} of {trial} {lack} energy is unknown"
         error = summary.energy_error_share
         if error is not None and error > QUANTUM_LIMIT:
-            yield f"{key}: the counter's step is up to {_percent(error)} of the energy; longer windows would help"
+            share = _percent(error) if error < 1 else "all"
+            yield f"{key}: the counter's step is up to {share} of the energy; longer windows would help"
         energies = [energy for _, energy in summary.block_energy_j_per_token]
         if any(energy <= 0 for energy in energies):
             yield f"{key}: a trial's energy reads as {min(energies):g} J per token; such blocks are not compared"
