@@ -96,8 +96,8 @@ def test_several_limits_that_exclude_everything_say_which_is_to_blame() -> None:
     answer = recommend(results, Constraints(max_latency_p95_s=1.0, max_ttft_s=0.002))
     assert answer.sentence == (
         f"No configuration meets the limits; {TORCH.key} comes nearest: time to first token p95 5 ms is above the "
-        f"limit of 2 ms (150 % over). The limit on time to first token p95 alone excludes every configuration; from "
-        f"5 ms on it would admit {TORCH.key}."
+        f"limit of 2 ms (150 % over). The limit on time to first token p95 alone excludes every configuration; it "
+        f"would have to be 5 ms for {TORCH.key}."
     )
 
 

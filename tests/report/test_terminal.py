@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -156,3 +157,14 @@ def test_labels_drop_what_all_share() -> None:
     assert len(set(labels.values())) == len(configurations)
     odd = replace(configurations[0], options=(("path", "a/b"),))
     assert short_labels([configurations[0], odd])[odd.key] == "torch path=a/b"
+
+
+@pytest.mark.parametrize("width", range(50, 90, 3))
+def test_a_unit_stays_on_the_line_of_its_number(width: int) -> None:
+    sentence = "It needs 22 % [16, 27] less, 24 ms at 300 W, 1.51 GiB and 412 mJ; " * 3
+    told = synthetic.recommendation(sentence=sentence)
+    analysis = synthetic.analysis(warnings=(sentence,))
+    text = rendered(analysis, told, width).partition("Energy per generated token")[0]
+    lines = [line.strip(" ▌") for line in text.splitlines()]
+    assert not [line for line in lines if re.match(r"(%|ms|W|GiB|mJ)(\W|$)", line)]
+    assert "412 mJ" in " ".join(lines)

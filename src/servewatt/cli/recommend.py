@@ -42,13 +42,15 @@ Examples:
 def command(run: str, boundary: str | None, store: str | None, as_json: bool, **asked: Any) -> int:
     """Choose from RUN (an id, the beginning of one, `latest`, or an exported file).
 
-    Exits with 0 if one configuration is recommended, and with 1 if the answer is "undecided" or nothing is feasible.
+    Exits with 0 if one configuration is recommended, and with 1 if the answer is "undecided" or nothing is shown
+    to meet the limits.
     """
     from servewatt import wire
     from servewatt.cli import showing
     from servewatt.cli.quantities import parse_size_bytes, parse_time_s
     from servewatt.recommend.records import Constraints
     from servewatt.records import Boundary, Provider
+    from servewatt.report.plain_text import brief, plain
 
     latency, ttft, memory = asked["max_latency_p95"], asked["max_ttft"], asked["max_memory"]
     limits = Constraints(
@@ -64,12 +66,12 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     if as_json:
         click.echo(wire.dump(answer))
     else:
-        click.echo(answer.sentence)
+        click.echo(plain(answer.sentence))
         if worth := _worth(shown.analysis, answer):
             click.echo(f"  its outputs: {worth}")
         for exclusion in answer.exclusions:
             how = "not shown yet" if exclusion.not_shown else "excluded"
-            click.echo(f"  {how}: {exclusion.configuration.key}: {exclusion.reason}")
+            click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {brief(exclusion.reason)}")
     return 0 if answer.choice is not None else 1
 
 

@@ -113,8 +113,8 @@ def _to_blame(alone: Sequence[LimitCheck] | None) -> str:
     for check in alone:
         enough = check.high if check.high is not None else check.limit
         parts.append(
-            f" The limit on {check.name} alone excludes every configuration; from {_amount(enough, check)} on it "
-            f"would admit {check.configuration.key}."
+            f" The limit on {check.name} alone excludes every configuration; it would have to be "
+            f"{_amount(enough, check)} for {check.configuration.key}."
         )
     return "".join(parts)
 

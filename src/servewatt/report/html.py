@@ -11,7 +11,7 @@ from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
 from servewatt.report import batches, http_share, limits, tables, units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
-from servewatt.report.plain_text import cleaned
+from servewatt.report.plain_text import cleaned, glued
 from servewatt.report.quality import quality_columns, quality_notes
 from servewatt.report.units import DASH
 from servewatt.report.view import Mark, view
@@ -82,6 +82,7 @@ def render_html(
         environment=tables.environment_pairs(analysis.run.environment),
         command=command,
         counted=counted,
+        glued=lambda text: glued(text, "\N{NO-BREAK SPACE}"),
         dash=DASH,
         shown_warnings=4,
     )

@@ -13,6 +13,10 @@ T = TypeVar("T")
 MOST_CHARACTERS = 400
 """Of a reason or a warning; the JSON form has all of it."""
 
+GLUE = "\ue000"
+"""Stands for a space at which no line may end, while rich lays text out: it breaks lines at U+00A0 too."""
+
+_UNIT = re.compile(r"(?<=[0-9]) (?=(?:%|(?:[pnµmkMG]?[JWs]|[KMGT]i?B|kB|B|bytes|min|h|tokens/s)\b))")
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # such as colours and movements of the cursor
     r"|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?"  # such as titles and links
@@ -33,6 +37,11 @@ def brief(text: str, most: int = MOST_CHARACTERS) -> str:
     # Before the search for sequences, so that a log of megabytes costs nothing.
     shown = plain(text[: 4 * most])
     return shown if len(shown) <= most and len(text) <= 4 * most else shown[: most - 1].rstrip() + "…"
+
+
+def glued(text: str, glue: str = GLUE) -> str:
+    """`text` with numbers tied to the units behind them."""
+    return _UNIT.sub(glue, text)
 
 
 def cleaned(record: T) -> T:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.panel import Panel
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.report import batches, http_share, limits
-from servewatt.report.plain_text import cleaned
+from servewatt.report.plain_text import GLUE, cleaned, glued
 from servewatt.report.quality import quality_notes
 from servewatt.report.terminal_tables import (
     batch_rows_table,
@@ -46,10 +47,10 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
         parts += [Text(), ranking_table(shown)]
     if analysis.batch_curves:
         parts += [Text(), batch_rows_table(shown, analysis, width)]
-        parts += [_hanging("  ", Text(sentence)) for sentence in batches.batch_table(analysis).sentences]
+        parts += [_hanging("  ", Text(glued(sentence))) for sentence in batches.batch_table(analysis).sentences]
     if any(s.limit is not None for s in analysis.summaries):
         parts += [Text(), limit_rows_table(analysis, width)]
-        parts += [_hanging("  ", Text("; ".join(limits.limit_table(analysis).notes), style="dim"))]
+        parts += [_hanging("  ", Text(glued("; ".join(limits.limit_table(analysis).notes)), style="dim"))]
     if analysis.http_shares:
         parts += [Text(), http_rows_table(analysis, width)]
         parts += [_hanging("  ", Text(note, style="dim")) for note in http_share.http_table(analysis).notes]
@@ -58,9 +59,20 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
     parts += _notes("Trials left out", shown.failures)
     if shown.warnings:
         parts += [Text(), Text("Warnings", style="bold yellow")]
-        parts += [_hanging("! ", Text(warning), "yellow") for warning in shown.warnings]
+        parts += [_hanging("! ", Text(glued(warning)), "yellow") for warning in shown.warnings]
     parts += [Text(), _foot(analysis)]
-    return Group(*parts)
+    return _Unglued(Group(*parts))
+
+
+class _Unglued:
+    """What is laid out with `GLUE` between numbers and units, shown with spaces there."""
+
+    def __init__(self, inner: RenderableType) -> None:
+        self._inner = inner
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._inner, options):
+            yield Segment(segment.text.replace(GLUE, " "), segment.style, segment.control)
 
 
 def _head(analysis: Analysis) -> Text:
@@ -80,7 +92,7 @@ def _head(analysis: Analysis) -> Text:
 def _answer(shown: View, recommendation: Recommendation) -> RenderableType:
     """The sentence, set off by a bar on its left."""
     colour = "yellow" if recommendation.choice is None else "green"
-    answer = Text(shown.sentence, style=f"bold {colour}")
+    answer = Text(glued(shown.sentence), style=f"bold {colour}")
     if shown.weights.startswith("weights: random"):
         answer.append(f"\n{shown.weights}", style="not bold yellow")
     return Panel(answer, box=_LEFT_BAR, style="", border_style=colour, padding=(0, 1))
@@ -93,7 +105,7 @@ def _legend(shown: View) -> Text:
         parts.append("~ contains an estimated energy")
     if shown.shared:
         parts.append(f"all configurations: {shown.shared}")
-    return Text(" · ".join(parts), style="dim")
+    return Text(glued(" · ".join(parts)), style="dim")
 
 
 def _foot(analysis: Analysis) -> Text:
@@ -110,7 +122,7 @@ def _notes(title: str, notes: Iterable[Note]) -> list[RenderableType]:
     if not listed:
         return []
     lines: list[RenderableType] = [Text(), Text(title, style="bold")]
-    lines += [_hanging("  ", Text.assemble(note.key, "  ", (note.text, "dim"))) for note in listed]
+    lines += [_hanging("  ", Text.assemble(note.key, "  ", (glued(note.text), "dim"))) for note in listed]
     return lines
 
 

@@ -18,15 +18,20 @@ from servewatt.stats.records import Analysis
 
 _MOST_PANELS = 12
 _MOST_POINTS = 600
-_LINES = ("-", "--", ":", "-.")
+_LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)), (0, (6, 1, 2, 1)))
+"""One for each domain of a component: as many as a machine has GPUs."""
 _SHADES = {"load": 0.05, "idle": 0.0, "prefill": 0.18, "generate": 0.10}
+
+
+_Dash = str | tuple[int, tuple[int, ...]]
+"""As matplotlib takes it."""
 
 
 @dataclass(frozen=True)
 class _Line:
     name: str
     colour: str
-    dash: str
+    dash: _Dash
     times: tuple[float, ...]
     values: tuple[float, ...]
 
@@ -167,7 +172,7 @@ def _start(result: Result, lines: Sequence[_Line]) -> float:
     return min(line.times[0] for line in lines if line.times)
 
 
-def _line(name: str, colour: str, dash: str, samples: Sequence[tuple[float, float | None]]) -> _Line:
+def _line(name: str, colour: str, dash: _Dash, samples: Sequence[tuple[float, float | None]]) -> _Line:
     known = [(t, v) for t, v in samples if v is not None]
     known = known[:: max(1, len(known) // _MOST_POINTS)]
     return _Line(name, colour, dash, tuple(t for t, _ in known), tuple(v for _, v in known))
