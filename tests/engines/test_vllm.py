@@ -68,7 +68,7 @@ def load(fake: type[LLMEngine], small: Model, artefacts: FolderArtefacts) -> Loa
 def described(folder: Path, config: dict[str, object], context: int) -> Model:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({"vocab_size": fake_vllm.VOCABULARY, **config}))
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     return replace(model_of(folder), context_length=context)
 
 

@@ -60,7 +60,7 @@ def write_model(folder: Path, kind: str, **changes: Any) -> Path:
         "vocab_size": VOCABULARY,
     }
     common |= {"initializer_range": 0.3, "pad_token_id": 0}
-    config = AutoConfig.for_model(kind, **(common | SIZES[kind] | changes))
+    config = AutoConfig.for_model(kind, **(common | SIZES.get(kind, {}) | changes))
     torch.manual_seed(7)
     AutoModelForCausalLM.from_config(config, attn_implementation="eager").save_pretrained(folder)
     return folder

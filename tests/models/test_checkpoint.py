@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from servewatt.checkpoints.safetensors import checkpoint_files, read_header, shard_names
 from servewatt.errors import InputError, RefusedError
-from servewatt.models.checkpoint import checkpoint_files, read_header, shard_names
 
 
 def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
@@ -45,7 +45,7 @@ def test_a_file_written_by_the_library(tmp_path: Path) -> None:
         (raw({"a": entry(4, 12)}, b"\0" * 12), "does not follow"),
         (raw({"a": entry(0, 8), "b": entry(4, 12)}, b"\0" * 12), "does not follow"),
         (raw({"a": {"dtype": "F32"}}), "incomplete"),
-        (raw({"a": entry(0, 8, ["2"])}, b"\0" * 8), "a number that is none"),
+        (raw({"a": entry(0, 8, ["2"])}, b"\0" * 8), "is not made of whole numbers"),
         (raw({"a": entry(0, 1, [1], "F4")}, b"\0"), "type F4"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
     ],

@@ -50,18 +50,54 @@ def test_the_revision_follows_the_content(tmp_path: Path, read: Callable[[], Mod
     assert read().revision not in (first, second)
 
 
-def test_tied_weights_and_buffers_are_not_counted(tmp_path: Path, read: Callable[[], Model]) -> None:
+BUFFERS = {
+    "model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(2, np.float32),
+    "model.layers.0.attention.bias": np.zeros((1, 1, 32, 32), np.uint8),
+    "model.layers.0.attention.masked_bias": np.zeros((), np.float16),
+    "model.layers.0.attn.causal_mask": np.ones((1, 1, 32, 32), np.bool_),
+    "model.layers.1.attn.causal_mask": np.ones((1, 1, 32, 32), np.float32),
+    "model.position_ids": np.zeros((1, 32), np.int64),
+}
+
+
+def test_masks_and_tables_of_positions_are_no_weights(tmp_path: Path, read: Callable[[], Model]) -> None:
     write_llama(tmp_path / "model")
-    more = {
-        "lm_head.weight": np.zeros((VOCABULARY, HIDDEN), np.float32),
-        "model.layers.0.self_attn.rotary_emb.inv_freq": np.zeros(2, np.float32),
-        "model.layers.0.attention.bias": np.zeros((1, 1, 32, 32), np.uint8),
-    }
-    save_file({**llama_tensors(), **more}, tmp_path / "model" / "model.safetensors")
+    save_file({**llama_tensors(), **BUFFERS}, tmp_path / "model" / "model.safetensors")
     assert read().parameters == PARAMETERS
-    write_llama(tmp_path / "model", tie_word_embeddings=False)
-    save_file({**llama_tensors(), **more}, tmp_path / "model" / "model.safetensors")
+    assert read().weight_bytes == 4 * PARAMETERS
+
+
+def test_a_stored_head_counts_where_it_is_not_the_embedding(tmp_path: Path, read: Callable[[], Model]) -> None:
+    write_llama(tmp_path / "model")
+    tensors = llama_tensors()
+    embedding = tensors["model.embed_tokens.weight"]
+    other = embedding.copy()
+    other[-1, -1] += 1
+    size = VOCABULARY * HIDDEN
+    for tied, head, counted in ((True, embedding, 0), (True, other, size), (False, embedding, size)):
+        write_llama(tmp_path / "model", tie_word_embeddings=tied)
+        save_file({**tensors, "lm_head.weight": head}, tmp_path / "model" / "model.safetensors")
+        assert read().parameters == PARAMETERS + counted
+
+
+def test_a_stored_head_is_compared_by_value_not_by_type(tmp_path: Path, read: Callable[[], Model]) -> None:
+    write_llama(tmp_path / "model")
+    tensors = llama_tensors()
+    half = tensors["model.embed_tokens.weight"].astype(np.float16)
+    tensors["model.embed_tokens.weight"] = half.astype(np.float32)
+    save_file({**tensors, "lm_head.weight": half}, tmp_path / "model" / "model.safetensors")
+    assert read().parameters == PARAMETERS
+    half[0, 0] += 1
+    save_file({**tensors, "lm_head.weight": half}, tmp_path / "model" / "model.safetensors")
     assert read().parameters == PARAMETERS + VOCABULARY * HIDDEN
+
+
+def test_a_head_of_another_size_does_not_fit(tmp_path: Path, read: Callable[[], Model]) -> None:
+    write_llama(tmp_path / "model")
+    head = np.zeros((VOCABULARY - 1, HIDDEN), np.float32)
+    save_file({**llama_tensors(), "lm_head.weight": head}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(InputError, match=r"lm_head\.weight is 299 x 8, config\.json says 300 x 8"):
+        read()
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,11 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from servewatt.checkpoints.safetensors import read_header
 from servewatt.errors import InputError
 from servewatt.models import random_weights
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import CATALOGUE
-from servewatt.models.checkpoint import read_header
 from servewatt.models.random_weights import Shape, parameter_shapes, write_checkpoint
 from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load

@@ -65,24 +65,57 @@ def test_truncation_and_padding_of_a_training_are_dropped(model: Model) -> None:
 
 
 def test_legacy_files(model: Model) -> None:
+    pytest.importorskip("transformers")
     file = Path(model.folder) / "tokenizer.json"
     expected = load(model).encode(TEXT)
     vocabulary = json.loads(file.read_text())["model"]["vocab"]
     file.unlink()
     (file.parent / "vocab.json").write_text(json.dumps(vocabulary))
     (file.parent / "merges.txt").write_text("#version: 0.2\n")
+    (file.parent / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "GPT2Tokenizer"}))
     tokenizer = load(model)
     assert tokenizer.encode(TEXT) == expected
     assert tokenizer.decode(expected) == TEXT
     (file.parent / "vocab.json").write_text("{")
-    with pytest.raises(InputError, match=r"vocab\.json and merges\.txt make no tokenizer"):
+    with pytest.raises(InputError, match=r"makes no tokenizer of vocab\.json and merges\.txt"):
         load(model)
 
 
-def test_ids_beyond_the_vocabulary(model: Model, tmp_path: Path) -> None:
+def test_ids_beyond_the_vocabulary_are_told_where_they_occur(model: Model) -> None:
     small = Model(**{**vars(model), "vocabulary_size": 256})
-    with pytest.raises(InputError, match="ids go up to 256, the model's vocabulary ends at 255"):
-        load(small)
+    tokenizer = load(small)  # <s>, id 256, has no embedding, and need not have one
+    assert len(tokenizer.encode("abc")) == 3
+    with pytest.raises(InputError, match=r"'<s>' has the id 256, the model's vocabulary ends at 255"):
+        tokenizer.encode("abc<s>")
+
+
+def test_tokens_that_other_files_list_are_added(model: Model) -> None:
+    folder = Path(model.folder)
+    (folder / "added_tokens.json").write_text(json.dumps({"<fim>": 258}))
+    entry = {"content": "    ", "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps({"added_tokens_decoder": {"257": entry}}))
+    tokenizer = load(model)
+    assert [i for i in tokenizer.encode("a    b<fim>c") if i > 256] == [257, 258]
+    assert tokenizer.decode(tokenizer.encode("a    b<fim>c")) == "a    b<fim>c"
+    (folder / "added_tokens.json").write_text(json.dumps({"<fim>": 290}))
+    with pytest.raises(InputError, match=r"'<fim>' has the id 290; beside tokenizer\.json it gets 258"):
+        load(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"<fim>": "many"}),
+        ("added_tokens.json", [1]),
+        ("tokenizer_config.json", {"added_tokens_decoder": [1]}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": {"content": "y"}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"257": {"content": 5}}}),
+    ],
+)
+def test_broken_lists_of_tokens(model: Model, name: str, content: object) -> None:
+    (Path(model.folder) / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=name):
+        load(model)
 
 
 def test_broken_and_missing_files(model: Model) -> None:

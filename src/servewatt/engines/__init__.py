@@ -10,6 +10,7 @@ from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.table import ENGINES, EngineEntry
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration
+from servewatt.user_folders import identity
 
 __all__ = [
     "ENGINES",
@@ -75,10 +76,13 @@ def create(name: str) -> Engine:
 def interpreter(name: str, variables: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """The Python that runs this engine's processes, and `variables` made those of its environment.
 
+    HOME and USER are given where they lack and the user id has no name.
+
     UnavailableError, with the command that mends it, if the environment built for it is broken.
     """
+    known = {**variables, **identity(variables)}
     environment = entry(name).environment()
     if environment is None:
-        return sys.executable, dict(variables)
+        return sys.executable, known
     environment.check()
-    return str(environment.python), environment.variables(variables)
+    return str(environment.python), environment.variables(known)

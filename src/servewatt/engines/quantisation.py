@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.checkpoints.safetensors import DTYPE_BYTES
 from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.weights import SAFETENSORS_DTYPES, numpy_dtype
+from servewatt.engines.weights import DTYPE_NAMES, numpy_dtype
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Precision
 
@@ -96,7 +97,7 @@ class SafetensorsWriter:
     """Fills the tensors of a safetensors file in any order and in pieces."""
 
     def __init__(self, file: Any, tensors: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-        names = {ours: (theirs, size) for theirs, (ours, size) in SAFETENSORS_DTYPES.items()}
+        names = {ours: (theirs, DTYPE_BYTES[theirs]) for theirs, ours in DTYPE_NAMES.items()}
         header: dict[str, Any] = {}
         self._places: dict[str, int] = {}
         position = 0

@@ -1,12 +1,7 @@
-"""Safetensors files of a model folder, read without any tensor library.
-
-The format: eight bytes (little-endian) with the length of a JSON header, the header (tensor name -> dtype, shape and
-byte range), then the bytes of all tensors. https://huggingface.co/docs/safetensors
-"""
+"""A model folder's configuration and weights as engines read them, without any tensor library."""
 
 from __future__ import annotations
 
-import json
 import math
 import mmap
 from collections.abc import Mapping
@@ -17,23 +12,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.errors import InputError
+from servewatt.checkpoints.files import read_object
+from servewatt.checkpoints.head import own_head
+from servewatt.checkpoints.safetensors import checkpoint_files, read_tensors
 from servewatt.records import Model
 
-SAFETENSORS_DTYPES: dict[str, tuple[str, int]] = {
-    "F64": ("fp64", 8),
-    "F32": ("fp32", 4),
-    "BF16": ("bf16", 2),
-    "F16": ("fp16", 2),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "I8": ("int8", 1),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
+DTYPE_NAMES = {
+    **{"F64": "fp64", "F32": "fp32", "BF16": "bf16", "F16": "fp16", "F8_E4M3": "fp8_e4m3", "F8_E5M2": "fp8_e5m2"},
+    **{"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8"},
+    **{"U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool"},
 }
-"""Name in the file -> (our name, bytes an element)."""
-
-_BROKEN = "download the model again, or check the copy"
+"""Name of a type in the file -> ours."""
 
 
 @dataclass(frozen=True)
@@ -50,59 +39,30 @@ class StoredTensor:
 
 
 def read_config(model: Model) -> dict[str, Any]:
-    """The model's config.json; InputError if there is none or it is no JSON object."""
-    path = Path(model.folder) / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", "a model folder holds config.json") from error
-    except ValueError as error:
-        raise InputError(f"{path}: not valid JSON: {error}", _BROKEN) from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path}: not a JSON object", _BROKEN)
+    """The model's config.json, `tie_word_embeddings` as the weights have it: off where a head of its own is stored.
+
+    InputError if there is no such file, it is no JSON object, or the weights beside it cannot be read.
+    """
+    folder = Path(model.folder)
+    config = read_object(folder / "config.json")
+    if config.get("tie_word_embeddings") is False or not any(folder.glob("*.safetensors")):
+        return config
+    if own_head(read_tensors(checkpoint_files(folder))) is not None:
+        config["tie_word_embeddings"] = False
     return config
 
 
 def stored_tensors(folder: str | Path) -> dict[str, StoredTensor]:
-    """Every tensor of every *.safetensors file in `folder`; InputError if a file is missing, broken or cut short."""
-    paths = sorted(Path(folder).glob("*.safetensors"))
-    if not paths:
-        raise InputError(f"{folder}: no *.safetensors file", "pickled weights are refused; convert them to safetensors")
-    tensors: dict[str, StoredTensor] = {}
-    for path in paths:
-        tensors.update(_read_header(path))
-    return tensors
+    """Every tensor of a model folder's weights; InputError if a file is missing, broken or cut short."""
+    return tensors_of(checkpoint_files(Path(folder)))
 
 
-def _read_header(path: Path) -> dict[str, StoredTensor]:
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            header_bytes = int.from_bytes(file.read(8), "little")
-            if size < 8 or header_bytes > size - 8:
-                raise InputError(f"{path}: not a safetensors file, or cut short ({size} bytes)", _BROKEN)
-            header = json.loads(file.read(header_bytes))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", _BROKEN) from error
-    except ValueError as error:
-        raise InputError(f"{path}: broken safetensors header: {error}", _BROKEN) from error
-    start = 8 + header_bytes
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        try:
-            dtype, item_bytes = SAFETENSORS_DTYPES[entry["dtype"]]
-            shape = tuple(int(n) for n in entry["shape"])
-            first, last = entry["data_offsets"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path}: tensor {name!r} has an unusable description ({error})", _BROKEN) from error
-        if last - first != math.prod(shape) * item_bytes:
-            raise InputError(f"{path}: tensor {name!r} has the wrong number of bytes", _BROKEN)
-        if start + last > size:
-            raise InputError(f"{path}: cut short: {name!r} ends at byte {start + last} of {size}", _BROKEN)
-        tensors[name] = StoredTensor(path, dtype, shape, start + first, last - first)
-    return tensors
+def tensors_of(files: tuple[Path, ...]) -> dict[str, StoredTensor]:
+    """Every tensor of these safetensors files; InputError if one is missing, broken or cut short."""
+    return {
+        name: StoredTensor(t.file, DTYPE_NAMES[t.dtype], t.shape, t.offset, t.size_bytes)
+        for name, t in read_tensors(files).items()
+    }
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from servewatt.checkpoints.fields import check_fields
+from servewatt.checkpoints.files import shown
 from servewatt.errors import InputError, RefusedError, nearest
 
 Config = Mapping[str, Any]
@@ -80,7 +82,7 @@ def architecture_of(config: Config, where: str) -> Architecture:
     named = config.get("architectures")
     if isinstance(named, list) and named and isinstance(named[0], str):
         if named[0] not in ARCHITECTURES:
-            raise InputError(f"{where}: unknown architecture {named[0]!r}", nearest(named[0], ARCHITECTURES))
+            raise InputError(f"{where}: unknown architecture {shown(repr(named[0]))}", nearest(named[0], ARCHITECTURES))
         return ARCHITECTURES[named[0]]
     by_type = {a.model_type: a for a in ARCHITECTURES.values()}
     model_type = config.get("model_type")
@@ -89,7 +91,7 @@ def architecture_of(config: Config, where: str) -> Architecture:
             f"{where}: config.json names neither architectures nor model_type", "is it a transformers model's folder?"
         )
     if model_type not in by_type:
-        raise InputError(f"{where}: unknown model type {model_type!r}", nearest(model_type, by_type))
+        raise InputError(f"{where}: unknown model type {shown(repr(model_type))}", nearest(model_type, by_type))
     return by_type[model_type]
 
 
@@ -99,9 +101,8 @@ def integer(config: Config, keys: tuple[str, ...], where: str, default: int | No
         value = config.get(key)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-            raise InputError(f"{where}: {key} in config.json is {value!r}, not a positive integer", "mend config.json")
-        return value
+        check_fields({key: value}, where)
+        return int(value)
     if default is None:
         raise InputError(
             f"{where}: config.json has no {' or '.join(keys)}", "is it the configuration of a whole language model?"

@@ -27,6 +27,7 @@ from pathlib import Path
 from types import TracebackType
 
 from servewatt.errors import InputError, ServewattError, UnavailableError
+from servewatt.user_folders import cache_home
 
 DEFAULT_CAP_BYTES = 20 * 2**30
 CAP_VARIABLE = "SERVEWATT_CACHE_CAP"
@@ -71,8 +72,7 @@ class Pruned:
 
 def cache_root() -> Path:
     """servewatt's cache folder: `$XDG_CACHE_HOME/servewatt`, by default `~/.cache/servewatt`."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache") / "servewatt"
+    return cache_home() / "servewatt"
 
 
 def parse_bytes(text: str) -> int:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from servewatt.checkpoints.fields import check_fields
+from servewatt.checkpoints.files import is_file, read_object, shown
+from servewatt.checkpoints.head import HEADS, own_head
+from servewatt.checkpoints.safetensors import Tensor, checkpoint_files, read_tensors
 from servewatt.errors import InputError, RefusedError
 from servewatt.models import architectures
 from servewatt.models.architectures import Architecture, Config
-from servewatt.models.checkpoint import Tensor, checkpoint_files, read_tensors
 from servewatt.models.digest import FileDigests, combined
 from servewatt.models.shape import shape_of
 from servewatt.records import Model, ModelSource, Weights
 
 CONFIG_FILE = "config.json"
 GENERATION_FILE = "generation_config.json"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"),
+    *("added_tokens.json", "tokenizer.model", "spiece.model", "vocab.txt"),
+)
 
 _FLOATING = ("F64", "F32", "F16", "BF16")
-_BUFFER_ENDS = ("masked_bias", "rotary_emb.inv_freq")
-_MASK_ENDS = (".attn.bias", ".attention.bias")
-"""Causal masks that older checkpoints stored beside the weights; four dimensions, which no bias has."""
+_BUFFERS = frozenset(
+    {
+        *("causal_mask", "masked_bias", "attn_mask", "attention_mask", "position_ids", "embed_positions"),
+        *("inv_freq", "original_inv_freq", "cos_cached", "sin_cached", "cos_cache", "sin_cache"),
+    }
+)
+"""Last parts of the names of masks and tables of positions that checkpoints hold beside the weights."""
+_MASK_ENDS = (".attn.bias", ".attention.bias", ".self_attn.bias", ".self_attention.bias")
+"""Causal masks under a name that could be a bias; they have four dimensions, which no bias has."""
 _MASK_DIMENSIONS = 4
 
 
@@ -31,23 +41,6 @@ _MASK_DIMENSIONS = 4
 class _Sizes:
     parameters: int
     weight_bytes: int
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds a table; InputError if it cannot be read as one."""
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{file.parent}: no {file.name}", "a model's folder has config.json and safetensors"
-        ) from error
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}", "check the file's permissions") from error
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}", "get the file again") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} holds no table", "get the file again")
-    return content
 
 
 def describe(
@@ -65,14 +58,16 @@ def describe(
     `digests` remembers it. Raises InputError or RefusedError if the folder cannot be used as it is.
     """
     where = str(folder)
-    config = read_json(folder / CONFIG_FILE)
+    config = read_object(folder / CONFIG_FILE)
     architecture = architectures.architecture_of(config, where)
+    check_fields(config, where)
     vocabulary = architectures.integer(config, architectures.VOCABULARY_KEYS, where)
     context = architectures.integer(config, architectures.CONTEXT_KEYS, where, architecture.default_context)
     files = checkpoint_files(folder)
     tensors = read_tensors(files)
-    _match(config, architecture, tensors, where)
-    sizes = _sizes(config, architecture, tensors, where)
+    tied = architectures.tied(config, architecture) and own_head(tensors) is None
+    _match(config, architecture, tensors, where, tied=tied)
+    sizes = _sizes(tensors, where, tied=tied)
     return Model(
         name=name,
         source=source,
@@ -95,7 +90,7 @@ def eos_ids(folder: Path, config: Config, vocabulary: int) -> tuple[int, ...]:
 
     Ids outside the vocabulary are left out: some configurations carry the id of the model they were derived from.
     """
-    generation = read_json(folder / GENERATION_FILE) if (folder / GENERATION_FILE).is_file() else {}
+    generation = read_object(folder / GENERATION_FILE) if is_file(folder / GENERATION_FILE) else {}
     for stated in (generation.get("eos_token_id"), config.get("eos_token_id")):
         ids = stated if isinstance(stated, list) else [stated]
         inside = {i for i in ids if isinstance(i, int) and not isinstance(i, bool) and 0 <= i < vocabulary}
@@ -107,15 +102,17 @@ def eos_ids(folder: Path, config: Config, vocabulary: int) -> tuple[int, ...]:
 
 def _eos_by_name(folder: Path) -> int | None:
     settings, tokenizer = folder / "tokenizer_config.json", folder / "tokenizer.json"
-    if not (settings.is_file() and tokenizer.is_file()):
+    if not (is_file(settings) and is_file(tokenizer)):
         return None
-    token = read_json(settings).get("eos_token")
+    token = read_object(settings).get("eos_token")
     text = token.get("content") if isinstance(token, dict) else token
-    added = read_json(tokenizer).get("added_tokens") or []
-    return next((int(entry["id"]) for entry in added if text and entry.get("content") == text), None)
+    added = read_object(tokenizer).get("added_tokens")
+    named = [e for e in added if isinstance(e, dict)] if isinstance(added, list) else []
+    ids = (entry.get("id") for entry in named if text and entry.get("content") == text)
+    return next((i for i in ids if isinstance(i, int) and i >= 0), None)
 
 
-def _match(config: Config, architecture: Architecture, tensors: dict[str, Tensor], where: str) -> None:
+def _match(config: Config, architecture: Architecture, tensors: dict[str, Tensor], where: str, *, tied: bool) -> None:
     """Raise InputError unless embedding, head and layers are those that the configuration describes."""
     hidden = architectures.integer(config, architectures.HIDDEN_KEYS, where)
     vocabulary = architectures.integer(config, architectures.VOCABULARY_KEYS, where)
@@ -125,10 +122,13 @@ def _match(config: Config, architecture: Architecture, tensors: dict[str, Tensor
     if embedding is None:
         raise InputError(f"{where}: the weights have no {architecture.embedding} of {architecture.name}", hint)
     expected = [embedding]
-    if not architectures.tied(config, architecture):
+    if not tied:
         head = _find(tensors, architecture.head) or _find(tensors, "lm_head.weight")
         if head is None:
-            raise InputError(f"{where}: the weights have no {architecture.head} of {architecture.name}", hint)
+            raise InputError(
+                f"{where}: the weights have no {architecture.head} of {architecture.name}",
+                f"{hint}; if the head is the embedding, config.json must say tie_word_embeddings: true",
+            )
         expected.append(head)
     for tensor in expected:
         if tensor.shape != (vocabulary, hidden):
@@ -142,15 +142,12 @@ def _match(config: Config, architecture: Architecture, tensors: dict[str, Tensor
         raise InputError(f"{where}: the weights have {len(stored)} layers, config.json says {layers}", hint)
 
 
-def _sizes(config: Config, architecture: Architecture, tensors: dict[str, Tensor], where: str) -> _Sizes:
-    counted = [t for t in tensors.values() if not _is_buffer(t)]
-    if architectures.tied(config, architecture):
-        heads = {architecture.head, "lm_head.weight"}
-        counted = [t for t in counted if t.name not in heads]
+def _sizes(tensors: dict[str, Tensor], where: str, *, tied: bool) -> _Sizes:
+    counted = [t for t in tensors.values() if not _is_buffer(t) and not (tied and t.name in HEADS)]
     strange = next((t for t in counted if t.dtype not in _FLOATING), None)
     if strange is not None:
         raise RefusedError(
-            f"{where}: {strange.name} is {strange.dtype}: the weights are already quantised",
+            f"{where}: {shown(strange.name)} is {strange.dtype}: the weights are already quantised",
             "use the full-precision checkpoint; the configuration decides the precision",
         )
     return _Sizes(sum(t.elements for t in counted), sum(t.size_bytes for t in counted))
@@ -158,7 +155,7 @@ def _sizes(config: Config, architecture: Architecture, tensors: dict[str, Tensor
 
 def _is_buffer(tensor: Tensor) -> bool:
     mask = tensor.name.endswith(_MASK_ENDS) and len(tensor.shape) == _MASK_DIMENSIONS
-    return mask or tensor.name.endswith(_BUFFER_ENDS)
+    return mask or tensor.name.rpartition(".")[2] in _BUFFERS
 
 
 def _find(tensors: dict[str, Tensor], name: str) -> Tensor | None:

@@ -11,25 +11,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, nearest
-from servewatt.models.architectures import architecture_of
-from servewatt.models.catalogue import known_names
-from servewatt.models.checkpoint import (
+from servewatt.checkpoints.files import is_file, open_file, read_object
+from servewatt.checkpoints.safetensors import (
     INDEX_FILE,
     SINGLE_FILE,
     checkpoint_files,
     refuse_without_safetensors,
     shard_names,
 )
-from servewatt.models.folder import CONFIG_FILE, GENERATION_FILE, TOKENIZER_FILES, read_json
+from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, nearest
+from servewatt.models.architectures import architecture_of
+from servewatt.models.catalogue import known_names
+from servewatt.models.folder import CONFIG_FILE, GENERATION_FILE, TOKENIZER_FILES
+from servewatt.models.hub_access import UnreachableError, bad_token, check_access, endpoint, token_source
+from servewatt.user_folders import cache_home, expanded
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 SMALL_FILES = (CONFIG_FILE, GENERATION_FILE, *TOKENIZER_FILES)
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_ID_LENGTH = 96
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[\w.-]+)?")
 
 
@@ -41,31 +44,28 @@ class Snapshot:
     commit: str
 
 
-def endpoint() -> str:
-    """The hub's address: HF_ENDPOINT, or the public one."""
-    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
-
-
 def hub_cache() -> Path:
     """The hub's cache folder, as huggingface_hub finds it, without importing it."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(variable):
-            return Path(os.path.expandvars(os.environ[variable])).expanduser()
+            return expanded(os.path.expandvars(os.environ[variable]))
     if os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(os.environ["HF_HOME"])).expanduser() / "hub"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "huggingface" / "hub"
+        return expanded(os.path.expandvars(os.environ["HF_HOME"])) / "hub"
+    # huggingface_hub takes a relative path too.
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else cache_home()) / "huggingface" / "hub"
 
 
 def is_hub_id(name: str) -> bool:
     """Whether `name` has the form of a hub id, such as `EleutherAI/pythia-410m`."""
-    return _HUB_ID.fullmatch(name) is not None and ".." not in name and "--" not in name
+    known_form = len(name) <= _HUB_ID_LENGTH and _HUB_ID.fullmatch(name) is not None
+    return known_form and ".." not in name and "--" not in name
 
 
 def cached(hub_id: str, revision: str | None = None) -> Snapshot | None:
     """A whole snapshot in the hub's cache, found without network; None if there is none."""
     found = cached_folder(hub_id, revision)
-    if found is None or not (found / CONFIG_FILE).is_file():
+    if found is None or not _has(found, CONFIG_FILE):
         return None
     try:
         checkpoint_files(found)
@@ -89,24 +89,31 @@ def fetch(hub_id: str, revision: str | None = None, *, weights: bool = True) -> 
     except UnreachableError as error:
         local = cached(hub_id, revision) if weights else _cached_configuration(hub_id, revision)
         if local is None:
-            pinned_id = f"{hub_id} at {revision}" if revision else hub_id
-            raise UnavailableError(
-                f"cannot reach {endpoint()}, and {pinned_id} is not in its cache {hub_cache()}: {error}",
-                "connect once to download it, or time its shape with --weights random",
-            ) from error
+            raise _neither(hub_id, revision, error) from error
         return local
 
 
-class UnreachableError(Exception):
-    """The hub did not answer."""
+def _neither(hub_id: str, revision: str | None, error: UnreachableError) -> UnavailableError:
+    """Neither the hub nor its cache gives the model: why."""
+    pinned_id = f"{hub_id} at {revision}" if revision else hub_id
+    lacks = f"{pinned_id} is not in its cache {hub_cache()}"
+    if (found := cached_folder(hub_id, revision)) is not None:
+        try:
+            open_file(found / CONFIG_FILE).close()
+            checkpoint_files(found)
+        except ServewattError as problem:
+            lacks = f"its cache has {pinned_id} in part only ({problem.message})"
+    return UnavailableError(
+        f"cannot reach {endpoint()}, and {lacks}: {error}",
+        error.hint or "connect once to download it, or time its shape with --weights random",
+    )
 
 
 def connect() -> HfApi:
-    """The hub's interface; UnreachableError where HF_HUB_OFFLINE forbids to use it."""
+    """The hub's interface; raises as `check_access`."""
     from huggingface_hub import HfApi
 
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise UnreachableError("HF_HUB_OFFLINE is set")
+    check_access()
     return HfApi(endpoint=endpoint(), library_name="servewatt")
 
 
@@ -124,7 +131,7 @@ def _download(hub_id: str, revision: str | None, weights: bool) -> Snapshot:
         raise InputError(f"{hub_id} has no {CONFIG_FILE}", f"is it a language model? see {endpoint()}/{hub_id}")
     small = [name for name in SMALL_FILES if name in names]
     folder = _get(api, hub_id, commit, small)
-    architecture_of(read_json(folder / CONFIG_FILE), hub_id)
+    architecture_of(read_object(folder / CONFIG_FILE), hub_id)
     if weights:
         if SINGLE_FILE in names:
             files = [SINGLE_FILE]
@@ -186,6 +193,8 @@ def _refusal(error: Exception, hub_id: str, revision: str | None, kind: str) -> 
 
 def _denial(status: int, hub_id: str, page: str) -> ServewattError:
     """What a status of HTTP says that huggingface_hub has no error for."""
+    if status == 401 and (source := token_source()):
+        return bad_token(source, f"is not valid: the hub does not accept it ({status})")
     if status in (401, 403):
         hint = f"accept its conditions at {page} with the account that you log in with (`hf auth login`, or HF_TOKEN)"
         return RefusedError(f"{hub_id}: access denied ({status})", hint)
@@ -209,6 +218,10 @@ def _local_trouble(error: Exception, hub_id: str) -> ServewattError | None:
 def _unreachable(error: Exception) -> UnreachableError | None:
     # The HTTP client's own errors come from a package that differs between versions of huggingface_hub.
     package = type(error).__module__.partition(".")[0]
+    if isinstance(error, UnicodeError | ImportError | ValueError) and package == "builtins":
+        return UnreachableError(
+            _first_line(error), "check the variables HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and HF_TOKEN"
+        )
     if isinstance(error, OSError) or package in ("httpx", "httpx2", "httpcore", "httpcore2", "requests"):
         return UnreachableError(_first_line(error))
     return None
@@ -223,12 +236,17 @@ def cached_folder(hub_id: str, revision: str | None, kind: str = "model") -> Pat
     repository = _repository(hub_id, kind)
     commit = revision or "main"
     if not _COMMIT.fullmatch(commit):
-        reference = repository / "refs" / commit
-        if not reference.is_file():
+        try:
+            commit = (repository / "refs" / commit).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError):
             return None
-        commit = reference.read_text(encoding="utf-8").strip()
+        if not commit or Path(commit).name != commit:
+            return None
     folder = repository / "snapshots" / commit
-    return folder if folder.is_dir() else None
+    try:
+        return folder if folder.is_dir() else None
+    except OSError:  # it may not be entered
+        return None
 
 
 def remember(hub_id: str, revision: str, commit: str, kind: str = "model") -> None:
@@ -243,7 +261,15 @@ def remember(hub_id: str, revision: str, commit: str, kind: str = "model") -> No
 
 def _cached_configuration(hub_id: str, revision: str | None) -> Snapshot | None:
     found = cached_folder(hub_id, revision)
-    return Snapshot(found, found.name) if found is not None and (found / CONFIG_FILE).is_file() else None
+    return Snapshot(found, found.name) if found is not None and _has(found, CONFIG_FILE) else None
+
+
+def _has(folder: Path, name: str) -> bool:
+    """Whether a file is there, whole links included."""
+    try:
+        return is_file(folder / name)
+    except InputError:
+        return False
 
 
 def _first_line(error: BaseException) -> str:

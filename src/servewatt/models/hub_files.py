@@ -11,6 +11,8 @@ from servewatt.models import hub
 from servewatt.models.catalogue import BUNDLED, find, known_names
 from servewatt.models.folder import TOKENIZER_FILES
 from servewatt.models.hub import Snapshot
+from servewatt.models.hub_access import UnreachableError, endpoint
+from servewatt.models.local import local_folder
 from servewatt.models.tokenizer import BUNDLED_FOLDER, tokenizer_files
 
 _PARQUET = ".parquet"
@@ -58,8 +60,9 @@ def find_tokenizer(name: str) -> Snapshot:
     entry = find(name)
     if name == BUNDLED:
         return Snapshot(BUNDLED_FOLDER, "")
-    if entry is None and Path(name).expanduser().is_dir():
-        return Snapshot(Path(name).expanduser(), "")
+    folder = None if entry else local_folder(name)
+    if folder is not None:
+        return Snapshot(folder, "")
     if entry is None and not ("/" in name and hub.is_hub_id(name)):
         raise InputError(
             f"no tokenizer {name!r}",
@@ -77,12 +80,12 @@ def _fetch(repository: str, revision: str, wanted: _Wanted) -> Snapshot:
     try:
         with hub.explained(repository, revision, wanted.kind):
             return _download(repository, revision, wanted)
-    except hub.UnreachableError as error:
+    except UnreachableError as error:
         if kept is not None:
             return kept
         raise UnavailableError(
-            f"cannot reach {hub.endpoint()}, and {repository} is not in its cache {hub.hub_cache()}: {error}",
-            "connect once to download it, or give local files",
+            f"cannot reach {endpoint()}, and {repository} is not in its cache {hub.hub_cache()}: {error}",
+            error.hint or "connect once to download it, or give local files",
         ) from error
 
 
@@ -96,6 +99,6 @@ def _download(repository: str, revision: str, wanted: _Wanted) -> Snapshot:
         api.hf_hub_download(repository, name, repo_type=wanted.kind, revision=commit, cache_dir=cache)
     folder = hub.cached_folder(repository, commit, wanted.kind)
     if folder is None or not wanted.found(folder):
-        raise InputError(f"{repository} has no {wanted.title}", f"its files are listed at {hub.endpoint()}")
+        raise InputError(f"{repository} has no {wanted.title}", f"its files are listed at {endpoint()}")
     hub.remember(repository, revision, commit, wanted.kind)
     return Snapshot(folder, commit)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from servewatt.errors import UnavailableError
 from servewatt.models import hub
+from servewatt.models.hub_access import UnreachableError, endpoint
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -73,8 +74,8 @@ def search(task: str, limit: int | None) -> Iterator[HubModel]:
             found = hub.connect().list_models(pipeline_tag=task, sort=SORT, limit=limit, expand=list(_FACTS))
             for info in found:
                 yield _model(info)
-    except hub.UnreachableError as error:
-        raise UnavailableError(f"cannot reach {hub.endpoint()}: {error}", _UNREACHABLE_HINT) from error
+    except UnreachableError as error:
+        raise UnavailableError(f"cannot reach {endpoint()}: {error}", error.hint or _UNREACHABLE_HINT) from error
 
 
 def look_up(hub_ids: Iterable[str]) -> dict[str, HubModel | None]:
@@ -92,8 +93,8 @@ def look_up(hub_ids: Iterable[str]) -> dict[str, HubModel | None]:
                     found[hub_id] = _model(hub.connect().model_info(hub_id, expand=list(_FACTS)))
                 except errors.RepositoryNotFoundError:
                     found[hub_id] = None
-        except hub.UnreachableError as error:
-            raise UnavailableError(f"cannot reach {hub.endpoint()}: {error}", _UNREACHABLE_HINT) from error
+        except UnreachableError as error:
+            raise UnavailableError(f"cannot reach {endpoint()}: {error}", error.hint or _UNREACHABLE_HINT) from error
     return found
 
 

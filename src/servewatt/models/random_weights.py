@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.safetensors import DTYPE_BYTES, SINGLE_FILE
 from servewatt.errors import InputError, UnavailableError
 from servewatt.models.architectures import ARCHITECTURES, Config, architecture_of
-from servewatt.models.checkpoint import DTYPE_BYTES, SINGLE_FILE
 from servewatt.records import Precision
 
 if TYPE_CHECKING:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from servewatt.checkpoints.files import is_file, read_object, shown
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.models import hub, random_weights
 from servewatt.models.architectures import Config, architecture_of
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import BUNDLED, find, known_names
 from servewatt.models.digest import FileDigests, combined
-from servewatt.models.folder import CONFIG_FILE, TOKENIZER_FILES, describe, read_json
+from servewatt.models.folder import CONFIG_FILE, TOKENIZER_FILES, describe
+from servewatt.models.local import local_folder, name_of
 from servewatt.models.tokenizer import BUNDLED_FOLDER
 from servewatt.records import Model, ModelSource, Precision, Weights
 
@@ -49,7 +52,7 @@ def resolve(
     if name == BUNDLED:
         return describe(BUNDLED_FOLDER, BUNDLED, ModelSource.BUNDLED, digests=digests)
     if folder is not None:
-        return describe(folder, folder.resolve().name, ModelSource.FOLDER, digests=digests)
+        return describe(folder, name_of(folder), ModelSource.FOLDER, digests=digests)
     entry = find(name)
     hub_id = entry.hub_id if entry else _hub_id(name)
     snapshot = hub.fetch(hub_id, revision or (entry.revision if entry else None))
@@ -67,16 +70,16 @@ def _folder(name: str) -> Path | None:
         return None
     if not name.strip():
         raise InputError("the model has no name", nearest(name, known_names()))
-    path = Path(name).expanduser()
-    if path.is_dir():
+    if (path := local_folder(name)) is not None:
+        if "/" in name and hub.is_hub_id(name) and not os.path.lexists(path / CONFIG_FILE):
+            raise InputError(
+                f"{name}: no {CONFIG_FILE}; the folder of this name here hides the hub's model {name}",
+                "run from another folder, or rename this one",
+            )
         return path
-    if path.is_file():
-        raise InputError(
-            f"{name} is a file; a model is a folder with config.json and safetensors", f"try {path.parent}"
-        )
     if name.startswith(("/", ".", "~")) or not hub.is_hub_id(name):
         raise InputError(
-            f"no folder {name}",
+            f"no folder {shown(name)}",
             f"give a folder, a hub id (owner/name) or a name of the catalogue ({nearest(name, known_names())})",
         )
     return None
@@ -85,7 +88,9 @@ def _folder(name: str) -> Path | None:
 def _hub_id(name: str) -> str:
     """`name` as a hub id; a word without owner is more likely a misspelt name of the catalogue."""
     if "/" not in name:
-        raise InputError(f"unknown model {name!r}", f"{nearest(name, known_names())} (or a hub id, owner/name)")
+        raise InputError(
+            f"unknown model {shown(repr(name))}", f"{nearest(name, known_names())} (or a hub id, owner/name)"
+        )
     return name
 
 
@@ -104,30 +109,30 @@ def _random(
     entry = find(name)
     if entry is not None and revision is None:
         config: Config = entry.config
-        source, shown = None, entry.name
+        source, called = None, entry.name
     else:
         if name == BUNDLED:
-            source, shown = BUNDLED_FOLDER, BUNDLED
+            source, called = BUNDLED_FOLDER, BUNDLED
         elif folder is not None:
-            source, shown = folder, folder.resolve().name
+            source, called = folder, name_of(folder)
         else:
-            shown = entry.name if entry else name
+            called = entry.name if entry else name
             source = hub.fetch(entry.hub_id if entry else _hub_id(name), revision, weights=False).folder
-        config = read_json(source / CONFIG_FILE)
+        config = read_object(source / CONFIG_FILE)
     architecture_of(config, name)
     digest = random_weights.revision(config, seed, precision)
-    borrowed = [source / n for n in TOKENIZER_FILES if (source / n).is_file()] if source else []
+    borrowed = [source / n for n in TOKENIZER_FILES if is_file(source / n)] if source else []
     key = (digest, combined(borrowed, FileDigests(None)) if borrowed else "no tokenizer")
     place = cache.path(RANDOM_KIND, key)
     if draw or place.is_dir():
         checkpoint = _draw(config, borrowed, key, seed, cache, precision)
-        return describe(checkpoint, shown, ModelSource.RANDOM, revision=digest, seed=seed)
+        return describe(checkpoint, called, ModelSource.RANDOM, revision=digest, seed=seed)
     with tempfile.TemporaryDirectory() as outline:
         random_weights.write_outline(
             Path(outline), config, random_weights.parameter_shapes(config), precision=precision
         )
         _copy(borrowed, Path(outline))
-        described = describe(Path(outline), shown, ModelSource.RANDOM, revision=digest, seed=seed)
+        described = describe(Path(outline), called, ModelSource.RANDOM, revision=digest, seed=seed)
     # Where the tokenizer is: the weights are nowhere yet.
     return replace(described, folder=str(source or place))
 

@@ -3,33 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from servewatt.checkpoints.files import is_file, open_file, read_object, shown
 from servewatt.errors import InputError
 from servewatt.models.catalogue import BUNDLED
-from servewatt.models.folder import read_json
+from servewatt.models.legacy_tokenizer import from_legacy_files
 from servewatt.records import Model, Weights
 
 if TYPE_CHECKING:
     import tokenizers
 
 BUNDLED_FOLDER = Path(__file__).parent / BUNDLED
+_FORMS = (("tokenizer.json",), ("vocab.json", "merges.txt"), ("tokenizer.model",), ("spiece.model",), ("vocab.txt",))
+"""Sets of files that make a tokenizer, the first that is there; all but the first need transformers."""
+_TOKEN_FLAGS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 class Tokenizer:
     """A tokenizer; made by `load`."""
 
     def __init__(self, inner: tokenizers.Tokenizer, vocabulary_size: int | None = None, borrowed: bool = False) -> None:
+        """`vocabulary_size` is that of the model, if there is one."""
         self._inner = inner
-        self._fold = vocabulary_size
+        self._vocabulary_size = vocabulary_size
         self.borrowed = borrowed
         """Whether this is the bundled model's tokenizer, standing in for one that a random model does not have."""
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text`, with the special tokens that the tokenizer's post-processor adds (such as BOS)."""
+        """Token ids of `text`, with the special tokens that the tokenizer's post-processor adds (such as BOS).
+
+        Raises InputError for an id that the model's vocabulary lacks; a borrowed tokenizer's are folded into it.
+        """
         ids: list[int] = self._inner.encode(text).ids
-        return ids if self._fold is None else [i % self._fold for i in ids]
+        if self._vocabulary_size is None:
+            return ids
+        if self.borrowed:
+            return [i % self._vocabulary_size for i in ids]
+        beyond = next((i for i in ids if i >= self._vocabulary_size), None)
+        if beyond is not None:
+            token = shown(repr(self._inner.id_to_token(beyond)))
+            raise InputError(
+                f"token {token} has the id {beyond}, the model's vocabulary ends at {self._vocabulary_size - 1}",
+                "tokenizer and weights belong to different models, or the text has a token that the model was never "
+                "given; get both from one place, or take the token out",
+            )
+        return ids
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Where each token of `text` begins and ends, in characters; special tokens are not added.
@@ -47,45 +68,39 @@ class Tokenizer:
 
 
 def load(model: Model) -> Tokenizer:
-    """The tokenizer in the model's folder: tokenizer.json, or vocab.json and merges.txt of byte-level BPE.
+    """The tokenizer in the model's folder: tokenizer.json, or what transformers makes of older files.
 
     A model with random weights that has none borrows the bundled model's: its ids only set the length of prompts,
     and what it decodes means nothing.
-    Raises InputError if there is no tokenizer, its file is broken, or its ids exceed the model's vocabulary.
+    Raises InputError if there is no tokenizer or its files are broken, UnavailableError if they need a package that is
+    missing. Ids that the model's vocabulary lacks are told where they occur: many tokenizers have some that never do.
     """
     folder = Path(model.folder)
     files = tokenizer_files(folder)
     if not files and model.weights is Weights.RANDOM:
         inner = _from_file(BUNDLED_FOLDER / "tokenizer.json")
-        fold = model.vocabulary_size if inner.get_vocab_size() > model.vocabulary_size else None
-        return Tokenizer(inner, fold, borrowed=True)
+        return Tokenizer(inner, model.vocabulary_size, borrowed=True)
     inner = _open(folder, files)
-    where = files[0]
-    largest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
-    if largest < 0:
-        raise InputError(f"{where}: the tokenizer has no tokens", "get the file again")
-    if largest >= model.vocabulary_size:
-        raise InputError(
-            f"{where}: its ids go up to {largest}, the model's vocabulary ends at {model.vocabulary_size - 1}",
-            "tokenizer and weights belong to different models; get both from one place",
-        )
-    return Tokenizer(inner)
+    if inner.get_vocab_size(with_added_tokens=True) == 0:
+        raise InputError(f"{files[0]}: the tokenizer has no tokens", "get the file again")
+    return Tokenizer(inner, model.vocabulary_size)
 
 
 def load_alone(folder: Path) -> Tokenizer:
     """The tokenizer in `folder`, whatever else is there.
 
-    Raises InputError if there is none or its file is broken.
+    Raises as `load`.
     """
     return Tokenizer(_open(folder, tokenizer_files(folder)))
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """The files that make the tokenizer in `folder`; empty if there is none."""
-    if (folder / "tokenizer.json").is_file():
-        return (folder / "tokenizer.json",)
-    legacy = (folder / "vocab.json", folder / "merges.txt")
-    return legacy if all(file.is_file() for file in legacy) else ()
+    for names in _FORMS:
+        files = tuple(folder / name for name in names)
+        if all(map(is_file, files)):
+            return files
+    return ()
 
 
 def _open(folder: Path, files: tuple[Path, ...]) -> tokenizers.Tokenizer:
@@ -94,36 +109,87 @@ def _open(folder: Path, files: tuple[Path, ...]) -> tokenizers.Tokenizer:
             f"{folder}: no tokenizer.json, and no vocab.json with merges.txt",
             "save the model's fast tokenizer there with save_pretrained",
         )
-    return _from_file(files[0]) if files[0].name == "tokenizer.json" else _from_legacy(folder)
+    if files[0].name != "tokenizer.json":
+        return _unlimited(from_legacy_files(folder, files))
+    inner = _from_file(files[0])
+    _add_tokens(inner, folder)
+    return inner
 
 
 def _from_file(file: Path) -> tokenizers.Tokenizer:
     import tokenizers
 
+    with open_file(file) as stream:
+        raw = stream.read()
     try:
-        inner = tokenizers.Tokenizer.from_file(str(file))
+        inner = tokenizers.Tokenizer.from_buffer(raw)
     except Exception as error:
         raise InputError(f"{file}: not a tokenizer: {_reason(error)}", "get the file again") from error
     return _unlimited(inner)
 
 
-def _from_legacy(folder: Path) -> tokenizers.Tokenizer:
-    """Byte-level BPE as GPT-2 stored it."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers
+def _add_tokens(inner: tokenizers.Tokenizer, folder: Path) -> None:
+    """Add what other files of the folder list beside tokenizer.json, as transformers does, in the order of ids.
 
-    try:
-        bpe = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
-    except Exception as error:
-        raise InputError(
-            f"{folder}: vocab.json and merges.txt make no tokenizer: {_reason(error)}", "get the files again"
-        ) from error
-    inner = tokenizers.Tokenizer(bpe)
-    settings = folder / "tokenizer_config.json"
-    prefix = bool(read_json(settings).get("add_prefix_space", False)) if settings.is_file() else False
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix)
-    inner.decoder = decoders.ByteLevel()
-    return inner
+    InputError where a token would get another id than listed.
+    """
+    import tokenizers
+
+    missing = [token for token in _listed_tokens(folder) if inner.token_to_id(token.content) is None]
+    for token in missing:
+        inner.add_tokens(
+            [
+                tokenizers.AddedToken(
+                    token.content,
+                    single_word=token.single_word,
+                    lstrip=token.lstrip,
+                    rstrip=token.rstrip,
+                    normalized=token.normalized,
+                    special=token.special,
+                )
+            ]
+        )
+        got = inner.token_to_id(token.content)
+        if got != token.id:
+            raise InputError(
+                f"{token.file}: the token {shown(repr(token.content))} has the id {token.id}; beside tokenizer.json it "
+                f"gets {got}",
+                "get all files of the tokenizer from one place",
+            )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """A token that is listed beside tokenizer.json."""
+
+    id: int
+    content: str
+    file: Path
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+    special: bool = False
+
+
+def _listed_tokens(folder: Path) -> list[_Listed]:
+    """Tokens of tokenizer_config.json's added_tokens_decoder and of added_tokens.json, by id."""
+    found: dict[str, _Listed] = {}
+    added, settings = folder / "added_tokens.json", folder / "tokenizer_config.json"
+    if is_file(added):
+        for content, number in read_object(added).items():
+            if not isinstance(number, int) or isinstance(number, bool):
+                raise InputError(f"{added}: the id of {shown(repr(content))} is no integer", "get the file again")
+            found[content] = _Listed(number, content, added)
+    decoder = read_object(settings).get("added_tokens_decoder") if is_file(settings) else None
+    if decoder is not None and not isinstance(decoder, dict):
+        raise InputError(f"{settings}: added_tokens_decoder is no table", "get the file again")
+    for number, token in (decoder or {}).items():
+        if not (number.isdecimal() and isinstance(token, dict) and isinstance(token.get("content"), str)):
+            raise InputError(f"{settings}: added_tokens_decoder has an entry without id or text", "get the file again")
+        flags = {name: token[name] for name in _TOKEN_FLAGS if isinstance(token.get(name), bool)}
+        found[token["content"]] = _Listed(int(number), token["content"], settings, **flags)
+    return sorted(found.values(), key=lambda token: token.id)
 
 
 def _unlimited(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -134,4 +200,4 @@ def _unlimited(inner: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+    return shown(str(error).strip().partition("\n")[0])

@@ -106,7 +106,8 @@ def select_models(limit: int | None, max_parameters: float | None) -> Selection:
     from datetime import UTC, datetime
 
     from servewatt import __version__
-    from servewatt.models import hub, hub_search
+    from servewatt.models import hub_search
+    from servewatt.models.hub_access import endpoint
     from servewatt.study import funnel
 
     if max_parameters is not None and not 1 <= max_parameters < float("inf"):
@@ -118,7 +119,7 @@ def select_models(limit: int | None, max_parameters: float | None) -> Selection:
     stages, survivors = funnel.run(candidates(hub_search.search(funnel.TASK, limit)), steps)
     return funnel.Selection(
         date=date,
-        endpoint=hub.endpoint(),
+        endpoint=endpoint(),
         task=funnel.TASK,
         sort=hub_search.SORT,
         limit=limit,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from servewatt.checkpoints.rope import DEFAULT, rope_of
 from servewatt.engines.ctranslate2.weights import Checkpoint, Writer, queries_keys_values_apart, stacked, transposed
 from servewatt.errors import RefusedError
 
@@ -52,17 +53,14 @@ class Parts:
         """(arguments of a specification for rotary embeddings, share of a head that is rotated)."""
         from ctranslate2.specs import attention_spec
 
-        given = dict(self.config.get("rope_parameters") or self.config.get("rope_scaling") or {})
-        kind = given.get("rope_type") or given.get("type") or "default"
-        if kind not in {"default", "linear"}:
-            raise self.refuse(f"rotary embeddings of type {kind!r}")
-        base = given.get("rope_theta") or self.config.get("rope_theta") or self.config.get("rotary_emb_base")
-        arguments: dict[str, Any] = {"rotary_interleave": False, "rotary_base": base or 10000.0}
-        if kind == "linear":
+        rope = rope_of(self.config, default_share)
+        if rope.kind not in {DEFAULT, "linear"}:
+            raise self.refuse(f"rotary embeddings of type {rope.kind!r}")
+        arguments: dict[str, Any] = {"rotary_interleave": False, "rotary_base": rope.base}
+        if rope.kind == "linear":
             arguments["rotary_scaling_type"] = attention_spec.RotaryScalingType.Linear
-            arguments["rotary_scaling_factor"] = given["factor"]
-        shares = (given.get("partial_rotary_factor"), *map(self.config.get, ("partial_rotary_factor", "rotary_pct")))
-        return arguments, next((float(share) for share in shares if share is not None), default_share)
+            arguments["rotary_scaling_factor"] = rope.factor
+        return arguments, rope.share
 
     def linear(self, layer: Any, name: str, rows: int, columns: int, *, transpose: bool = False) -> None:
         """Fill `layer` with NAME.weight of shape (rows, columns), stored the other way round if `transpose`."""
@@ -98,9 +96,12 @@ class Parts:
         vocabulary = self.number("vocab_size")
         decoder.scale_embeddings = False
         self.linear(decoder.embeddings, embedding, vocabulary, hidden)
-        if self.config.get("tie_word_embeddings", tied):
+        stated = self.config.get("tie_word_embeddings")
+        if tied if stated is None else stated:
             decoder.projection.weight = decoder.embeddings.weight
             decoder.projection.weight_scale = decoder.embeddings.weight_scale
+            if f"{head}.bias" in self.weights:
+                decoder.projection.bias = self.write.plain(self.weights.get(f"{head}.bias", vocabulary))
         else:
             self.linear(decoder.projection, head, vocabulary, hidden)
 

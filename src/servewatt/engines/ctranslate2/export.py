@@ -17,7 +17,7 @@ from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model
 
-EXPORT_FORMAT = "1"
+EXPORT_FORMAT = "2"
 """Changes when this package would write another model from the same versions of everything else."""
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import servewatt
 from servewatt.errors import UnavailableError
+from servewatt.user_folders import data_home
 
 MANIFEST = "manifest.json"
 PARENT_ONLY = frozenset(
@@ -107,9 +108,7 @@ class EngineEnvironment:
 
 def root() -> Path:
     """Where environments lie: `$XDG_DATA_HOME/servewatt/engines`, or the same below `~/.local/share`."""
-    home = os.environ.get("XDG_DATA_HOME")
-    data = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "share"
-    return data / "servewatt" / "engines"
+    return data_home() / "servewatt" / "engines"
 
 
 def add_line(engine: str) -> str:
@@ -119,7 +118,10 @@ def add_line(engine: str) -> str:
 
 def find(engine: str, requirements: Sequence[str], build_variables: Mapping[str, str]) -> EngineEnvironment | None:
     """The environment of `engine`, compared with its manifest and with what is asked now; None if there is none."""
-    home = root() / engine
+    try:
+        home = root() / engine
+    except UnavailableError:  # nowhere to keep one, and so none
+        return None
     try:
         manifest = Manifest.read(home / MANIFEST)
     except FileNotFoundError:

@@ -50,7 +50,8 @@ def _llama(config: Config, where: str) -> Layout:
     heads = int(config["num_attention_heads"])
     kv_heads = int(config.get("num_key_value_heads") or heads)
     size = int(config.get("head_dim") or config["hidden_size"] // heads)
-    base, _ = rope(config, where)
+    base, share = rope(config, where)
+    refuse_unless(share == 1, where, "rotation of a part of each head")
     tensors = [
         GgufTensor("token_embd.weight", "embed_tokens.weight", Role.EMBEDDING),
         GgufTensor("output_norm.weight", "norm.weight", Role.VECTOR),
@@ -91,7 +92,8 @@ def _gemma(config: Config, where: str) -> Layout:
     refuse_unless(tied(config, True), where, "output projection of its own")
     refuse_unless(not config.get("attention_bias"), where, "bias of the attention")
     heads, size = int(config["num_attention_heads"]), int(config.get("head_dim") or 256)
-    base, _ = rope(config, where)
+    base, share = rope(config, where)
+    refuse_unless(share == 1, where, "rotation of a part of each head")
     tensors = [
         GgufTensor("token_embd.weight", "embed_tokens.weight", Role.EMBEDDING),
         GgufTensor("output_norm.weight", "norm.weight", Role.VECTOR, plus_one),

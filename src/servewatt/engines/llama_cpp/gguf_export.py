@@ -27,7 +27,7 @@ from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision
 
 FILE_NAME = "model.gguf"
-_EXPORT_FORMAT = "2"
+_EXPORT_FORMAT = "3"
 """Part of every artefact's key; changes when the file written for the same model would."""
 _ROWS_BYTES = 64 << 20
 """About how many bytes of fp32 rows are quantised at a time."""

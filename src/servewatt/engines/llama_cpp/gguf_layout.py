@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.checkpoints.rope import DEFAULT, rope_of
 from servewatt.errors import RefusedError
 
 Config = Mapping[str, Any]
@@ -76,17 +77,9 @@ def check_activation(config: Config, key: str, default: str, able: frozenset[str
 
 def rope(config: Config, where: str, default_share: float = 1.0) -> tuple[float, float]:
     """(base, share of each head that is rotated) of rotary positions; RefusedError where they are scaled."""
-    stated = config.get("rope_parameters") or {}
-    scaling = config.get("rope_scaling") or {}
-    kind = stated.get("rope_type") or scaling.get("rope_type") or scaling.get("type") or "default"
-    refuse_unless(kind == "default", where, f"export of {kind!r} rotary scaling")
-
-    def first(default: float, *names: str) -> float:
-        places = (place[name] for place in (stated, config) for name in names if place.get(name) is not None)
-        return float(next(places, default))
-
-    base = first(10000.0, "rope_theta", "rotary_emb_base")
-    return base, first(default_share, "partial_rotary_factor", "rotary_pct")
+    found = rope_of(config, default_share)
+    refuse_unless(found.kind == DEFAULT, where, f"export of {found.kind!r} rotary scaling")
+    return found.base, found.share
 
 
 def tied(config: Config, default: bool) -> bool:

@@ -43,9 +43,10 @@ from servewatt.engines.torch.causal_graph import (
     register_attention,
 )
 from servewatt.engines.torch.model import dtype_name, load_module, torch_dtype
-from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors
+from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors, tensors_of
 from servewatt.records import Model, Precision
 
+WEIGHTS_FILE = "weights.safetensors"
 GRAPH_FORMAT = "4"
 """Changes when an export would make another graph from the same versions of everything else."""
 STATIC_FORMAT = "1"
@@ -101,7 +102,7 @@ class GraphDescription:
             tensors.update({f"checkpoint/{name}": t for name, t in stored_tensors(model.folder).items()})
             names.update({initialiser: f"checkpoint/{name}" for initialiser, name in self.in_checkpoint.items()})
         if self.converted:
-            tensors.update({f"artefact/{name}": t for name, t in stored_tensors(artefact).items()})
+            tensors.update({f"artefact/{name}": t for name, t in tensors_of((artefact / WEIGHTS_FILE,)).items()})
             names.update({name: f"artefact/{name}" for name in self.converted})
         return MappedWeights(tensors), names
 
@@ -143,7 +144,7 @@ def export(
         if converted:
             from safetensors.torch import save_file
 
-            save_file({name: tensor.contiguous() for name, tensor in converted.items()}, folder / "weights.safetensors")
+            save_file({name: tensor.contiguous() for name, tensor in converted.items()}, folder / WEIGHTS_FILE)
     dtype = dtype_name(torch_dtype(precision))
     dtypes = {name: dtype_name(tensor.dtype) for name, tensor in weights.items()}
     GraphDescription(

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from servewatt.checkpoints.rope import rope_of
 from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.host import metadata_version
 from servewatt.engines.onnx.quantised import ACCURACY_LEVELS
@@ -25,7 +26,7 @@ from servewatt.engines.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model, Precision
 
-EXPORT_FORMAT = "1"
+EXPORT_FORMAT = "2"
 """Changes when this file would write another graph from the same versions of everything else."""
 GRAPH_FILE = "model.onnx"
 DESCRIPTION_FILE = "graph.json"
@@ -89,26 +90,19 @@ def check_model(model: Model) -> None:
             f"this engine runs {', '.join(ARCHITECTURES)}; engine onnx runs the others",
         )
     config = read_config(model)
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rope.get("rope_type", rope.get("type", "default"))
+    rope = rope_of(config, 0.5 if model.architecture == "PhiForCausalLM" else 1.0)
     known = ("default", "llama3") if model.architecture == "LlamaForCausalLM" else ("default",)
-    if kind not in known:
-        raise RefusedError(f"{model.name}: no rotary embeddings of type {kind!r}", "use engine onnx")
+    if rope.kind not in known:
+        raise RefusedError(f"{model.name}: no rotary embeddings of type {rope.kind!r}", "use engine onnx")
     if config.get("qk_layernorm"):
         raise RefusedError(f"{model.name}: the model builder leaves out norms of queries and keys", "use engine onnx")
-    rotated = _rotated_size(config, rope, 0.5 if model.architecture == "PhiForCausalLM" else 1.0)
+    head = config.get("head_dim") or int(config["hidden_size"]) // int(config["num_attention_heads"])
+    rotated = int(head * rope.share)
     if rotated % _ROTATED_TOGETHER:
         raise RefusedError(
             f"{model.name}: it rotates {rotated} numbers of a head, ONNX Runtime a multiple of {_ROTATED_TOGETHER}",
             "use engine onnx",
         )
-
-
-def _rotated_size(config: Mapping[str, Any], rope: Mapping[str, Any], default_part: float) -> int:
-    """Numbers of a head that carry its position."""
-    head = config.get("head_dim") or int(config["hidden_size"]) // int(config["num_attention_heads"])
-    part = rope.get("partial_rotary_factor", config.get("partial_rotary_factor", default_part))
-    return int(head * part)
 
 
 def export_key(model: Model, kind: GraphType) -> tuple[str, ...]:
@@ -144,6 +138,8 @@ def _build(model: Model, kind: GraphType, folder: Path) -> None:
     config = AutoConfig.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
     # transformers computes with hidden_act; the builder would prefer this one.
     config.hidden_activation = None
+    if read_config(model).get("tie_word_embeddings") is False:
+        config.tie_word_embeddings = False
     options = _options(kind, tied=bool(getattr(config, "tie_word_embeddings", False)))
     quantised = kind.group is not None
     precision = Precision.FP32 if quantised else kind.precision

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.rope import CHANGING, rope_of
 from servewatt.engines.torch.model import takes_position_ids
 from servewatt.errors import RefusedError
 
@@ -178,6 +179,7 @@ def probe_cache(module: Any) -> CacheShape:
     from transformers import DynamicCache
     from transformers.cache_utils import DynamicLayer
 
+    _refuse_changing_angles(module.config)
     cache = DynamicCache(config=module.config)
     device = next(module.parameters()).device
     two = torch.ones((1, 2), dtype=torch.int64, device=device)
@@ -185,13 +187,24 @@ def probe_cache(module: Any) -> CacheShape:
         module(input_ids=two, attention_mask=two, past_key_values=cache, use_cache=True, logits_to_keep=1)
     for layer in cache.layers:
         if type(layer) is not DynamicLayer:
-            raise RefusedError(
-                f"{type(module).__name__}: a {type(layer).__name__} cache cannot be exported", "use engine torch"
-            )
+            raise RefusedError(f"{type(module).__name__}: {_unlike(layer)} cannot be exported", "use engine torch")
     return CacheShape(
         tuple((layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers),
         tuple((layer.values.shape[1], layer.values.shape[3]) for layer in cache.layers),
     )
+
+
+def _unlike(layer: Any) -> str:
+    """What a layer's cache is, for a message."""
+    window = getattr(layer, "sliding_window", None)
+    return f"attention over a sliding window of {window} tokens" if window else f"a {type(layer).__name__} cache"
+
+
+def _refuse_changing_angles(config: Any) -> None:
+    """RefusedError for rotary embeddings whose angles depend on the row's length: a graph would fix those it saw."""
+    kind = rope_of(config.to_dict()).kind
+    if kind in CHANGING:
+        raise RefusedError(f"rotary embeddings of type {kind!r} cannot be exported", "use engine torch")
 
 
 def example_inputs(module: Any, cache: CacheShape, past: int = 3, new: int = 2) -> tuple[torch.Tensor, ...]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servewatt.checkpoints.files import read_object
+from servewatt.checkpoints.rope import DEFAULT, rope_of
 from servewatt.engines.weights import read_config
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -16,6 +18,11 @@ PREFILL_TOKENS = 8192
 """Most tokens in one engine step; prompts beyond it are taken in by further steps."""
 _NOT_OF_GPT2 = ("add_cross_attention", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
 """Settings of a checkpoint that vLLM's GPT-2 asserts to be off."""
+_TIED_UNLESS_SAID = frozenset(
+    {"BloomForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GemmaForCausalLM", "Starcoder2ForCausalLM"}
+)
+_SAME_ROPE = frozenset({DEFAULT, "linear", "llama3"})
+"""Types of rotary embedding that vLLM computes as transformers does."""
 OTHER_ENGINES = "use engine torch, torch-graph or onnx"
 _DTYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 
@@ -120,12 +127,30 @@ class VllmSettings:
 def check_model(model: Model) -> None:
     """RefusedError for checkpoints that vLLM 0.24 would compute wrongly, or reject, without a word."""
     config = read_config(model)
+    _check_head(model, config)
+    rope = rope_of(config)
+    if rope.kind not in _SAME_ROPE:
+        raise RefusedError(
+            f"{model.name}: vllm computes rotary embeddings of type {rope.kind!r} otherwise than transformers",
+            "use engine torch",
+        )
     if model.architecture == "GPT2LMHeadModel" and (lacking := [name for name in _NOT_OF_GPT2 if config.get(name)]):
         raise RefusedError(f"{model.name}: vllm's GPT-2 lacks {' and '.join(lacking)}", OTHER_ENGINES)
     if model.architecture == "GPTBigCodeForCausalLM" and not config.get("multi_query", True):
         raise RefusedError(
             f"{model.name}: vllm takes the queries, keys and values of GPTBigCode without multi_query in another order",
             OTHER_ENGINES,
+        )
+
+
+def _check_head(model: Model, config: dict[str, Any]) -> None:
+    """RefusedError where config.json ties a head that the weights have of their own: vLLM would pass over it."""
+    stated = read_object(Path(model.folder) / "config.json").get("tie_word_embeddings")
+    tied = model.architecture in _TIED_UNLESS_SAID if stated is None else stated
+    if tied and config.get("tie_word_embeddings") is False:
+        raise RefusedError(
+            f"{model.name}: vllm ties the head to the embedding as config.json says; the weights have another head",
+            "set tie_word_embeddings to false in config.json, which is what the weights are",
         )
 
 

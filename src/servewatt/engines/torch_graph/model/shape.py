@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from servewatt.checkpoints.rope import DEFAULT, rope_of
 from servewatt.engines.weights import read_config
 from servewatt.errors import RefusedError
 from servewatt.records import Model
@@ -125,15 +126,9 @@ def _activation(name: str) -> Activation:
 
 def _rotary(config: Mapping[str, Any], head_size: int, fraction: float) -> dict[str, Any]:
     """Size and base of the rotary embedding, by the keys of transformers 5 or the older ones."""
-    rope = {**(config.get("rope_scaling") or {}), **(config.get("rope_parameters") or {})}
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    _refuse_if(kind != "default", f"rotary embedding of type {kind!r}")
-    base = rope.get("rope_theta") or config.get("rope_theta") or config.get("rotary_emb_base") or 10000.0
-    for value in (rope.get("partial_rotary_factor"), config.get("partial_rotary_factor"), config.get("rotary_pct")):
-        if value is not None:
-            fraction = float(value)
-            break
-    return {"rotary_size": int(head_size * fraction), "rotary_base": float(base)}
+    rope = rope_of(config, fraction)
+    _refuse_if(rope.kind != DEFAULT, f"rotary embedding of type {rope.kind!r}")
+    return {"rotary_size": int(head_size * rope.share), "rotary_base": rope.base}
 
 
 def _llama(config: Mapping[str, Any]) -> DecoderShape:

@@ -264,10 +264,10 @@ class Holder:
         least = self._pack_from_bytes
         return least is not None and weight.numel() * self._dtype.itemsize >= least
 
-    def tied(self, weight: torch.Tensor) -> tuple[Matrix, Matrix]:
+    def tied(self, projection: Linear) -> tuple[Matrix, Matrix]:
         """Embedding and output projection: the same unless the latter is packed, which nothing can be looked up in."""
-        head = self.matrix(Linear(weight, None))
-        return self.plain(weight) if is_packed(head) else head, head
+        head = self.matrix(projection)
+        return self.plain(projection.weight) if is_packed(head) else head._replace(bias=None), head
 
     def layer(self, parts: _Parts, shape: DecoderShape, *, merge: bool) -> LayerWeights:
         if not (merge and shape.parallel):
@@ -296,10 +296,11 @@ def load_decoder(
         body = names.body if source.has(names.body + table) or not source.has(table) else ""
         table = body + table
         size = (shape.vocabulary, shape.hidden)
+        stored_head = next((n for n in names.heads if source.has(f"{n}.weight")), names.heads[0])
         if shape.tied:
-            embedding, head = holder.tied(source.read(table, *size))
+            bias = source.read_if_there(f"{stored_head}.bias", shape.vocabulary)
+            embedding, head = holder.tied(Linear(source.read(table, *size), bias))
         else:
-            stored_head = next((n for n in names.heads if source.has(f"{n}.weight")), names.heads[0])
             embedding = holder.table(source.read(table, *size))
             head = holder.matrix(source.linear(stored_head, *size))
         layers = []

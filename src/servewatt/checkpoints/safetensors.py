@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servewatt.checkpoints.files import is_file, open_file, read_object, shown
 from servewatt.errors import InputError, RefusedError
 
 SINGLE_FILE = "model.safetensors"
@@ -37,6 +39,7 @@ DTYPE_BYTES = {
 }
 _HEADER_LIMIT = 100_000_000
 _LENGTH_BYTES = 8
+_LARGEST = 2**63 - 1
 _LFS_MARK = b"version https://git-lfs"
 _PICKLED_HINT = (
     "convert it with save_pretrained, or give a --revision that has safetensors (on the hub often refs/pr/N)"
@@ -49,7 +52,11 @@ class Tensor:
 
     name: str
     dtype: str
+    """As the file calls it, such as `BF16`."""
     shape: tuple[int, ...]
+    file: Path
+    offset: int
+    """Of its data from the start of the file, bytes."""
 
     @property
     def elements(self) -> int:
@@ -66,13 +73,16 @@ def checkpoint_files(folder: Path) -> tuple[Path, ...]:
     Raises RefusedError for weights that exist only pickled, InputError if there are none or a shard is missing.
     """
     single, index = folder / SINGLE_FILE, folder / INDEX_FILE
-    if single.is_file():
+    if is_file(single):
         return (single,)
-    if not index.is_file():
-        names = sorted(p.name for p in folder.iterdir() if p.is_file())
+    if not is_file(index):
+        try:
+            names = sorted(p.name for p in folder.iterdir() if p.is_file())
+        except OSError as error:
+            raise InputError(f"cannot read {folder}: {error.strerror}", "check the folder's permissions") from error
         refuse_without_safetensors(str(folder), names)
     files = tuple(folder / name for name in shard_names(index))
-    missing = [file.name for file in files if not file.is_file()]
+    missing = [shown(file.name) for file in files if not is_file(file)]
     if missing:
         raise InputError(
             f"{folder}: {len(missing)} of {len(files)} weight files are missing, first {missing[0]}",
@@ -99,14 +109,17 @@ def refuse_without_safetensors(where: str, names: list[str]) -> None:
 
 def shard_names(index: Path) -> list[str]:
     """The shards an index file names, each once, sorted."""
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        plain = bool(names) and all(isinstance(name, str) and Path(name).name == name for name in names)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{index}: not a safetensors index: {error}", "get the file again") from error
+    table = read_object(index).get("weight_map")
+    names = list(table.values()) if isinstance(table, dict) else []
+    plain = bool(names) and all(isinstance(name, str) and _is_plain(name) for name in names)
     if not plain:
-        raise InputError(f"{index}: names no shards of its own folder", "get the file again")
-    return names
+        raise InputError(f"{index}: weight_map names no shards of its own folder", "get the file again")
+    return sorted(set(names))
+
+
+def _is_plain(name: str) -> bool:
+    """Whether `name` can be that of a file in the same folder."""
+    return Path(name).name == name and name.isprintable()
 
 
 def read_tensors(files: tuple[Path, ...]) -> dict[str, Tensor]:
@@ -122,8 +135,8 @@ def read_header(file: Path) -> list[Tensor]:
 
     Raises InputError if the file is truncated or its header does not describe it.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    with open_file(file) as stream:
+        size = os.fstat(stream.fileno()).st_size
         start = stream.read(_LENGTH_BYTES)
         if _LFS_MARK.startswith(start) and start:
             raise InputError(f"{file}: a Git LFS pointer, not the weights themselves", "run git lfs pull in its folder")
@@ -133,22 +146,15 @@ def read_header(file: Path) -> list[Tensor]:
                 raise _truncated(file, size, None)
             raise _corrupt(file, "the header's length is wrong" if size else "the file is empty")
         raw = stream.read(length)
-    try:
-        header = json.loads(raw)
-    except ValueError as error:
-        raise _corrupt(file, "the header is not JSON") from error
-    if not isinstance(header, dict):
-        raise _corrupt(file, "the header is not a table")
-    header.pop("__metadata__", None)
-    spans: list[tuple[int, int, Tensor]] = sorted(
-        (_span(file, name, fields) for name, fields in header.items()), key=lambda span: span[:2]
-    )
+    header = _parse_header(file, raw)
+    data = _LENGTH_BYTES + length
+    spans = sorted((_span(file, data, name, fields) for name, fields in header.items()), key=lambda span: span[:2])
     position = 0
     for begin, end, tensor in spans:
         if begin != position:
-            raise _corrupt(file, f"the data of {tensor.name} does not follow the tensor before it")
+            raise _corrupt(file, f"the data of {shown(tensor.name)} does not follow the tensor before it")
         position = end
-    expected = _LENGTH_BYTES + length + position
+    expected = data + position
     if size < expected:
         raise _truncated(file, size, expected)
     if size > expected:
@@ -156,22 +162,46 @@ def read_header(file: Path) -> list[Tensor]:
     return [tensor for _, _, tensor in spans]
 
 
-def _span(file: Path, name: str, fields: Any) -> tuple[int, int, Tensor]:
+def _parse_header(file: Path, raw: bytes) -> dict[str, Any]:
+    """The header's entries, without its metadata."""
+
+    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) < len(pairs):
+            raise _corrupt(file, "the header names one thing twice")
+        return table
+
+    try:
+        header = json.loads(raw.decode(), object_pairs_hook=entries)
+    except ValueError as error:
+        raise _corrupt(file, "the header is not JSON") from error
+    except RecursionError as error:
+        raise _corrupt(file, "the header is nested too deeply") from error
+    if not isinstance(header, dict):
+        raise _corrupt(file, "the header is not a table")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise _corrupt(file, "its metadata is not a table of texts")
+    return header
+
+
+def _span(file: Path, data: int, name: str, fields: Any) -> tuple[int, int, Tensor]:
+    """Begin and end of a tensor's data, counted from `data`, where the data of all tensors begin."""
     try:
         dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
         numbers = (*shape, begin, end)
     except (KeyError, TypeError, ValueError) as error:
-        raise _corrupt(file, f"the entry of {name} is incomplete") from error
-    if dtype not in DTYPE_BYTES:
+        raise _corrupt(file, f"the entry of {shown(name)} is incomplete") from error
+    if not isinstance(dtype, str) or dtype not in DTYPE_BYTES:
         raise InputError(
-            f"{file}: {name} has the type {dtype}, which servewatt does not read",
+            f"{file}: {shown(name)} has the type {shown(dtype)}, which servewatt does not read",
             "use an fp32, bf16 or fp16 checkpoint",
         )
-    if any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
-        raise _corrupt(file, f"the entry of {name} has a number that is none")
-    tensor = Tensor(name, dtype, shape)
+    if any(isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= _LARGEST for n in numbers):
+        raise _corrupt(file, f"shape or position of {shown(name)} is not made of whole numbers from 0 to 2^63 - 1")
+    tensor = Tensor(name, dtype, shape, file, data + begin)
     if end - begin != tensor.size_bytes:
-        raise _corrupt(file, f"{name} takes {end - begin} bytes, its shape {tensor.size_bytes}")
+        raise _corrupt(file, f"{shown(name)} takes {end - begin} bytes, its shape {tensor.size_bytes}")
     return begin, end, tensor
 
 
