@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.models import digest as module
 from servewatt.models.digest import FileDigests
 
 
@@ -22,7 +21,7 @@ def digests(tmp_path: Path) -> FileDigests:
 def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock on which everything was written a while ago."""
     now = time.time() + 60
-    monkeypatch.setattr(module.time, "time", lambda: now)
+    monkeypatch.setattr(time, "time", lambda: now)
 
 
 def sha256(content: bytes) -> str:

@@ -14,7 +14,7 @@ from servewatt.errors import InputError
 
 LARGEST_SIZE = 2**31 - 1
 """Of a width, a vocabulary or a context; what engines keep such numbers in."""
-MOST_LAYERS = 10_000
+MOST_LAYERS = 1000
 
 _SIZES = frozenset(
     {
@@ -43,6 +43,7 @@ _FLAGS = frozenset(
 )
 _TEXTS = frozenset({"model_type", "hidden_act", "hidden_activation", "activation_function", "torch_dtype", "dtype"})
 _ROPE = frozenset({"rope_scaling", "rope_parameters"})
+_ROPE_WITH_FACTOR = frozenset({"linear", "dynamic", "yarn", "llama3"})
 _ROPE_TEXTS = frozenset({"rope_type", "type"})
 
 
@@ -76,8 +77,11 @@ def _check_rope(field: str, value: Any, where: str) -> None:
         elif isinstance(inner, list):
             if not all(_is_number(each) for each in inner):
                 raise _wrong(where, at, inner, "a list of finite numbers")
-        elif not (inner is None or isinstance(inner, bool | str) or _is_number(inner)):
+        elif not (inner is None or isinstance(inner, bool) or _is_number(inner)):
             raise _wrong(where, at, inner, "a finite number")
+    kind = value.get("rope_type") or value.get("type")
+    if kind in _ROPE_WITH_FACTOR and value.get("factor") is None:
+        raise InputError(f"{where}: {field} in config.json is of type {kind} and has no factor", "mend config.json")
 
 
 def _is_size(value: Any, most: int = LARGEST_SIZE) -> bool:

@@ -22,13 +22,12 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-_SHOWN_LENGTH = 80
 
 
-def shown(text: object) -> str:
-    """A name out of a file or of a file, for a message: quoted where it must be, of limited length."""
+def shown(text: object, most: int = 80) -> str:
+    """A name out of a file or of a file, for a message: quoted where it must be, of `most` characters and a few."""
     plain = str(text)
-    short = plain if len(plain) <= _SHOWN_LENGTH else f"{plain[:_SHOWN_LENGTH]}..."
+    short = plain if len(plain) <= most else f"{plain[:most]}..."
     return short if short.isprintable() else ascii(short)
 
 
@@ -93,7 +92,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
-    name = shown(path)
+    name = shown(path, 300)
     if error.errno == errno.ENAMETOOLONG:
         return InputError(f"{name}: the name is too long for a file", "give the path of a model's folder")
     if error.errno == errno.ELOOP:

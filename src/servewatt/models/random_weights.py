@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.files import shown
 from servewatt.checkpoints.safetensors import DTYPE_BYTES, SINGLE_FILE
 from servewatt.errors import InputError, UnavailableError
 from servewatt.models.architectures import ARCHITECTURES, Config, architecture_of
@@ -79,7 +80,7 @@ def parameter_shapes(config: Config) -> list[Shape]:
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(architecture.model_type, **settings))
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
         raise InputError(f"config.json makes no {architecture.name}: {reason}", "mend config.json") from error
     rename = {"lm_head.weight": ARCHITECTURES[architecture.name].head}
     return [Shape(rename.get(name, name), tuple(p.shape)) for name, p in model.named_parameters()]

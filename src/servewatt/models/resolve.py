@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from servewatt.checkpoints.fields import check_fields
 from servewatt.checkpoints.files import is_file, read_object, shown
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.models import hub, random_weights
@@ -120,6 +121,7 @@ def _random(
             source = hub.fetch(entry.hub_id if entry else _hub_id(name), revision, weights=False).folder
         config = read_object(source / CONFIG_FILE)
     architecture_of(config, name)
+    check_fields(config, called)
     digest = random_weights.revision(config, seed, precision)
     borrowed = [source / n for n in TOKENIZER_FILES if is_file(source / n)] if source else []
     key = (digest, combined(borrowed, FileDigests(None)) if borrowed else "no tokenizer")
