@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from servewatt.errors import InputError, UnavailableError
+
+_NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""Variables that `getpass.getuser` reads before it looks the user id up."""
 
 
 def data_home() -> Path:
@@ -35,11 +38,17 @@ def identity(variables: Mapping[str, str]) -> dict[str, str]:
 
     A user id without a name, as containers have, lets `getpass.getuser` and `Path.home` fail.
     """
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        pass
+    else:
+        return {}
     lacking: dict[str, str] = {}
-    if not _has_home(variables):
+    if not variables.get("HOME"):
         base = variables.get("XDG_CACHE_HOME", "")
         lacking["HOME"] = base if Path(base).is_absolute() else tempfile.gettempdir()
-    if not any(variables.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")) and not _has_name():
+    if not any(variables.get(name) for name in _NAMES):
         lacking["USER"] = str(os.getuid())
     return lacking
 
@@ -56,19 +65,3 @@ def _folder(variable: str, below_home: str) -> Path:
             f"no home folder: HOME is not set, and the user id {os.getuid()} has no name here",
             "set HOME, or both XDG_DATA_HOME and XDG_CACHE_HOME, to folders you may write",
         ) from error
-
-
-def _has_home(variables: Mapping[str, str]) -> bool:
-    if variables.get("HOME"):
-        return True
-    try:
-        return Path.home().is_absolute()
-    except RuntimeError:
-        return False
-
-
-def _has_name() -> bool:
-    try:
-        return bool(getpass.getuser())
-    except (KeyError, OSError):  # OSError since Python 3.13
-        return False
