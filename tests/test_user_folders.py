@@ -11,11 +11,11 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines.environments.state import find
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import StoreError, UnavailableError
 from servewatt.models.cache import cache_root
 from servewatt.models.hub import hub_cache
 from servewatt.store.store import default_path
-from servewatt.user_folders import expanded, identity
+from servewatt.user_folders import identity
 
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 
@@ -32,12 +32,18 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.mark.parametrize("place", [cache_root, hub_cache, default_path])
+@pytest.mark.parametrize("place", [cache_root, hub_cache])
 def test_without_a_home_the_variables_are_named(place: object, nobody: None) -> None:
     assert callable(place)
     with pytest.raises(UnavailableError, match="HOME is not set") as caught:
         place()
     assert caught.value.hint.startswith("set HOME, or both XDG_DATA_HOME and XDG_CACHE_HOME")
+
+
+def test_without_a_home_the_store_names_the_variables_too(nobody: None) -> None:
+    with pytest.raises(StoreError, match="home folder") as caught:
+        default_path()
+    assert "HOME or XDG_DATA_HOME" in caught.value.hint
 
 
 def test_the_xdg_variables_do_instead(nobody: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,9 +69,3 @@ def test_processes_get_what_libraries_ask_for(nobody: None, monkeypatch: pytest.
 
 def test_what_is_known_stays_as_it_is() -> None:
     assert identity({"HOME": "/home/a", "USER": "a"}) == {}
-
-
-def test_a_user_who_is_not_known() -> None:
-    with pytest.raises(InputError, match="the home folder that ~no-such-user means is not known"):
-        expanded("~no-such-user/model")
-    assert expanded("./a") == Path("a")

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import UnavailableError
 
 _NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
 """Variables that `getpass.getuser` reads before it looks the user id up."""
@@ -22,15 +22,6 @@ def data_home() -> Path:
 def cache_home() -> Path:
     """`$XDG_CACHE_HOME`, or `~/.cache`. Raises UnavailableError where neither is known."""
     return _folder("XDG_CACHE_HOME", ".cache")
-
-
-def expanded(path: str | Path) -> Path:
-    """`path` with a leading `~` or `~user` replaced. Raises InputError for a user whose home is not known."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        name = str(path).partition("/")[0]
-        raise InputError(f"{path}: the home folder that {name} means is not known", "write the whole path") from error
 
 
 def identity(variables: Mapping[str, str]) -> dict[str, str]:

@@ -260,7 +260,7 @@ def test_names_of_models(folder: Path, cache: ArtefactCache, tmp_path: Path, mon
         ("n" * 5000, "too long"),
         ("./" + "n" * 300, "too long"),
         ("a\0b", "no name of a folder"),
-        ("~nobody-of-this-name/model", "home folder"),
+        ("~nobody-of-this-name/model", "home directory"),
         (str(folder / "config.json"), "is a file"),
         (str(folder / "config.json" / "model"), "no folder"),
     ):

@@ -20,11 +20,12 @@ from servewatt.checkpoints.safetensors import (
     shard_names,
 )
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, nearest
+from servewatt.input_files import expand
 from servewatt.models.architectures import architecture_of
 from servewatt.models.catalogue import known_names
 from servewatt.models.folder import CONFIG_FILE, GENERATION_FILE, TOKENIZER_FILES
 from servewatt.models.hub_access import UnreachableError, bad_token, check_access, endpoint, token_source
-from servewatt.user_folders import cache_home, expanded
+from servewatt.user_folders import cache_home
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -48,9 +49,9 @@ def hub_cache() -> Path:
     """The hub's cache folder, as huggingface_hub finds it, without importing it."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if os.environ.get(variable):
-            return expanded(os.path.expandvars(os.environ[variable]))
+            return expand(os.path.expandvars(os.environ[variable]))
     if os.environ.get("HF_HOME"):
-        return expanded(os.path.expandvars(os.environ["HF_HOME"])) / "hub"
+        return expand(os.path.expandvars(os.environ["HF_HOME"])) / "hub"
     # huggingface_hub takes a relative path too.
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else cache_home()) / "huggingface" / "hub"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from servewatt.checkpoints.files import shown
 from servewatt.errors import InputError
-from servewatt.user_folders import expanded
+from servewatt.input_files import expand
 
 _REPOSITORY = "models--"
 """Begins the name of a model's folder in the hub's cache; `--` stands for the slash of its id."""
@@ -21,7 +21,7 @@ def local_folder(name: str) -> Path | None:
     A model's folder of the hub's cache means the snapshot that its main branch was, or the only one.
     Raises InputError for what is there but is no folder, cannot be read, or has a name that is not UTF-8.
     """
-    path = expanded(name)
+    path = expand(name)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
