@@ -14,7 +14,7 @@ from servewatt.engines.environments.state import find
 from servewatt.errors import StoreError, UnavailableError
 from servewatt.models.cache import cache_root
 from servewatt.models.hub import hub_cache
-from servewatt.store.store import default_path
+from servewatt.store.reader import default_path
 from servewatt.user_folders import identity
 
 NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")
