@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import servewatt
 from servewatt.errors import ServewattError
 from servewatt.harness.process import Ended, run_module
 
@@ -33,6 +34,8 @@ elif mode == "half":
     os.write(fd, b"half"); os.close(fd); time.sleep(0.2); sys.exit(3)
 elif mode == "sleep":
     time.sleep(float(question))
+elif mode == "sleep-and-answer":
+    time.sleep(float(question)); os.write(fd, b"slept")
 elif mode == "grandchild":
     import subprocess
     child = subprocess.Popen(["sleep", "60"]); os.write(fd, str(child.pid).encode())
@@ -181,3 +184,18 @@ def _alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def test_an_answer_that_came_while_the_parent_was_stopped_counts(child: Path) -> None:
+    script = (
+        "import os, sys\nfrom servewatt.harness.process import run_module\n"
+        "ended = run_module('child_module', ['sleep-and-answer'], b'0.5', timeout_s=2, environment=dict(os.environ))\n"
+        "print(ended.timed_out, ended.answer)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{child}{os.pathsep}{Path(servewatt.__file__).parents[1]}"}
+    with subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE) as parent:
+        time.sleep(0.5)
+        parent.send_signal(signal.SIGSTOP)
+        time.sleep(3.0)
+        parent.send_signal(signal.SIGCONT)
+        assert parent.communicate()[0] == b"False b'slept'\n"

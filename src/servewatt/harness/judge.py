@@ -53,7 +53,7 @@ def _foreign_load(result: Result, environment: Environment) -> Fault | None:
         return None
     return Fault(
         f"other processes used {share:.1%} of the machine's CPU during the window (limit {limit:.0%})",
-        "stop what else runs here (servewatt doctor names it)",
+        "stop what else runs here (servewatt doctor names it) and run the same command again",
     )
 
 

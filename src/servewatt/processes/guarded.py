@@ -128,7 +128,8 @@ class _Guarded:
         poller.register(self.answer_from, select.POLLIN)
         poller.register(self.status_from, select.POLLIN)
         answered = False
-        while (left_ms := (deadline_s - time.monotonic()) * 1e3) > 0:
+        # Once more after the deadline: this process may itself have been stopped meanwhile, as by Ctrl-Z.
+        while (left_ms := max(0.0, (deadline_s - time.monotonic()) * 1e3)) or poller.poll(0):
             ready = {fd for fd, _ in poller.poll(min(left_ms, _LONGEST_POLL_MS))}
             if self.answer_from.fileno() in ready:
                 chunk = os.read(self.answer_from.fileno(), _READ_BYTES)

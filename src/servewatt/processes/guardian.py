@@ -41,7 +41,8 @@ _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when its parent dies, even by kill -9."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:  # it died before the call above
+    # Another parent: it died before the call above. None: it lives outside this process's PID namespace.
+    if os.getppid() not in (parent_pid, 0):
         os._exit(1)
 
 

@@ -17,13 +17,15 @@ from typing import IO
 from servewatt import __version__
 from servewatt.engines.environments import state
 from servewatt.engines.environments.state import MANIFEST, EngineEnvironment, Manifest
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import InputError, UnavailableError, printable
 from servewatt.processes.endings import ending
 from servewatt.processes.guarded import run_guarded
 
 OLDEST_PYTHON = (3, 11)
 _LONGEST_REASON = 400
 _INTERPRETER_TIMEOUT_S = 60.0
+_SEARCHED_BYTES = 2**20
+"""How much of the end of a log is searched for a reason."""
 # They would send pip's work, or its look at what is installed, elsewhere.
 _NOT_FOR_PIP = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER")
 _END_OF_BUILD = "[end of output]"
@@ -100,7 +102,7 @@ def reason(log: str) -> str:
     errors = [line.removeprefix("ERROR: ") for line in telling if line.startswith("ERROR:")]
     built = [before for before, line in itertools.pairwise(telling) if line == _END_OF_BUILD]
     words = [*errors[-1:], *built[-1:]] or telling[-1:] or ["nothing was said"]
-    return ": ".join(words)[:_LONGEST_REASON]
+    return printable(": ".join(words)[:_LONGEST_REASON])
 
 
 def _fill(
@@ -137,7 +139,9 @@ def _joined(build_variables: Mapping[str, str], users: Mapping[str, str]) -> dic
 
 
 def _failed(engine: str, step: str, code: int, hint: str) -> UnavailableError:
-    why = reason(log_of(engine).read_text(encoding="utf-8", errors="replace"))
+    with log_of(engine).open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - _SEARCHED_BYTES))
+        why = reason(log.read().decode(errors="replace"))
     hint = f"all of what it said: {log_of(engine)}" + (f"; {hint}" if hint else "")
     return UnavailableError(f"no environment was built for engine {engine!r}: {step}, {ending(code)}: {why}", hint)
 
