@@ -50,3 +50,23 @@ def test_a_device_or_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_a_pipe_that_nobody_reads_and_a_folder_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="No such device"):
+        write_whole(tmp_path / "pipe", "x")
+    with pytest.raises(IsADirectoryError):
+        write_whole(tmp_path, "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pipe"]
+
+
+def test_what_is_no_character_is_written_as_an_escape(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.txt")
+    write_whole(tmp_path / name, f"of {name}")
+    assert (tmp_path / name).read_bytes() == rb"of caf\udce9.txt"
+
+
+def test_a_name_that_is_too_long_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="too long"):
+        write_whole(tmp_path / ("n" * 300), "x")

@@ -1,19 +1,30 @@
 from __future__ import annotations
 
+import json
+import math
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from servewatt import wire
+from servewatt.cli.planning import expand
+from servewatt.cli.ranges import RANGES
+from servewatt.cli.run_file import validate
 from servewatt.errors import InputError, RefusedError, ServewattError, counted, nearest
 from servewatt.records import (
     Component,
     Configuration,
+    Domain,
     DomainEnergy,
     Facts,
     Generation,
     Grade,
+    Plan,
     PowerSample,
+    Procedure,
     Provider,
     Result,
     Section,
@@ -51,6 +62,98 @@ def test_text_that_is_no_record_is_refused_with_the_place() -> None:
         wire.load(Configuration, '{"engine": "torch", "provider": "tpu"}')
     with pytest.raises(InputError, match="Configuration record"):
         wire.load(Configuration, "not json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"timeout_s": NaN}', "Procedure record: timeout_s: Input should be a finite number"),
+        ('{"cpu_watts": [1, Infinity]}', r"cpu_watts\.1: Input should be a finite number"),
+        ('{"idle_s": 1e400}', "idle_s: Input should be a finite number"),
+        ('{"idle_s": "inf"}', "idle_s: Input should be a finite number"),
+        ('{"idle_s": null}', "idle_s: Input should be a valid number"),
+        ('{"seed": ' + "9" * 5000 + "}", "the document: Invalid JSON"),
+        ('{"meters": ["\\ud83d"]}', "the document: Invalid JSON"),
+        ('{"meters": ["\ud83d"]}', "the document: Invalid JSON"),
+        (b'{"meters": ["\xff"]}', "the document: Invalid JSON"),
+        ("[" * 100_000, "the document: Invalid JSON"),
+        ("null", "the document: is null"),
+        ("", "the document: Invalid JSON"),
+    ],
+)
+def test_what_could_not_have_been_written_is_refused(text: str | bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        wire.load(Procedure, text)
+    assert len(caught.value.message) < 300
+
+
+def test_what_could_not_be_read_back_is_not_written() -> None:
+    with pytest.raises(InputError, match="Procedure record: timeout_s is inf"):
+        wire.dump(Procedure(timeout_s=math.inf))
+    with pytest.raises(InputError, match=r"Procedure record: cpu_watts\.0 is nan"):
+        wire.dump(Procedure(cpu_watts=(math.nan, 1.0)))
+    with pytest.raises(InputError, match=r"Procedure record: meters\.1 is no Unicode text: caf\\udce9"):
+        wire.dump(Procedure(meters=("fake", os.fsdecode(b"caf\xe9"))))
+    named = Procedure(meters=("NaN", "-Infinity"))
+    assert wire.load(Procedure, wire.dump(named)) == named
+
+
+def test_a_document_for_other_programs_has_null_for_what_is_no_number() -> None:
+    text = wire.document(Procedure(timeout_s=math.inf, cpu_watts=(math.nan, 1.0)))
+    assert json.loads(text, parse_constant=pytest.fail)["timeout_s"] is None
+    assert '"cpu_watts":[null,1.0]' in text
+    with pytest.raises(InputError, match="no Unicode text"):
+        wire.document(Procedure(meters=("\ud83d",)))
+
+
+def test_fields_are_built_as_they_are_read() -> None:
+    assert wire.build(Domain, {"name": "x", "component": "cpu", "grade": "counter", "quantum_s": 1}) == (
+        Domain("x", Component.CPU, Grade.COUNTER, 1.0)
+    )
+    for values in ({"name": "x"}, {"name": "x", "component": "cpu", "grade": "counter", "quantum_s": math.nan}):
+        with pytest.raises(InputError, match="not a Domain record"):
+            wire.build(Domain, values)
+
+
+def number(part: str, field: str) -> st.SearchStrategy[object]:
+    """Numbers within the range, mostly; others, and what is no number."""
+    allowed = RANGES[part, field]
+    within: st.SearchStrategy[object] = st.integers(math.ceil(allowed.least) + allowed.above, int(allowed.most))
+    if field.endswith("_s") or field in ("foreign_limit", "cpu_watts"):
+        within = st.floats(allowed.least, allowed.most, exclude_min=allowed.above)
+    within = within | within.map(str)
+    beyond = st.floats() | st.integers() | st.sampled_from(["nan", "1e400", "true", None, "1_0", "0x1"])
+    return st.integers(0, 19).flatmap(lambda one_of_twenty: within if one_of_twenty else beyond)
+
+
+TEXTS = st.text(max_size=6) | st.text(st.characters(categories=("Cs", "Cc", "L")), max_size=6)
+CONFIGURATIONS = {
+    "precisions": st.just(["fp32", "bf16"]),
+    "batches": st.lists(number("configurations", "batches"), max_size=2),
+    "threads": number("configurations", "threads"),
+    "options": st.dictionaries(TEXTS, TEXTS, max_size=2),
+}
+PROCEDURES = {field: number(part, field) for part, field in RANGES if part == "procedure" and field != "cpu_watts"}
+WATTS = st.tuples(number("procedure", "cpu_watts"), number("procedure", "cpu_watts"))
+
+
+@settings(max_examples=300)
+@given(
+    st.fixed_dictionaries({}, optional=PROCEDURES | {"cpu_watts": WATTS, "meters": st.lists(TEXTS, max_size=2)}),
+    st.fixed_dictionaries({"engines": st.just(["fake"])}, optional=CONFIGURATIONS),
+)
+def test_any_plan_that_is_accepted_is_read_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, procedure: dict[str, object], configurations: dict[str, object]
+) -> None:
+    try:
+        asked = validate({"procedure": procedure, "configurations": configurations}, "here")
+        wanted, _ = expand(asked.configurations, has_gpu=False)
+    except ServewattError:
+        return
+    whole = run(tmp_path_factory.getbasetemp(), list(wanted)).plan
+    plan = Plan(whole.model, whole.workload, wanted, asked.procedure.procedure())
+    assert wire.load(Plan, wire.dump(plan)) == plan
+    assert plan.digest
 
 
 def test_a_configuration_s_key_tells_everything_that_differs() -> None:

@@ -83,14 +83,23 @@ def test_a_recording_survives_being_written_and_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", json.dumps({**RECORDING, "readings": [[1, {"gpu:0": 1}]]}), '{"domains": [], "readings": []}'],
+    [
+        "",
+        "[]",
+        "{}",
+        "[" * 100_000,
+        "\ud83d",
+        json.dumps({**RECORDING, "readings": [[0, {}], [1, {"gpu:0": 1}]]}),
+        json.dumps({**RECORDING, "readings": [[1, {"gpu:0": 1}]]}),
+        '{"domains": [], "readings": []}',
+    ],
 )
 def test_what_is_no_recording_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "recording.json"
-    path.write_text(text)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(InputError, match=r"recording\.json"):
         ReplayMeter(path)
-    with pytest.raises(InputError, match="No such file"):
+    with pytest.raises(InputError, match="there is no file"):
         ReplayMeter(tmp_path / "nowhere.json")
 
 

@@ -25,7 +25,7 @@ def command(as_json: bool) -> int:
 
     found = diagnosis.diagnose()
     if as_json:
-        click.echo(wire.dump(found))
+        click.echo(wire.document(found))
     else:
         diagnosis.show(found)
     return 0 if found.fit else 1

@@ -94,7 +94,7 @@ def show_models(*, as_json: bool) -> None:
     cache = ArtefactCache()
     listed = list_models(cache)
     if as_json:
-        click.echo(wire.dump(listed))
+        click.echo(wire.document(listed))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("model", no_wrap=True)

@@ -79,7 +79,7 @@ def command(out: Path | None, store: str | None, as_json: bool, **asked: Any) ->
     if out is not None:
         quality_file.write(quality, out)
     if as_json:
-        click.echo(wire.dump(quality))
+        click.echo(wire.document(quality))
     else:
         render_quality(Console(highlight=False), quality)
     return 0 if any(a.status is Status.OK for a in quality.assessments) else 1

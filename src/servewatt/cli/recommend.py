@@ -64,7 +64,7 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     shown = showing.compute(found, boundary=Boundary(boundary) if boundary else None, limits=limits)
     answer = _good_enough(shown.analysis, limits, asked) or shown.recommendation
     if as_json:
-        click.echo(wire.dump(answer))
+        click.echo(wire.document(answer))
     else:
         click.echo(plain(answer.sentence))
         if worth := _worth(shown.analysis, answer):

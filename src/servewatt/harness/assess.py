@@ -18,7 +18,7 @@ from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.answers import Asked, check_facts, check_log_probabilities, check_times, check_tokens
 from servewatt.engines.proof import violations
-from servewatt.errors import RefusedError, ServewattError, brief
+from servewatt.errors import InputError, RefusedError, ServewattError, brief
 from servewatt.harness.answer import answer_of
 from servewatt.harness.failure import describe_failure, oom_kills, try_alone
 from servewatt.harness.process import die_with_parent, run_module
@@ -144,8 +144,12 @@ def _main(arguments: Sequence[str]) -> None:
     answer_fd, parent_pid = map(int, arguments)
     die_with_parent(parent_pid)
     said = answer(wire.load(Task, sys.stdin.buffer.read()))
+    try:
+        text = wire.dump(said)
+    except InputError as error:  # a probability that is NaN, for example
+        text = wire.dump(Said(Status.FAILED, f"the engine's answer cannot be kept: {error.message}", ""))
     with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(wire.dump(said).encode())
+        pipe.write(text.encode())
 
 
 if __name__ == "__main__":

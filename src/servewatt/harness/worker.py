@@ -20,7 +20,7 @@ from servewatt import engines, wire
 from servewatt.engines import Session
 from servewatt.engines.answers import check_facts, check_peak_bytes
 from servewatt.engines.proof import violations
-from servewatt.errors import LONGEST_REASON, RefusedError, ServewattError, UnavailableError, brief
+from servewatt.errors import LONGEST_REASON, InputError, RefusedError, ServewattError, UnavailableError, brief
 from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
 from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
@@ -285,9 +285,9 @@ def _main(arguments: Sequence[str]) -> None:
 def _as_json(result: Result) -> bytes:
     try:
         return wire.dump(result).encode()
-    except ValueError as error:  # text that is not Unicode, from the engine
+    except InputError as error:  # text that is not Unicode, or a number that is not finite, from an engine or a meter
         traceback.print_exception(error)
-        reason = brief(f"the result cannot be written: {error}")
+        reason = brief(f"the result cannot be written: {error.message}")
         return wire.dump(Result(result.trial, Status.FAILED, reason, started_at=result.started_at)).encode()
 
 

@@ -12,16 +12,24 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
+from servewatt import wire
 from servewatt.errors import InputError
+from servewatt.input_files import read_text, shown
 from servewatt.meters.plausible import is_power
-from servewatt.records import Component, Domain, Grade, PowerSample, Reading
+from servewatt.records import Domain, Grade, PowerSample, Reading
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What the file holds; `readings` are (seconds, joules of each domain)."""
+
+    domains: tuple[Domain, ...]
+    readings: tuple[tuple[float, dict[str, float]], ...]
 
 
 class ReplayMeter:
@@ -93,34 +101,28 @@ def write_recording(path: Path | str, domains: Iterable[Domain], readings: Itera
 
 def _load(path: Path) -> tuple[tuple[Domain, ...], list[float], dict[str, list[float]]]:
     hint = "servewatt.meters.replay describes the format"
+    text = read_text(path, "name a recording: replay:FILE.json")
     try:
-        recording = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}", "name a recording: replay:FILE.json") from None
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON: {error}", hint) from None
-    try:
-        domains = tuple(_domain(d) for d in recording["domains"])
-        times_s = [float(time_s) for time_s, _ in recording["readings"]]
-        course_j = {d.name: [float(joules[d.name]) for _, joules in recording["readings"]] for d in domains}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is not a recording: {type(error).__name__} {error}", hint) from None
+        recording = wire.load(Recording, text)
+    except InputError as error:
+        raise InputError(f"{shown(path)} is not a recording: {error.message}", hint) from error
+    for domain in recording.domains:
+        if (
+            domain.quantum_s < 0
+            or (domain.max_power_w or 0) < 0
+            or (domain.range_j is not None and domain.range_j <= 0)
+        ):
+            raise InputError(
+                f"{shown(path)} is not a recording: {domain.name} has a negative number, or no range", hint
+            )
+    domains, times_s = recording.domains, [time_s for time_s, _ in recording.readings]
     if not domains or len(times_s) < 2 or any(b <= a for a, b in itertools.pairwise(times_s)):
-        raise InputError(f"{path} needs a domain and two readings or more, in order of time", hint)
-    if not all(map(math.isfinite, itertools.chain(times_s, *course_j.values()))):
-        raise InputError(f"{path} holds times or energies that are not finite", hint)
+        raise InputError(f"{shown(path)} needs a domain and two readings or more, in order of time", hint)
+    for number, (_, joules) in enumerate(recording.readings):
+        if missing := [d.name for d in domains if d.name not in joules]:
+            raise InputError(f"{shown(path)} is not a recording: readings.{number} lacks {missing[0]}", hint)
+    course_j = {d.name: [joules[d.name] for _, joules in recording.readings] for d in domains}
     return domains, times_s, {d.name: _unwrapped(course_j[d.name], d.range_j) for d in domains}
-
-
-def _domain(entry: Mapping[str, Any]) -> Domain:
-    values = {f.name: entry[f.name] for f in fields(Domain) if f.name in entry}
-    values["quantum_s"] = float(entry["quantum_s"])
-    values.update({name: float(entry[name]) for name in ("range_j", "max_power_w") if entry.get(name) is not None})
-    for name in ("quantum_s", "range_j", "max_power_w"):
-        number = values.get(name)
-        if number is not None and not (0 <= number < math.inf and (number or name != "range_j")):
-            raise ValueError(f"{name} {number:g}")
-    return Domain(**{**values, "component": Component(entry["component"]), "grade": Grade(entry["grade"])})
 
 
 def _unwrapped(course_j: list[float], range_j: float | None) -> list[float]:

@@ -90,7 +90,7 @@ def to_json(analysis: Analysis, recommendation: Recommendation, results: Sequenc
     """One JSON document: the analysis with the run inside, the recommendation, and how every trial ended."""
     from servewatt import wire
 
-    return wire.dump(Document(analysis, recommendation, tuple(map(_outcome, results))))
+    return wire.document(Document(analysis, recommendation, tuple(map(_outcome, results))))
 
 
 def configurations_csv(analysis: Analysis) -> str:

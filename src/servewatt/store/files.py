@@ -9,14 +9,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servewatt import __version__
 from servewatt.errors import InputError, ServewattError, StoreError
-from servewatt.file_kinds import GZIP_MAGIC, RUN_FORMAT, recognise
+from servewatt.file_kinds import RUN_FORMAT, recognise
+from servewatt.input_files import read_bytes, unpack
 from servewatt.quality import Quality
 from servewatt.records import RECORD_VERSION, Result, Run
 from servewatt.store.versions import check_quality_version, check_record_version, fill, slim
@@ -24,6 +24,8 @@ from servewatt.whole_files import write_whole
 from servewatt.wire import dump, load
 
 FORMAT_VERSION = 1
+_MOST_BYTES = 4 * 2**30
+"""Of a run file, once unpacked."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +108,15 @@ def read_qualities(path: str | os.PathLike[str]) -> tuple[Quality, ...]:
 
 
 def _content(source: Path) -> bytes:
-    try:
-        content = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {source}: {error.strerror or error}", "give the path of a run file") from error
-    if not content.startswith(GZIP_MAGIC):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(f"{source} is damaged: {error}", "copy or export it again") from error
+    content = read_bytes(source, "give the path of a run file", most_bytes=_MOST_BYTES)
+    return unpack(content, source, most_bytes=_MOST_BYTES)
 
 
 def _header(line: bytes, source: Path) -> Header:
     """The file's header, once it is sure that this is a run file of a version we read."""
     try:
         first = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         first = None
     if not isinstance(first, dict) or first.get("format") != RUN_FORMAT:
         if (other := recognise(source)) is not None:

@@ -60,6 +60,6 @@ def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **o
         with analysing.busy():
             analyses = analyse_observations(found, variables, models, without_jit=without_jit, alpha=alpha)
     if as_json:
-        click.echo(wire.dump(analysing.Document(notes, analyses)))
+        click.echo(wire.document(analysing.Document(notes, analyses)))
     else:
         analysing.show(analyses, notes)

@@ -47,7 +47,7 @@ def command(results: tuple[Path, ...], by: str, models: tuple[str, ...], markdow
 
     found = compare(results_file.read_all(results) if results else None, By(by), models)
     if as_json:
-        click.echo(wire.dump(found))
+        click.echo(wire.document(found))
     elif markdown:
         click.echo(to_markdown(found), nl=False)
     else:

@@ -64,7 +64,7 @@ def command(
         if limit is not None or max_parameters is not None or out is not None:
             raise InputError("--limit, --max-parameters and --out are for a selection", "add --select")
         models = list_twelve()
-        click.echo(wire.dump(models)) if as_json else render_models(Console(), models)
+        click.echo(wire.document(models)) if as_json else render_models(Console(), models)
         return
     if out is not None and out.exists() and not force:
         raise InputError(f"{out} is there", REPLACE_HINT)
@@ -72,7 +72,7 @@ def command(
     if out is not None:
         write_text(out, pretty(selection))
         click.echo(f"wrote {out}", err=True)
-    click.echo(wire.dump(selection)) if as_json else render_selection(Console(), selection)
+    click.echo(wire.document(selection)) if as_json else render_selection(Console(), selection)
 
 
 def list_twelve() -> tuple[StudyModel, ...]:

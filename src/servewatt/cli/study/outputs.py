@@ -23,4 +23,4 @@ def write_text(path: Path, text: str) -> None:
 
 def pretty(record: object) -> str:
     """A record as JSON for people and version control."""
-    return json.dumps(json.loads(wire.dump(record)), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(json.loads(wire.document(record)), indent=1, ensure_ascii=False) + "\n"

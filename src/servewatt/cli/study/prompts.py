@@ -219,7 +219,7 @@ def show(record: PromptsRecord, path: Path, *, as_json: bool) -> None:
     from servewatt.study.prompts import Rule
 
     if as_json:
-        click.echo(wire.dump(record))
+        click.echo(wire.document(record))
         return
     what = "lines" if record.recipe.rule is Rule.LINE else "prompts"
     lengths = f"{record.shortest_tokens} to {record.longest_tokens} tokens, median {record.median_tokens:g}"
