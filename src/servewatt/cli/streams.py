@@ -78,7 +78,6 @@ class _Text(io.TextIOWrapper):
 
 def guard() -> None:
     """Replace `sys.stdout` and `sys.stderr` by streams that replace what they cannot encode and survive failures."""
-    codecs.register_error(REPLACE, _replaced)
     closed = sys.stdout is None
     _reserve_descriptors()
     output = _Output(1, "it is closed" if closed else "")
@@ -123,3 +122,6 @@ def _plain(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte of a file's name that is not of its encoding
         return f"\\x{ord(character) - 0xDC00:02x}"
     return unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode() or "?"
+
+
+codecs.register_error(REPLACE, _replaced)
