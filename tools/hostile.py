@@ -129,7 +129,9 @@ def _contents() -> dict[str, bytes]:
 
 def _damaged(lines: list[bytes]) -> Iterator[bytes]:
     """An exported run with one of its values replaced, a different one each time."""
-    values = (None, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "x" * 100_000, [], {}, True)
+    values: tuple[object, ...] = (
+        *(None, -1, 10**400, float("nan"), float("inf"), "", "\ud800", "x" * 100_000, [], {}, True),
+    )
     number = 0
     for line in range(min(3, len(lines))):
         document = json.loads(lines[line])

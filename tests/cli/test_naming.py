@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from servewatt import serve
 from servewatt.cli.naming import configuration, fields
-from servewatt.cli.planning import expand
+from servewatt.cli.planning import distinct, expand
 from servewatt.cli.run_file import validate
 from servewatt.errors import InputError
 from servewatt.records import Configuration, Precision, Provider, Via
@@ -71,4 +71,5 @@ def test_a_reason_for_leaving_out_is_given_once(monkeypatch: pytest.MonkeyPatch)
     content = {"engines": ["fake"], "batches": [1, 2], "via": ["process", "http"]}
     kept, left_out = expand(validate({"configurations": content}, "here").configurations, has_gpu=False)
     assert [c.key for c in kept] == ["fake/cpu/fp32/b1", "fake/cpu/fp32/b2"]
-    assert [left.key for left in left_out] == ["fake/cpu/fp32/b1/http"]
+    assert [left.key for left in left_out] == ["fake/cpu/fp32/b1/http", "fake/cpu/fp32/b2/http"]
+    assert [left.key for left in distinct(left_out)] == ["fake/cpu/fp32/b1/http"]

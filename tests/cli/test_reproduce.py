@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 
+import click
 import pytest
 
 from servewatt.cli.naming import configuration
 from servewatt.cli.planning import expand
-from servewatt.cli.run_file import validate
+from servewatt.cli.root import command
+from servewatt.cli.run_file import RunFile, validate
+from servewatt.cli.running import read_request
 from servewatt.cli.showing import reproduce
-from servewatt.records import Configuration, Plan, Procedure
+from servewatt.records import Boundary, Configuration, ModelSource, Plan, Procedure, Weights
 from tests.stats.builders import MODEL, WORKLOAD
 
 
-def asked_for(command: str) -> set[Configuration]:
+def asked_for(line: str) -> set[Configuration]:
     """The configurations that the command line asks for."""
-    words = shlex.split(command)
+    words = shlex.split(line)
     given = {words[i]: words[i + 1] for i in range(len(words) - 1) if words[i].startswith("--")}
     if "--configuration" in given:
         return {configuration(name) for name in given["--configuration"].split(",")}
@@ -45,3 +49,43 @@ def test_options_are_listed_where_all_share_them() -> None:
     command = reproduce(Plan(MODEL, WORKLOAD, configurations, Procedure()))
     assert "--engine onnx,openvino" in command
     assert "--option activations=int8" in command
+
+
+def read_back(line: str) -> RunFile:
+    """What `servewatt run` understands of the command line."""
+    _, name, *words = shlex.split(line)
+    found = command.get_command(click.Context(command), name)
+    assert found is not None
+    with found.make_context(name, words) as context:
+        return read_request(None, context.params)
+
+
+def test_it_asks_for_the_same_procedure() -> None:
+    unusual = Procedure(
+        blocks=7,
+        seed=3,
+        settle_s=0.25,
+        idle_s=1.5,
+        window_s=4.5,
+        warmup_s=2.5,
+        timeout_s=90,
+        foreign_limit=0.35,
+        retries=4,
+        sample_interval_s=0.75,
+        meters=("fake:gpu:0=100", "estimate"),
+        cpu_watts=(12.5, 65),
+        boundary=Boundary.CPU,
+    )
+    line = reproduce(Plan(MODEL, WORKLOAD, (configuration("fake/b1"),), unusual))
+    assert read_back(line).procedure.procedure() == unusual
+    usual = reproduce(Plan(MODEL, WORKLOAD, (configuration("fake/b1"),), Procedure()))
+    assert read_back(usual).procedure.procedure() == Procedure()
+    assert "--foreign-limit" not in usual
+
+
+def test_it_asks_for_the_same_model_and_prompts() -> None:
+    model = replace(MODEL, name="m", source=ModelSource.FOLDER, folder="/a folder/m", weights=Weights.RANDOM, seed=5)
+    plan = Plan(model, replace(WORKLOAD, name="my prompts.txt"), (configuration("fake/b1"),), Procedure())
+    asked = read_back(reproduce(plan))
+    assert (asked.model.name, asked.model.weights, asked.model.seed) == ("/a folder/m", "random", 5)
+    assert (asked.workload.prompts, asked.workload.limit) == ("my prompts.txt", len(WORKLOAD.prompts))

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from servewatt import __version__, engines
 from servewatt.cli import naming, running
-from servewatt.cli.planning import make_plan
+from servewatt.cli.planning import distinct, make_plan
 from servewatt.errors import InputError, ServewattError
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
@@ -60,7 +60,7 @@ def run(options: dict[str, Any]) -> Quality:
             seed=options["seed"],
             timeout_s=options["timeout_s"],
         )
-        for left in left_out:
+        for left in distinct(left_out):
             console.print(f"left out: {left.reason} ({left.hint})", markup=False, highlight=False)
         assessments = _assess_all(console, asked, reference)
     return Quality(

@@ -11,6 +11,20 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+class _PathType(click.Path):
+    """A path that is not empty: an empty one, as from a variable that is not set, would mean the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if str(value) == "":
+            self.fail("the path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _PathType(path_type=Path)
+FILE = _PathType(path_type=Path, dir_okay=False)
+FOLDER = _PathType(path_type=Path, file_okay=False)
+
+
 def split_names(text: str) -> list[str]:
     """The names in a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]
@@ -53,6 +67,7 @@ def subject_options(command: Command) -> Command:
                 type=click.Choice(["trained", "random"]),
                 help="Trained or seeded random.",
             ),
+            click.option("--weights-seed", "model__seed", type=int, metavar="N", help="Seed of random weights."),
             click.option("--revision", "model__revision", metavar="COMMIT", help="Revision of a hub model."),
             click.option(
                 "--prompts",
@@ -68,15 +83,15 @@ def subject_options(command: Command) -> Command:
                 type=click.Choice(["length", "eos"]),
                 help="Fixed length, or end of text.",
             ),
-            _names("--engine", "configurations__engines", "Runtime engines."),
+            _names("--engine", "configurations__engines", "Runtime engines, or all.  [default: every installed one]"),
             _names(
                 "--configuration",
                 "configurations__named",
                 "Exactly these, as reports name them: onnx/int4/activations=int8 ...",
                 "NAMES",
             ),
-            _names("--provider", "configurations__providers", "cpu, cuda."),
-            _names("--precision", "configurations__precisions", "fp32, bf16 ..."),
+            _names("--provider", "configurations__providers", "cpu, cuda, or all.  [default: all that are here]"),
+            _names("--precision", "configurations__precisions", "fp32, bf16 ..., or all.  [default: fp32]"),
             _names("--batch", "configurations__batches", "Prompts at a time: 1,4,16 ..."),
             click.option(
                 "--threads", "configurations__threads", type=int, metavar="N", help="CPU threads.  [default: all]"
@@ -88,12 +103,55 @@ def subject_options(command: Command) -> Command:
     return command
 
 
+def _each(_context: click.Context, _option: click.Parameter, value: tuple[str, ...]) -> list[str] | None:
+    return list(value) or None
+
+
+def _seconds(name: str, field: str, text: str) -> Callable[[Command], Command]:
+    return click.option(name, f"procedure__{field}", type=float, metavar="SECONDS", help=text)
+
+
+def procedure_options(command: Command) -> Command:
+    """How to measure; `running.read_request` reads them, and `showing.reproduce` writes them."""
+    for option in reversed(
+        (
+            click.option("--blocks", "procedure__blocks", type=int, metavar="N", help="Repetitions of each."),
+            click.option("--seed", "procedure__seed", type=int, metavar="N", help="Seed of the order of trials."),
+            _seconds("--window", "window_s", "Least measured time."),
+            _seconds("--idle", "idle_s", "Least idle time measured."),
+            _seconds("--warm-up", "warmup_s", "Least time of warming up."),
+            _seconds("--settle", "settle_s", "Pause before the idle time is measured."),
+            _seconds("--timeout", "timeout_s", "Most time of a trial."),
+            click.option(
+                "--foreign-limit",
+                "procedure__foreign_limit",
+                type=float,
+                metavar="SHARE",
+                help="Share of the CPUs that other programs may use, 0 to 1; a trial with more is repeated.",
+            ),
+            click.option(
+                "--retries", "procedure__retries", type=int, metavar="N", help="Times that such a trial is repeated."
+            ),
+            _seconds("--sample-interval", "sample_interval_s", "Time between readings of use and power."),
+            click.option(
+                "--meter", "procedure__meters", multiple=True, callback=_each, help="Meters.  [default: all available]"
+            ),
+            click.option("--cpu-watts", metavar="IDLE,MAX", help="The CPU's power idle and at full load, to estimate."),
+            click.option(
+                "--boundary", "procedure__boundary", type=click.Choice(["machine", "cpu", "gpu"]), help="What counts."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def quality_option(command: Command) -> Command:
     """`--quality`: where the quality of configurations is known from."""
     return click.option(
         "--quality",
         "quality_file",
-        type=click.Path(path_type=Path),
+        type=PATH,
         metavar="FILE",
         help="What servewatt quality --out wrote.  [default: what the store, or RUN's file, holds of the model]",
     )(command)

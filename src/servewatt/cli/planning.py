@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sized
+from collections.abc import Callable, Iterable, Sized
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from servewatt import engines, serve
 from servewatt.cli.naming import fields
@@ -32,6 +33,9 @@ from servewatt.stats.energy import COMPONENTS
 from servewatt.workloads.build import build
 from servewatt.workloads.prompts import read as read_prompts
 
+ALL = "all"
+"""In place of the names of engines, providers or precisions: every one that can be used here."""
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -50,12 +54,13 @@ def make_plan(
     Without `draw` random weights are not written, and nothing can be measured with this plan.
     Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
     """
-    configurations, left_out = expand(asked.configurations, has_gpu=has_gpu)
+    wanted, left_out = expand(asked.configurations, has_gpu=has_gpu)
     part = asked.model
     weights = Weights(part.weights)
     model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
+    configurations, unknown = of_model(wanted, model)
     workload = make_workload(asked.workload, model)
-    return Plan(model, workload, configurations, asked.procedure.procedure()), left_out
+    return Plan(model, workload, configurations, asked.procedure.procedure()), left_out + unknown
 
 
 def check_boundary(boundary: Boundary, domains: Iterable[Domain]) -> None:
@@ -109,15 +114,43 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
     Raises InputError for names that do not exist, and the first reason if nothing is left.
     """
+
+    def check(configuration: Configuration) -> None:
+        engines.check(configuration)
+        if configuration.provider is Provider.CUDA and configuration.engine != "fake" and not (has_gpu or _has_board()):
+            raise UnavailableError("CUDA: no NVIDIA GPU is seen here", "servewatt doctor lists what this machine has")
+        if configuration.via is Via.HTTP:
+            serve.check()
+
     wanted = _named(part, has_gpu=has_gpu) if part.named else _product(part, has_gpu=has_gpu)
+    if not wanted:
+        raise InputError("none of these engines runs on these providers", "`servewatt engines` lists what each runs")
+    return _sift(wanted, check)
+
+
+def of_model(wanted: Iterable[Configuration], model: Model) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
+    """Those whose engines have code for the model's architecture, and the others; RefusedError if none is left."""
+    return _sift(wanted, lambda configuration: engines.check_model(configuration.engine, model))
+
+
+def distinct(left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
+    """The first of each reason: one that holds of an engine holds of each of its configurations."""
+    once: dict[tuple[str, str], LeftOut] = {}
+    for left in left_out:
+        once.setdefault((left.reason, left.hint), left)
+    return tuple(once.values())
+
+
+def _sift(
+    wanted: Iterable[Configuration], check: Callable[[Configuration], None]
+) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
+    """Those that pass the check, each once, and the others with the reason; the first reason is raised if none does."""
     kept: list[Configuration] = []
     left_out: list[LeftOut] = []
     first_error: ServewattError | None = None
-    for configuration in wanted:
+    for configuration in dict.fromkeys(wanted):
         try:
-            engines.check(configuration)
-            if configuration.via is Via.HTTP:
-                serve.check()
+            check(configuration)
         except ServewattError as error:
             first_error = first_error or error
             left_out.append(LeftOut(configuration.key, error.message, error.hint))
@@ -125,31 +158,39 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
             kept.append(configuration)
     if not kept and first_error is not None:
         raise first_error
-    # A reason that holds of an engine holds of each of its configurations; the first stands for all.
-    once: dict[tuple[str, str], LeftOut] = {}
-    for left in left_out:
-        once.setdefault((left.reason, left.hint), left)
-    return tuple(dict.fromkeys(kept)), tuple(once.values())
+    return tuple(kept), tuple(left_out)
+
+
+def _has_board(dev: Path = Path("/dev")) -> bool:
+    """Whether the driver has made a GPU's file, which CUDA needs, even where NVML is not there to list it."""
+    return (dev / "dxg").exists() or any(dev.glob("nvidia[0-9]*"))
 
 
 def _product(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:
     # One whose environment is broken stays in, to be left out with the reason.
-    usable = (n for n, e in engines.ENGINES.items() if n != "fake" and (e.version() is not None or e.problem()))
-    names = part.engines or list(usable)
+    usable = [n for n, e in engines.ENGINES.items() if n != "fake" and (e.version() is not None or e.problem())]
+    names = [name for asked in part.engines or [ALL] for name in (usable if asked == ALL else [asked])]
     if not names:
         hint = "pip install 'servewatt[all]', or try the machinery with --engine fake"
         raise InputError("no runtime engine is installed", hint)
-    for name in names:
-        engines.entry(name)
     providers = part.providers or ([Provider.CPU, Provider.CUDA] if has_gpu else [Provider.CPU])
-    precisions = [_precision(name) for name in part.precisions]
     options = tuple(sorted((key, str(value)) for key, value in part.options.items()))
     return [
         Configuration(name, provider, precision, batch, part.threads, options, via)
-        for name, provider, precision, batch, via in itertools.product(
-            names, providers, precisions, part.batches, part.via
-        )
+        for name in dict.fromkeys(names)
+        for provider in providers
+        for precision in _precisions(part.precisions, name, provider)
+        for batch, via in itertools.product(part.batches, part.via)
     ]
+
+
+def _precisions(asked: Iterable[str], engine: str, provider: Provider) -> list[Precision]:
+    """The precisions asked for; `all` stands for those that the engine has for the provider."""
+    supports = engines.entry(engine).supports
+    found: list[Precision] = []
+    for name in asked:
+        found += [t for t in Precision if (provider, t) in supports] if name == ALL else [_precision(name)]
+    return list(dict.fromkeys(found))
 
 
 def _named(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:
@@ -177,4 +218,4 @@ def _precision(name: str) -> Precision:
     try:
         return Precision(name)
     except ValueError as error:
-        raise InputError(f"unknown precision {name!r}", nearest(name, [p.value for p in Precision])) from error
+        raise InputError(f"unknown precision {name!r}", nearest(name, [*(p.value for p in Precision), ALL])) from error

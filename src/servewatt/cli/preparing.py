@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from servewatt import engines
 from servewatt.cli.options import split_names
-from servewatt.cli.planning import expand
+from servewatt.cli.planning import distinct, expand, of_model
 from servewatt.cli.run_file import validate_options
 from servewatt.harness.derive import derive
 from servewatt.models.cache import ArtefactCache
@@ -26,13 +26,14 @@ def prepare(
     if engine_names is not None:
         content["engines"] = split_names(engine_names)
     part = validate_options({"configurations": content}).configurations
-    configurations, left_out = expand(part, has_gpu=True)
-    for left in left_out:
-        yield f"{name}: left out: {left.reason} ({left.hint})"
+    wanted, left_out = expand(part, has_gpu=True)
     with ArtefactCache() as cache:
         begin_s = time.monotonic()
         model = resolve(name, weights=Weights(weights), cache=cache)
         yield f"{name}: weights at {model.folder} ({time.monotonic() - begin_s:.0f} s)"
+        configurations, unknown = of_model(wanted, model)
+        for left in distinct(left_out + unknown):
+            yield f"{name}: left out: {left.reason} ({left.hint})"
         for configuration in configurations:
             begin_s = time.monotonic()
             if engines.entry(configuration.engine).environment() is not None:

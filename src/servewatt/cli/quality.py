@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servewatt.cli.options import json_option, store_option, subject_options
+from servewatt.cli.options import PATH, json_option, store_option, subject_options
 from servewatt.cli.ranges import Finite
 
 EXAMPLES = """\b
@@ -30,7 +30,7 @@ Examples:
 )
 @click.option(
     "--text",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     help="Held-out code.  [default: part of Python's standard library]",
 )
@@ -56,7 +56,7 @@ Examples:
     show_default=True,
     help="Most seconds for each.",
 )
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write the result as JSON.")
+@click.option("--out", type=PATH, metavar="FILE", help="Write the result as JSON.")
 @store_option
 @json_option
 def command(out: Path | None, store: str | None, as_json: bool, **asked: Any) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from servewatt.cli.options import boundary_option, json_option, quality_option, store_option
+from servewatt.cli.options import FILE, FOLDER, boundary_option, json_option, quality_option, store_option
 
 EXAMPLES = """\b
 Examples:
@@ -17,18 +16,15 @@ Examples:
   servewatt report latest --export run.json.gz
 """
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-
 
 @click.command("report", epilog=EXAMPLES)
 @click.argument("run", default="latest")
-@click.option("--html", type=_FILE, help="Write a self-contained page to this file.")
-@click.option("--csv", type=_FILE, help="Write one row per trial to this file.")
-@click.option("--summary-csv", type=_FILE, help="Write one row per configuration to this file.")
-@click.option("--figures", type=_FOLDER, help="Write the figures as SVG and PNG to this folder.")
-@click.option("--folder", type=_FOLDER, help="Write all of the above to this folder.")
-@click.option("--export", type=_FILE, help="Write the run with all its trials to one file (.json.gz).")
+@click.option("--html", type=FILE, help="Write a self-contained page to this file.")
+@click.option("--csv", type=FILE, help="Write one row per trial to this file.")
+@click.option("--summary-csv", type=FILE, help="Write one row per configuration to this file.")
+@click.option("--figures", type=FOLDER, help="Write the figures as SVG and PNG to this folder.")
+@click.option("--folder", type=FOLDER, help="Write all of the above to this folder.")
+@click.option("--export", type=FILE, help="Write the run with all its trials to one file (.json.gz).")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--list", "list_runs", is_flag=True, help="List the runs in the store.")
 @quality_option

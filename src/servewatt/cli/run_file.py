@@ -27,6 +27,10 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | int) else value
 
 
+def _providers(value: Any) -> Any:
+    return None if value in ("all", ["all"]) else _as_list(value)
+
+
 Place = tuple[int | str, ...]
 """Where in a study file something stands: keys, and numbers of entries in a list."""
 
@@ -67,9 +71,9 @@ class ConfigurationPart(_Strict):
     named: Names | None = None
     """By name, as reports write it. What a name leaves out comes from the lists."""
     engines: Names | None = None
-    """None means every installed engine."""
-    providers: Annotated[list[Provider], BeforeValidator(_as_list)] | None = None
-    """None means cpu, and cuda where a GPU is found."""
+    """None means every installed engine, as `all` does among the names."""
+    providers: Annotated[list[Provider] | None, BeforeValidator(_providers)] = None
+    """None, or `all`, means cpu, and cuda where a GPU is found."""
     precisions: Annotated[Names, _Some] = ["fp32"]
     batches: Annotated[list[Annotated[int, _range("configurations", "batches")]], _Some, BeforeValidator(_as_list)] = [
         1

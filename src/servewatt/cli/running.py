@@ -11,16 +11,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from servewatt import __version__
-from servewatt.cli import keeping, run_file, showing, turns
+from servewatt import __version__, wire
+from servewatt.cli import keeping, plan_view, run_file, showing, turns
 from servewatt.cli.keeping import Keeper
-from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan, weights_note
-from servewatt.errors import InputError, StoreError, counted
+from servewatt.cli.plan_view import duration
+from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan
+from servewatt.errors import InputError, StoreError
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
@@ -40,6 +41,8 @@ class Flags:
     report_folder: Path | None = None
     fresh: bool = False
     plan_only: bool = False
+    verbose: bool = False
+    """Name every configuration that is left out of the plan."""
     as_json: bool = False
     prepare: bool = True
     """Try each configuration out before measuring: exports graphs, tells the pace, finds what cannot run."""
@@ -121,13 +124,15 @@ def measure_plan(
     """
     if flags.plan_only:
         current, _, done = _find(store, plan, environment, flags)
-        _show_plan(console, current, done, left_out, _quantum_s(environment))
+        shown = _show_plan(console, current, done, left_out, flags)
+        if flags.as_json:
+            click.echo(wire.dump(shown))
         return None
     with turns.plan_claimed(console, store, plan, environment.fingerprint) as renew:
         if not flags.fresh:
             keeping.take_back(console, store, plan.digest, environment.fingerprint)
         current, known, done = _find(store, plan, environment, flags)
-        _show_plan(console, current, done, left_out, _quantum_s(environment))
+        _show_plan(console, current, done, left_out, flags)
         if known is None:
             store.create_run(current)
         elif current != known:
@@ -146,6 +151,14 @@ def _find(store: Store, plan: Plan, environment: Environment, flags: Flags) -> t
     done = store.results(known.id, with_samples=True, skip_damaged=True) if known is not None else []
     showing.tell_damage(store)
     return new if known is None else _continued(known, plan), known, done
+
+
+def _show_plan(
+    console: Console, run: Run, done: list[Result], left_out: tuple[LeftOut, ...], flags: Flags
+) -> plan_view.PlanView:
+    shown = plan_view.view(run, done, left_out, _quantum_s(run.environment))
+    plan_view.show(console, shown, verbose=flags.verbose)
+    return shown
 
 
 def _quantum_s(environment: Environment) -> float:
@@ -250,44 +263,7 @@ class _TimeLeft:
         missing = [t.configuration for block in range(procedure.blocks) for t in progress.missing(block)]
         known = {c: e.trial_s(procedure, self._quantum_s) for c, e in self._estimates.items()}
         typical_s = sum(known.values()) / len(known) if known else 10.0
-        return f"about {_duration(sum(known.get(c, typical_s) for c in missing))} left"
-
-
-def _show_plan(console: Console, run: Run, done: list[Result], left_out: tuple[LeftOut, ...], quantum_s: float) -> None:
-    plan = run.plan
-    bandwidth = run.environment.memory_bandwidth_bytes_s or 10e9
-    estimates = [schedule.roughly(c, plan, bandwidth) for c in plan.configurations]
-    seconds = plan.procedure.blocks * schedule.run_estimate_s(estimates, plan.procedure, quantum_s)
-    seconds += sum(e.load_s for e in estimates)
-    table = Table(title=f"Plan of run {run.id}", title_justify="left", show_header=False, box=None)
-    rows = [
-        ("model", f"{plan.model.name}{weights_note(plan.model)}, {plan.model.parameters / 1e6:.1f} M parameters"),
-        ("work", f"{_work(plan)}"),
-        ("configurations", "\n".join(c.key for c in plan.configurations)),
-        ("blocks", f"{plan.procedure.blocks}, order from seed {plan.procedure.seed}"),
-        ("energy from", _meters_line(run.environment.domains)),
-        ("machine", f"{run.environment.cpu}, {run.environment.cpu_count} CPUs"),
-        ("takes about", _duration(seconds) + (f"; {counted(len(done), 'trial')} done already" if done else "")),
-    ]
-    for name, text in rows:
-        table.add_row(name, escape(text))
-    for left in left_out:
-        table.add_row("left out", escape(f"{left.reason} ({left.hint})"))
-    console.print(table)
-
-
-def _work(plan: Plan) -> str:
-    work = plan.workload
-    ends = "each" if work.stop == "length" else "at most"
-    return (
-        f"{work.name}: {counted(len(work.prompts), 'prompt')}, {counted(work.new_tokens, 'new token')} {ends}, greedy"
-    )
-
-
-def _meters_line(domains: tuple[Domain, ...]) -> str:
-    if not domains:
-        return "no meter (see servewatt doctor); time and resources only"
-    return ", ".join(f"{d.name} ({d.grade.value})" for d in domains if d.within is None)
+        return f"about {duration(sum(known.get(c, typical_s) for c in missing))} left"
 
 
 def metered_domains(procedure: Procedure) -> tuple[Domain, ...]:
@@ -326,12 +302,6 @@ def _watts(text: str) -> tuple[float, float]:
     if not 0 <= idle < most:
         raise InputError(f"--cpu-watts {text!r}: IDLE must be less than MAX", "such as --cpu-watts 12,65")
     return idle, most
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,12 +16,13 @@ from rich.table import Table
 
 from servewatt.cli import quality_file
 from servewatt.errors import InputError, ServewattError, brief, printable
+from servewatt.input_files import is_there
 from servewatt.models.shape import known_shape
 from servewatt.quality import Quality
 from servewatt.recommend.choose import choose
 from servewatt.recommend.order import in_order_of_choice
 from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.records import Boundary, Configuration, ModelSource, Plan, Result, Run, Weights
+from servewatt.records import Boundary, Configuration, ModelSource, Plan, Procedure, Result, Run, Weights
 from servewatt.report import export
 from servewatt.report.markdown import to_markdown
 from servewatt.report.terminal import render_terminal
@@ -86,7 +88,7 @@ def find_run(name: str, store: str | None, *, with_samples: bool, quality: Path 
 
 def _find(name: str, store: str | None, *, with_samples: bool) -> Found:
     path = Path(name)
-    if path.is_file():
+    if is_there(path) and path.is_file():
         return Found(*read_file(path), read_qualities(path))
     if "/" in name or path.suffix:
         raise InputError(f"there is no file {name}", "give the path of an exported run, a run's id, or latest")
@@ -208,16 +210,37 @@ def reproduce(plan: Plan) -> str:
     """A command that measures the same again, as far as the plan tells: prompts from a file go by their name."""
     model, work, procedure = plan.model, plan.workload, plan.procedure
     cs = plan.configurations
-    words = ["servewatt run", "--model", model.folder if model.source is ModelSource.FOLDER else model.name]
+    name = model.folder if model.source is ModelSource.FOLDER else model.name
+    words = ["servewatt run", "--model", shlex.quote(name)]
     if model.weights is Weights.RANDOM:
-        words += ["--weights random"]
+        words += ["--weights random"] + ([f"--weights-seed {model.seed}"] if model.seed else [])
     elif model.source is ModelSource.HUB:
         words += ["--revision", model.revision]
-    words += ["--prompts", work.name, "--new-tokens", str(work.new_tokens), "--stop", work.stop.value]
+    words += ["--prompts", shlex.quote(work.name), "--new-tokens", str(work.new_tokens), "--stop", work.stop.value]
+    if not work.name.startswith("bundled"):
+        words += ["--limit", str(len(work.prompts))]
     words += _listed(cs) or ["--configuration", ",".join(c.key for c in cs)]
     words += [f"--blocks {procedure.blocks} --seed {procedure.seed}"]
     words += [f"--window {procedure.window_s:g} --idle {procedure.idle_s:g} --boundary {procedure.boundary.value}"]
-    return " ".join(words)
+    return " ".join(words + _unusual(procedure))
+
+
+def _unusual(procedure: Procedure) -> list[str]:
+    """Options for what of the procedure is not as it is by default."""
+    usual = Procedure()
+    values = {
+        "--warm-up": (procedure.warmup_s, usual.warmup_s),
+        "--settle": (procedure.settle_s, usual.settle_s),
+        "--timeout": (procedure.timeout_s, usual.timeout_s),
+        "--foreign-limit": (procedure.foreign_limit, usual.foreign_limit),
+        "--retries": (procedure.retries, usual.retries),
+        "--sample-interval": (procedure.sample_interval_s, usual.sample_interval_s),
+    }
+    words = [f"{option} {value:g}" for option, (value, default) in values.items() if value != default]
+    words += [f"--meter {shlex.quote(meter)}" for meter in procedure.meters]
+    if procedure.cpu_watts is not None:
+        words.append("--cpu-watts {:g},{:g}".format(*procedure.cpu_watts))
+    return words
 
 
 def _listed(configurations: Sequence[Configuration]) -> list[str]:

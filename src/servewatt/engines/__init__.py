@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.table import ENGINES, EngineEntry
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
-from servewatt.records import Configuration
+from servewatt.records import Configuration, Model
 from servewatt.user_folders import identity
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Step",
     "activations_of",
     "check",
+    "check_model",
     "check_options",
     "create",
     "entry",
@@ -46,6 +47,19 @@ def check(configuration: Configuration) -> None:
     if (configuration.provider, configuration.precision) not in known.supports:
         able = ", ".join(f"{p.value}/{t.value}" for p, t in known.supports)
         raise RefusedError(f"{configuration.key}: {known.name} does not run this", f"it runs {able}")
+
+
+def check_model(name: str, model: Model) -> None:
+    """RefusedError, with the engines that could run it, if the engine has no code for the model's architecture."""
+    if not _knows(entry(name), model.architecture):
+        able = ", ".join(e.name for e in ENGINES.values() if _knows(e, model.architecture) and e.name != "fake")
+        raise RefusedError(
+            f"{model.name}: engine {name} does not run {model.architecture}", f"engines that could run it: {able}"
+        )
+
+
+def _knows(known: EngineEntry, architecture: str) -> bool:
+    return known.architectures is None or architecture in known.architectures
 
 
 def check_options(configuration: Configuration) -> None:

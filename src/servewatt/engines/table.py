@@ -30,6 +30,8 @@ class EngineEntry:
     """Name of each option -> the values it may take; no values means that the engine itself judges them."""
     requirements: tuple[str, ...] = ()
     """Exact pins of the environment that is built for it; empty for engines that live in servewatt's own."""
+    architectures: frozenset[str] | None = None
+    """Architectures of config.json that its own model code knows; None for engines over transformers' model code."""
     build_variables: Mapping[str, str] = field(default_factory=dict, hash=False)
     """Environment variables with which those requirements are built, where pip compiles them."""
 
@@ -69,6 +71,9 @@ _CPU_HALF = tuple((Provider.CPU, t) for t in (Precision.BF16, Precision.FP16))
 _CUDA_HALF = tuple((Provider.CUDA, t) for t in (Precision.BF16, Precision.FP16))
 _CPU_ROUNDING = tuple((Provider.CPU, t) for t in (Precision.W8A8, Precision.INT4))
 _CUDA_ROUNDING = tuple((Provider.CUDA, t) for t in (Precision.W8A8, Precision.INT4))
+_DECODERS = frozenset(f"{name}ForCausalLM" for name in ("Bloom", "GPTBigCode", "GPTNeoX", "Gemma", "Llama", "Phi")) | {
+    "GPT2LMHeadModel"
+}
 _LINEAR = {"linear": ("packed", "plain")}
 """packed: linear layers through oneDNN, weights packed at load (CPU; the default there). plain: PyTorch's own, through
 the BLAS that it was built with."""
@@ -108,6 +113,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "group": ("32", "64", "128"),
                 "inductor": (),
             },
+            architectures=_DECODERS,
         ),
         EngineEntry(
             "torchscript",
@@ -201,6 +207,7 @@ ENGINES: dict[str, EngineEntry] = {
                 "numpy==2.4.6",
                 "ml-dtypes==0.6.0",
             ),
+            architectures=frozenset({"GemmaForCausalLM", "LlamaForCausalLM", "PhiForCausalLM"}),
         ),
         EngineEntry(
             "ctranslate2",
@@ -212,6 +219,7 @@ ENGINES: dict[str, EngineEntry] = {
             (_CPU32, (Provider.CPU, Precision.W8A8), _CUDA32, *_CUDA_HALF, (Provider.CUDA, Precision.W8A8)),
             {"floating": ("fp32", "bf16", "fp16")},
             requirements=("ctranslate2==4.8.5", "numpy==2.4.6", "ml-dtypes==0.6.0"),
+            architectures=_DECODERS,
         ),
         EngineEntry(
             "llama-cpp",
@@ -229,6 +237,7 @@ ENGINES: dict[str, EngineEntry] = {
             },
             requirements=("llama-cpp-python==0.3.36", "gguf==0.19.0", "numpy==2.4.6", "ml-dtypes==0.6.0"),
             build_variables=BuildVariables(),
+            architectures=_DECODERS,
         ),
         EngineEntry(
             "vllm",

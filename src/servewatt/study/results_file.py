@@ -17,6 +17,7 @@ from typing import Any
 from servewatt import wire
 from servewatt.errors import InputError, ServewattError, StoreError, UnavailableError
 from servewatt.file_kinds import RESULTS_KEY, recognise
+from servewatt.input_files import is_there
 from servewatt.records import Environment, Facts, Model, Procedure, Result, Run, Status
 from servewatt.study.observations import observe
 from servewatt.study.records import Observation
@@ -131,7 +132,7 @@ def read(path: str | os.PathLike[str]) -> Results:
     """
     arrow, parquet = _pyarrow()
     path = Path(path)
-    if not path.is_file():
+    if not (is_there(path) and path.is_file()):
         raise InputError(f"there is no results file {path}", "`servewatt study collect --out FILE` writes one")
     try:
         table = parquet.read_table(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from servewatt.cli.options import json_option
+from servewatt.cli.options import FILE, json_option
 from servewatt.cli.ranges import Finite
 
 EXAMPLES = """\b
@@ -17,12 +17,10 @@ Examples:
   servewatt study analyse --csv runs.csv --value energy --group configuration --subject model
 """
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-
 
 @click.command("analyse", epilog=EXAMPLES)
-@click.argument("results", nargs=-1, type=_FILE)
-@click.option("--csv", "csv_file", type=_FILE, help="Analyse this CSV file of observations, one on each line.")
+@click.argument("results", nargs=-1, type=FILE)
+@click.option("--csv", "csv_file", type=FILE, help="Analyse this CSV file of observations, one on each line.")
 @click.option("--value", metavar="COLUMN", help="Column of the CSV file that holds the observed values.")
 @click.option("--group", metavar="COLUMN", help="Column of the CSV file that holds the groups to compare.")
 @click.option("--subject", metavar="COLUMN", help="Column of the CSV file that holds the subjects, such as models.")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servewatt.cli.options import json_option
+from servewatt.cli.options import FILE, PATH, json_option
 from servewatt.errors import InputError, counted
+from servewatt.input_files import is_there
 
 if TYPE_CHECKING:
     from servewatt.records import Result, Run
@@ -24,14 +25,10 @@ Examples:
 
 
 @click.command("collect", epilog=EXAMPLES)
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write (.parquet)."
-)
+@click.argument("files", nargs=-1, type=PATH)
+@click.option("--out", required=True, type=FILE, help="The file to write (.parquet).")
 @click.option("--campaign", metavar="NAME", help="What to call this campaign.  [default: the name of the file]")
-@click.option(
-    "--add", "added", multiple=True, type=click.Path(path_type=Path), help="A results file to take in as well."
-)
+@click.option("--add", "added", multiple=True, type=PATH, help="A results file to take in as well.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @click.option("--run", "runs", multiple=True, metavar="ID", help="Only these runs of the store.  [default: all]")
 @click.option("--store", metavar="URL|FILE", help="Results store.  [default: study.db in the user's data folder]")
@@ -80,7 +77,7 @@ def check_out(out: Path, added: Sequence[Path], *, force: bool) -> None:
     """Refuse a name that readers would not take for Parquet, and a file whose results would be lost."""
     if out.suffix.lower() != ".parquet":
         raise InputError(f"{out} is no name for a results file", f"end it in .parquet: {out.with_suffix('.parquet')}")
-    if out.exists() and not force and out.resolve() not in [path.resolve() for path in added]:
+    if is_there(out) and not force and out.resolve() not in [path.resolve() for path in added]:
         hint = f"keep its results with --add {shlex.quote(str(out))}, or replace it with --force"
         raise InputError(f"{out} is there", hint)
 

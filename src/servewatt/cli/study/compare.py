@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from servewatt.cli.options import json_option
+from servewatt.cli.options import FILE, json_option
 
 EXAMPLES = """\b
 Examples:
@@ -23,7 +23,7 @@ PIPED_WIDTH = 140
 
 
 @click.command("compare", epilog=EXAMPLES)
-@click.argument("results", nargs=-1, type=click.Path(path_type=Path, dir_okay=False), metavar="[RESULTS.parquet]...")
+@click.argument("results", nargs=-1, type=FILE, metavar="[RESULTS.parquet]...")
 @click.option(
     "--by", type=click.Choice(["energy", "time"]), default="energy", show_default=True, help="What is compared."
 )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servewatt.cli.options import json_option
+from servewatt.cli.options import FILE, json_option
 from servewatt.cli.ranges import Finite
 from servewatt.errors import InputError
+from servewatt.input_files import is_there
 
 if TYPE_CHECKING:
     from servewatt.models.hub_search import HubModel
@@ -42,7 +43,7 @@ _PROGRESS_EVERY = 1000
     metavar="N",
     help="Size limit, such as 3e9.  [default: 5e9]",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write the selection to this JSON file.")
+@click.option("--out", type=FILE, help="Write the selection to this JSON file.")
 @click.option("--force", is_flag=True, help="Replace the file if it is there.")
 @json_option
 def command(
@@ -66,7 +67,7 @@ def command(
         models = list_twelve()
         click.echo(wire.document(models)) if as_json else render_models(Console(), models)
         return
-    if out is not None and out.exists() and not force:
+    if out is not None and is_there(out) and not force:
         raise InputError(f"{out} is there", REPLACE_HINT)
     selection = select_models(DEFAULT_LIMIT if limit is None else limit or None, max_parameters)
     if out is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from servewatt.cli.options import json_option
+from servewatt.cli.options import FILE, json_option
 from servewatt.errors import InputError, UnavailableError, counted
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ Examples:
 """
 
 DEFAULT_TOKENS = "10-15"
-_FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Asked:
 
 @click.command("prompts", epilog=EXAMPLES)
 @click.option("--rule", type=click.Choice(["line", "whole"]), default="line", show_default=True, help="What is kept.")
-@click.option("--source", type=_FILE, help="HumanEval as .jsonl, .jsonl.gz or .parquet.  [default: from the hub]")
+@click.option("--source", type=FILE, help="HumanEval as .jsonl, .jsonl.gz or .parquet.  [default: from the hub]")
 @click.option("--revision", metavar="COMMIT", help="Revision of the hub's data set.  [default: a pinned commit]")
 @click.option("--tokenizer", default="bundled", show_default=True, help="What counts tokens: a folder, hub id or name.")
 @click.option("--tokens", metavar="LEAST-MOST", help=f"Tokens of a line that are kept.  [default: {DEFAULT_TOKENS}]")
@@ -55,7 +54,7 @@ class Asked:
     "--seed", type=click.IntRange(-(2**63), 2**63 - 1), metavar="N", help="Seed of lines and lengths.  [default: 0]"
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Use the first N tasks.")
-@click.option("--out", type=_FILE, help="Write to this file.  [default: humaneval-RULE.jsonl]")
+@click.option("--out", type=FILE, help="Write to this file.  [default: humaneval-RULE.jsonl]")
 @click.option("--force", is_flag=True, help="Replace a file that was made otherwise.")
 @json_option
 def command(out: Path | None, force: bool, as_json: bool, **options: object) -> None:

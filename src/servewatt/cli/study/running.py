@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servewatt.cli.planning import LeftOut, board_in_use, check_boards, expand, make_workload
+from servewatt.cli.planning import LeftOut, board_in_use, check_boards, expand, make_workload, of_model
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate_options
 from servewatt.cli.running import Flags, measure_plan, metered_domains
 from servewatt.cli.study.run import default_store
@@ -137,8 +137,9 @@ def _measure_model(
     with ArtefactCache() as cache:
         with console.status(f"looking at {escape(name)}"):
             model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.flags.plan_only)
-            plan = Plan(model, _workload(asked, model), configurations, asked.procedure)
-        measured = measure_plan(console, store, plan, environment, left_out, asked.flags)
+            known, unknown = of_model(configurations, model)
+            plan = Plan(model, _workload(asked, model), known, asked.procedure)
+        measured = measure_plan(console, store, plan, environment, left_out + unknown, asked.flags)
     if asked.evict and not asked.flags.plan_only:
         ArtefactCache().evict_used_since(begin_s)
     if measured is None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from servewatt.cli.options import FILE, FOLDER, PATH
+
 EXAMPLES = """\b
 Examples:
   servewatt study tables results.parquet
@@ -17,19 +19,17 @@ Examples:
 """
 
 
-_FILE = click.Path(path_type=Path, dir_okay=False)
-_FOLDER = click.Path(path_type=Path, file_okay=False)
 _FORMS = click.Choice(["text", "latex", "csv", "html"])
 
 
 @click.command("tables", epilog=EXAMPLES)
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=PATH)
 @click.option("--published", is_flag=True, help="Show the published medians instead of a results file.")
 @click.option("--table", default="energy", show_default=True, metavar="NAME", help="The table to print; see --list.")
 @click.option("--format", "form", type=_FORMS, default="text", show_default=True, help="How to print the table.")
 @click.option("--figure", metavar="NAME", help="Draw this figure into the file of --out; see --list.")
-@click.option("--out", type=_FILE, help="File for --figure: .svg, .png or .pdf.")
-@click.option("--folder", type=_FOLDER, help="Write all tables, all figures and a page that shows them to this folder.")
+@click.option("--out", type=FILE, help="File for --figure: .svg, .png or .pdf.")
+@click.option("--folder", type=FOLDER, help="Write all tables, all figures and a page that shows them to this folder.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; may be given again.")
 @click.option("--list", "list_names", is_flag=True, help="List the tables and figures, and what each needs.")
 def command(files: tuple[Path, ...], published: bool, table: str, form: str, **options: Any) -> None:
