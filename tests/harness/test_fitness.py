@@ -50,7 +50,7 @@ def test_a_good_machine_is_fit_and_shows_the_states_it_found() -> None:
     assert {f.severity for f in found} == {Severity.FINE}
     assert {f.topic: f.state for f in found} == {
         "CPU energy": "counted (cpu:package-0)",
-        "load": "others use 0.2% of the CPUs",
+        "load": "others use 0.2 % of the CPUs",
         "governor": "performance",
         "turbo": "off",
         "power supply": "mains",
@@ -61,7 +61,7 @@ def test_a_good_machine_is_fit_and_shows_the_states_it_found() -> None:
 def test_background_load_makes_it_unfit_and_names_who() -> None:
     found = assess(GOOD, QUIET, IdleLoad(0.31, 0.0, (("updatedb (77)", 0.3),)))
     assert not is_fit(found)
-    assert found[0].topic == "load" and "updatedb (77) 30.0%" in found[0].state and found[0].advice
+    assert found[0].topic == "load" and "updatedb (77) 30.0 %" in found[0].state and found[0].advice
 
 
 def test_what_would_add_noise_is_a_warning_with_advice() -> None:

@@ -38,7 +38,7 @@ def test_foreign_load_above_the_limit_is_invalid(tmp_path: Path) -> None:
     assert judge(result_with(tmp_path, 0.1, 0.9), ENVIRONMENT).status is Status.OK
     loaded = judge(result_with(tmp_path, 0.1, 1.2), ENVIRONMENT)
     assert loaded.status is Status.INVALID
-    assert "6.0%" in loaded.reason
+    assert "6.0 %" in loaded.reason
 
 
 def test_decoding_faster_than_memory_is_a_fault_and_not_a_record(tmp_path: Path) -> None:

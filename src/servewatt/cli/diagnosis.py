@@ -107,7 +107,7 @@ def _machine(found: Diagnosis) -> Table:
         ("governor", environment.governor or "not told"),
         ("virtual machine", environment.virtual_machine or "none seen"),
         ("container", environment.container or "none seen"),
-        ("load of others", f"{found.idle_load_share:.1%} of the CPUs"),
+        ("load of others", f"{100 * found.idle_load_share:.1f} % of the CPUs"),
     ]
     table = _table("Machine", "what", "state")
     for name, state in rows:

@@ -238,15 +238,15 @@ def _assess_meters(environment: Environment, state: MachineState) -> list[Findin
 def _assess_load(load: IdleLoad | None) -> list[Finding]:
     if load is None:
         return []
-    busiest = ", ".join(f"{name} {share:.1%}" for name, share in load.offenders)
-    state = f"others use {load.busy_share:.1%} of the CPUs" + (f": {busiest}" if busiest else "")
+    busiest = ", ".join(f"{name} {100 * share:.1f} %" for name, share in load.offenders)
+    state = f"others use {100 * load.busy_share:.1f} % of the CPUs" + (f": {busiest}" if busiest else "")
     if load.busy_share > LOAD_LIMIT:
-        advice = f"stop them: trials with more than {LOAD_LIMIT:.0%} are invalid and repeated"
+        advice = f"stop them: trials with more than {100 * LOAD_LIMIT:.0f} % are invalid and repeated"
         findings = [Finding(Severity.UNFIT, "load", state, advice)]
     else:
         findings = [Finding(Severity.FINE, "load", state)]
     if load.stolen_share is not None and load.stolen_share > STOLEN_LIMIT:
-        state = f"the hypervisor gives {load.stolen_share:.1%} of the CPUs' time to others"
+        state = f"the hypervisor gives {100 * load.stolen_share:.1f} % of the CPUs' time to others"
         advice = "times will scatter: use a dedicated host, or more blocks"
         findings.append(Finding(Severity.WARNING, "stolen time", state, advice))
     return findings

@@ -52,7 +52,7 @@ def _foreign_load(result: Result, environment: Environment) -> Fault | None:
     if share <= limit:
         return None
     return Fault(
-        f"other processes used {share:.1%} of the machine's CPU during the window (limit {limit:.0%})",
+        f"other processes used {100 * share:.1f} % of the machine's CPU during the window (limit {100 * limit:.0f} %)",
         "stop what else runs here (servewatt doctor names it) and run the same command again",
     )
 

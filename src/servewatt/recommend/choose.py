@@ -186,7 +186,8 @@ def _nearest_miss(found: Sequence[LimitCheck]) -> LimitCheck | None:
 def _alone(found: Sequence[LimitCheck]) -> tuple[LimitCheck, ...] | None:
     """Of several limits, each that excludes every configuration by itself, by what comes nearest to it.
 
-    Empty where each leaves some and only together they leave none; None where there is one limit.
+    Empty where each is met by some configuration and only together by none; None where there is one limit, or where
+    neither is known.
     """
     names = list(dict.fromkeys(c.name for c in found))
     if len(names) < 2:
@@ -196,4 +197,5 @@ def _alone(found: Sequence[LimitCheck]) -> tuple[LimitCheck, ...] | None:
         own = [c for c in found if c.name == name]
         if all(c.standing is Standing.NOT_MET for c in own) and len(own) == len({c.configuration for c in found}):
             alone.append(min(own, key=lambda c: c.excess))
-    return tuple(alone)
+    met = {c.name for c in found if c.standing is Standing.MET}
+    return tuple(alone) if alone or met == set(names) else None

@@ -186,7 +186,8 @@ def _text_of(quality: Quality) -> str:
 
 def _all_notes(quality: Quality) -> list[str]:
     """What a reader must know beside the table."""
-    lines = [f"Reference: {quality.reference.key}. Greedy, {quality.workload}, {quality.new_tokens} new tokens."]
+    length = counted(quality.new_tokens, "new token")
+    lines = [f"Reference: {quality.reference.key}. Greedy, {quality.workload}, {length}."]
     text = quality.held_out
     if text is not None:
         lines.append(f"Text: {_text_of(quality)}, seed {text.seed}, sha256 {text.digest[:12]}.")

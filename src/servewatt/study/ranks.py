@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import factorial, isfinite
 
-from servewatt.errors import UnavailableError
+from servewatt.errors import UnavailableError, counted
 from servewatt.study.names import configuration_order
 from servewatt.study.records import Cell
 from servewatt.study.savings import JIT, By, values_of
@@ -98,7 +98,7 @@ def _of_model(
     first = tuple(sorted(common, key=lambda c: theirs[c]))
     second = tuple(sorted(common, key=lambda c: own[c]))
     if len(common) < LEAST_COMMON:
-        reason = f"{len(common)} configurations in common, fewer than {LEAST_COMMON}"
+        reason = f"{counted(len(common), 'configuration')} in common, fewer than {LEAST_COMMON}"
         return RankAgreement(model, source, by, jit, first, second, refused=reason)
     tau, p_value = _kendall([theirs[c] for c in common], [own[c] for c in common])
     if not isfinite(tau):
