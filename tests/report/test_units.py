@@ -42,6 +42,8 @@ def test_digits_follow_the_interval(interval: Interval, estimate: str, bounds: s
     ("ratio", "saved", "compared"),
     [
         (Interval(0.7, 0.6, 0.8, 5), ("30", "[20, 40]"), ("0.70", "[0.60, 0.80]")),
+        # Wide for a quantity, yet a saving of 0.1 % or of 20 % is one.
+        (Interval(0.9, 0.8, 0.999, 5), ("10.0", "[0.1, 20.0]"), ("0.90", "[0.80, 1.00]")),
         # Holds 1 and spans more than a factor of ten: no number would help.
         (Interval(1.06, 0.0, 3900.0, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
         (Interval(3878.6, 0.5, math.inf, 3), (units.TOO_FEW, ""), (units.TOO_FEW, "")),
@@ -134,3 +136,16 @@ def test_negative_numbers_and_a_zero_without_sign() -> None:
     assert units.number(-3.14159) == "-3.14"
     assert units.number(-0.001, 1) == "0.0"
     assert units.number(23456.0) == "23,456"
+
+
+@pytest.mark.parametrize(
+    ("share", "interval"),
+    [
+        (Interval(0.003, 0.0001, 0.009, 5), "[0.01, 0.90]"),
+        (Interval(-0.2, -5.0, 0.9, 3), "[-500, 90]"),
+        (Interval(-3877.6, -40000.0, 0.5, 3), "(too few to tell)"),
+        (Interval(0.5, 0.0, math.inf, 3), "(too few to tell)"),
+    ],
+)
+def test_a_share_may_be_near_zero_but_not_below_minus_a_thousand_per_cent(share: Interval, interval: str) -> None:
+    assert units.quantity(share, units.PERCENT).interval == interval

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 from servewatt.records import Via
@@ -77,8 +76,7 @@ def _percent(share: Interval | None) -> Quantity:
     """As many digits as the interval supports, however near to zero the share itself is."""
     if share is None or share.low is None or share.high is None:
         return units.quantity(share, PERCENT, most=3)
-    # A share of 1 - process / http: below -1000 % the ratio's interval spans more than a factor of ten.
-    if share.low < -10 or not math.isfinite(share.high):
+    if units.share_says_nothing(share):
         return Quantity(units.TOO_FEW, value=share.estimate / PERCENT.divisor)
     values = [value / PERCENT.divisor for value in (share.estimate, share.low, share.high)]
     digits = units.decimals(100.0, (values[2] - values[1]) / 2)

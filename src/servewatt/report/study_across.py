@@ -31,7 +31,7 @@ def across_table(view: StudyView) -> Table:
         Column("first", "first"),
         Column("second", "second"),
         Column("models", "models", Form.COUNT),
-        Column("ratio", "first / second", Form.QUANTITY, units.PLAIN, bounds=True),
+        Column("ratio", "first / second", Form.QUANTITY, units.PLAIN, bounds=True, ratio=True),
         Column("least", "least", Form.QUANTITY, units.PLAIN),
         Column("greatest", "greatest", Form.QUANTITY, units.PLAIN),
         Column("first_less", "first less", Form.COUNT),

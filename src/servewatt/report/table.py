@@ -41,6 +41,8 @@ class Column:
     """The unit in which people read it."""
     bounds: bool = False
     """Whether its values carry intervals: two more CSV columns, `NAME_low` and `NAME_high`."""
+    ratio: bool = False
+    """Whether its values are ratios: an interval that leaves out 1 says something however wide it is."""
     graded: bool = False
     """Whether its values carry a grade: one more CSV column, `NAME_grade`."""
 
@@ -117,7 +119,8 @@ def entry_text(column: Column, entry: Entry) -> Quantity:
     if isinstance(value, str):
         return Quantity(value)
     if isinstance(value, Interval):
-        made = units.quantity(value, column.scale, most=4)
+        decided = column.ratio and value.low is not None and value.high is not None and not value.low <= 1 <= value.high
+        made = units.quantity(value, column.scale, most=4, decided=decided)
         # A median of one or two blocks has no interval; the count stands in the column of blocks.
         shown = made.interval if value.low is not None else ""
         return Quantity(_sign(entry) + made.estimate, shown, made.value)

@@ -124,7 +124,7 @@ def quantity(interval: Interval | None, scale: Scale = PLAIN, most: int = 5, *, 
     if interval.low is None or interval.high is None:
         blocks = counted(interval.n, "block")
         return Quantity(number(value, decimals(value, None, most)), f"({blocks})", interval.estimate)
-    if says_nothing(interval) and not decided:
+    if not decided and (share_says_nothing if scale == PERCENT else says_nothing)(interval):
         return Quantity(number(value, decimals(value, None, most)), "(too few to tell)", interval.estimate)
     low, high = interval.low / scale.divisor, interval.high / scale.divisor
     places = decimals(value, (high - low) / 2, most)
@@ -145,6 +145,12 @@ def says_nothing(interval: Interval) -> bool:
     if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
         return True
     return 0 <= interval.low < interval.high and interval.high > _WIDE * interval.low
+
+
+def share_says_nothing(interval: Interval) -> bool:
+    """The same of an interval of a share, which may be near zero or below: where it reaches beyond -1000 %."""
+    low, high = interval.low, interval.high
+    return low is not None and high is not None and (low < -_WIDE or not math.isfinite(high - low))
 
 
 def compared(ratio: Interval) -> Quantity:
