@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyarrow import parquet
 
-from servewatt.errors import InputError, StoreError
+from servewatt.errors import InputError, ServewattError, StoreError
 from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.shape import shape_of
 from servewatt.records import Boundary, Generation, Grade, Provider, Status, Weights
@@ -124,6 +129,60 @@ def test_files_that_are_no_results(tmp_path: Path) -> None:
     parquet.write_table(pyarrow.table({"a": [1]}), other)
     with pytest.raises(InputError, match="no results file of the study"):
         results_file.read(other)
+
+
+def changed(path: Path, column: str, values: list[object] | None) -> Path:
+    """A results file with another column, or without it."""
+    results_file.write(path, results_file.gather([(RUN, RESULTS)], "here"))
+    table = parquet.read_table(path)
+    place = table.column_names.index(column)
+    table = table.remove_column(place) if values is None else table.set_column(place, column, [values])
+    parquet.write_table(table, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("status", ["fine"] * 4, "Observation record: status"),
+        ("block", ["first"] * 4, "Observation record: block"),
+        ("block", [None] * 4, "Observation record: block"),
+        ("run", None, "Observation record: run"),
+        ("energy_j", ["much"] * 4, "Observation record: energy_j"),
+    ],
+)
+def test_a_damaged_column_is_named(tmp_path: Path, column: str, values: list[object] | None, message: str) -> None:
+    with pytest.raises(InputError, match=rf"a\.parquet is damaged: not a {message}"):
+        results_file.read(changed(tmp_path / "a.parquet", column, values))
+
+
+def test_a_number_that_is_not_finite_is_unknown(tmp_path: Path) -> None:
+    read = results_file.read(changed(tmp_path / "a.parquet", "energy_j", [1.5, math.nan, math.inf, None]))
+    assert [o.energy_j for o in read.observations] == [1.5, None, None, None]
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    gathered = results_file.gather([(RUN, RESULTS)], "here")
+    path = tmp_path / os.fsdecode(b"caf\xe9=1") / os.fsdecode(b"\xe9.parquet")
+    results_file.write(path, gathered)
+    assert results_file.read(path) == gathered
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4), st.booleans()
+)
+def test_a_file_with_other_bytes_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[float, int]], short: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "changed.parquet"
+    results_file.write(path, results_file.gather([(RUN, RESULTS)], "here"))
+    content = bytearray(path.read_bytes())
+    for place, byte in changes:
+        content[int(place * len(content))] = byte
+    path.write_bytes(content[: int(changes[0][0] * len(content))] if short else content)
+    with suppress(ServewattError):
+        results_file.read(path)
 
 
 def test_a_path_may_be_text(tmp_path: Path) -> None:

@@ -47,11 +47,12 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
     """
     import json
 
+    from servewatt.cli.quantities import parse_size_bytes
     from servewatt.errors import counted
-    from servewatt.models.cache import ArtefactCache, format_bytes, parse_bytes
+    from servewatt.models.cache import ArtefactCache, format_bytes
 
     older_than_s = older_than * 86400 if older_than is not None else None
-    to_bytes = parse_bytes(to_size) if to_size else None
+    to_bytes = parse_size_bytes(to_size, "--to") if to_size is not None else None
     pruned = ArtefactCache().prune(everything=everything, older_than_s=older_than_s, to_bytes=to_bytes)
     if as_json:
         click.echo(json.dumps({"removed": len(pruned.removed), "freed_bytes": pruned.freed_bytes}))

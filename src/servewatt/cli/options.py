@@ -195,7 +195,9 @@ def limit_options(command: Command) -> Command:
         click.option("--provider", type=click.Choice(["cpu", "cuda"]), help="Only this execution provider."),
         click.option("--max-memory", metavar="SIZE", help="Most memory, such as 2GB or 512MiB."),
         click.option("--max-ttft", metavar="TIME", help="Most time to first token (95th percentile), such as 80ms."),
-        click.option("--max-latency-p95", metavar="TIME", help="Most latency of a request (95th percentile)."),
+        click.option(
+            "--max-latency-p95", metavar="TIME", help="Most latency of a request (95th percentile), such as 2s."
+        ),
     ):
         command = option(command)
     return command

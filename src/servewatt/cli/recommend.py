@@ -47,16 +47,16 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     """
     from servewatt import wire
     from servewatt.cli import showing
-    from servewatt.cli.quantities import parse_size_bytes, parse_time_s
+    from servewatt.cli.quantities import parse_limit_bytes, parse_time_s
     from servewatt.recommend.records import Constraints
     from servewatt.records import Boundary, Provider
     from servewatt.report.plain_text import brief, plain
 
     latency, ttft, memory = asked["max_latency_p95"], asked["max_ttft"], asked["max_memory"]
     limits = Constraints(
-        max_latency_p95_s=parse_time_s(latency, "--max-latency-p95") if latency else None,
-        max_ttft_s=parse_time_s(ttft, "--max-ttft") if ttft else None,
-        max_memory_bytes=parse_size_bytes(memory, "--max-memory") if memory else None,
+        max_latency_p95_s=parse_time_s(latency, "--max-latency-p95") if latency is not None else None,
+        max_ttft_s=parse_time_s(ttft, "--max-ttft") if ttft is not None else None,
+        max_memory_bytes=parse_limit_bytes(memory, "--max-memory") if memory is not None else None,
         provider=Provider(asked["provider"]) if asked["provider"] else None,
         concurrency=asked["concurrency"],
     )

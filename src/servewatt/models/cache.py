@@ -37,6 +37,7 @@ PRUNE_HINT = "`servewatt models prune` frees room, or set XDG_CACHE_HOME to a fo
 _TEMPORARY = ".tmp-"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_MOST_BYTES = 2**60
 _UNITS = {"": 1, "b": 1}
 _UNITS |= {f"{letter}{b}": 1000**n for n, letter in enumerate("kmgt", 1) for b in ("", "b")}
 _UNITS |= {f"{letter}i{b}": 1024**n for n, letter in enumerate("kmgt", 1) for b in ("", "b")}
@@ -80,7 +81,10 @@ def parse_bytes(text: str) -> int:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
     if not found or found.group(2).lower() not in _UNITS:
         raise InputError(f"{text!r} is no amount of bytes", "write it like 20GiB, 500MB or 1000000")
-    return int(float(found.group(1)) * _UNITS[found.group(2).lower()])
+    size = float(found.group(1)) * _UNITS[found.group(2).lower()]
+    if size > _MOST_BYTES:
+        raise InputError(f"{text[:60]!r} is more than any disk holds", "write it like 20GiB, 500MB or 1000000")
+    return int(size)
 
 
 def cap_from_environment() -> int:

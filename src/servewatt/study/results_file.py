@@ -6,9 +6,10 @@ itself what was measured where. Prompts are in it by digest only.
 
 from __future__ import annotations
 
+import math
 import os
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 from servewatt import wire
 from servewatt.errors import InputError, ServewattError, StoreError, UnavailableError
 from servewatt.file_kinds import RESULTS_KEY, recognise
-from servewatt.input_files import is_there
+from servewatt.input_files import is_there, read_bytes, shown
 from servewatt.records import Environment, Facts, Model, Procedure, Result, Run, Status
 from servewatt.study.observations import observe
 from servewatt.study.records import Observation
@@ -25,6 +26,8 @@ from servewatt.whole_files import replacing
 
 FORMAT_VERSION = 2
 """2: `inter_token_mean_s` took the place of `inter_token_s`, a median, which is left when version 1 is read."""
+
+_MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,8 @@ def write(path: str | os.PathLike[str], results: Results) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as partial:
-            parquet.write_table(table, partial, compression="zstd", store_schema=True)
+        with replacing(path) as partial, partial.open("wb") as file:
+            parquet.write_table(table, file, compression="zstd", store_schema=True)
     except OSError as error:
         hint = "choose another place, or free some space"
         raise StoreError(f"cannot write {path}: {error.strerror or error}", hint) from error
@@ -133,37 +136,48 @@ def read(path: str | os.PathLike[str]) -> Results:
     arrow, parquet = _pyarrow()
     path = Path(path)
     if not (is_there(path) and path.is_file()):
-        raise InputError(f"there is no results file {path}", "`servewatt study collect --out FILE` writes one")
+        raise InputError(f"there is no results file {shown(path)}", "`servewatt study collect --out FILE` writes one")
+    content = read_bytes(path, "`servewatt study collect --out FILE` writes one", most_bytes=_MOST_BYTES)
     try:
-        table = parquet.read_table(path)
-    except (arrow.ArrowException, OSError) as error:
+        table = parquet.read_table(arrow.BufferReader(content))
+        # Columns that later versions add are left; those that an earlier one lacks take their defaults.
+        rows: list[dict[str, Any]] = table.select([n for n in table.column_names if n in _TYPES]).to_pylist()
+    except (arrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if (other := recognise(path)) is not None:
-            raise InputError(f"{path} is {other[0]}, not a study's results file", other[1]) from error
+            raise InputError(f"{shown(path)} is {other[0]}, not a study's results file", other[1]) from error
         hint = "copy or collect it again"
         if path.suffix.lower() in (".csv", ".tsv", ".txt"):
             hint = f"`servewatt study analyse --csv {path} --value COLUMN --group COLUMN` reads observations in CSV"
-        raise InputError(f"{path} is no Parquet file: {error}", hint) from error
-    metadata = table.schema.metadata or {}
+        raise InputError(f"{shown(path)} is no Parquet file: {str(error).strip()[:200]}", hint) from error
+    header = _header(table.schema.metadata or {}, path)
+    try:
+        return Results(tuple(map(_observation, rows)), header.runs)
+    except InputError as error:
+        raise InputError(f"{shown(path)} is damaged: {error.message}", "copy or collect it again") from error
+
+
+def _header(metadata: Mapping[bytes, bytes], path: Path) -> Header:
+    """What the metadata of the file hold, once it is sure that this is a results file of a version we read."""
     if RESULTS_KEY not in metadata:
-        raise InputError(f"{path} is no results file of the study", "`servewatt study collect --out FILE` writes one")
+        raise InputError(
+            f"{shown(path)} is no results file of the study", "`servewatt study collect --out FILE` writes one"
+        )
     try:
         header = wire.load(Header, metadata[RESULTS_KEY])
     except ServewattError as error:
-        raise InputError(f"{path} is damaged: {error.message}", "copy or collect it again") from error
+        raise InputError(f"{shown(path)} is damaged: {error.message}", "copy or collect it again") from error
     if header.format_version > FORMAT_VERSION:
         raise StoreError(
-            f"{path} is of version {header.format_version}; this servewatt reads up to version {FORMAT_VERSION}",
+            f"{shown(path)} is of version {header.format_version}; this servewatt reads up to version {FORMAT_VERSION}",
             "upgrade it: pip install --upgrade servewatt",
         )
-    # Columns that later versions add are left; those that an earlier one lacks take their defaults.
-    known = [name for name in table.column_names if name in _TYPES]
-    rows: list[dict[str, Any]] = table.select(known).to_pylist()
-    return Results(tuple(map(_observation, rows)), header.runs)
+    return header
 
 
 def _observation(row: dict[str, Any]) -> Observation:
-    values: dict[str, Any] = {name: _ENUMS[name](value) if name in _ENUMS else value for name, value in row.items()}
-    return Observation(**values)
+    """A row as it is written; a number that is not finite says as little as none."""
+    finite = {n: None if isinstance(v, float) and not math.isfinite(v) else v for n, v in row.items()}
+    return wire.build(Observation, finite)
 
 
 def read_all(paths: Sequence[str | os.PathLike[str]]) -> Results:
@@ -188,20 +202,17 @@ def _note(run: Run, results: Sequence[Result], campaign: str) -> RunNote:
     )
 
 
-def _column_types() -> tuple[dict[str, str], dict[str, type[StrEnum]]]:
-    """Name -> Arrow type of each field of Observation, and the enumerations among them."""
+def _column_types() -> dict[str, str]:
+    """Name -> Arrow type of each field of Observation."""
     arrow = {str: "string", int: "int64", float: "float64"}
     types: dict[str, str] = {}
-    enums: dict[str, type[StrEnum]] = {}
     for name, hint in typing.get_type_hints(Observation).items():
         kind = next(k for k in (*typing.get_args(hint), hint) if k is not type(None))
-        if issubclass(kind, StrEnum):
-            enums[name] = kind
         types[name] = arrow[str if issubclass(kind, StrEnum) else kind]
-    return types, enums
+    return types
 
 
-_TYPES, _ENUMS = _column_types()
+_TYPES = _column_types()
 
 
 def _plain(value: Any) -> Any:
