@@ -11,7 +11,7 @@ import click
 
 from servewatt.cli.options import FILE, PATH, json_option
 from servewatt.errors import InputError, counted
-from servewatt.input_files import is_there
+from servewatt.input_files import is_there, shown
 
 if TYPE_CHECKING:
     from servewatt.records import Result, Run
@@ -54,7 +54,7 @@ def command(
     from servewatt.study import results_file
 
     check_out(out, added, force=force)
-    name = campaign or out.stem
+    name = campaign or shown(out.stem)
     if files:
         gathered = results_file.gather([read_file(path) for path in files], name)
     else:
