@@ -130,10 +130,10 @@ def test_what_an_engine_of_another_machine_said_cannot_steer_the_terminal(
     begin_s = time.monotonic()
     run(["report", "other"])
     shown = capsys.readouterr().out
-    assert "\\x1b[2Jxxx" in shown and "\x1b[2J" not in shown
+    assert "xxx" in shown and "\x1b" not in shown
     assert len(shown) < 10_000
     run(["report", "other", "--json"])
-    assert "u001b" not in capsys.readouterr().out
+    assert "\x1b" not in capsys.readouterr().out
     assert time.monotonic() - begin_s < 20
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from servewatt.cli import quality_file
-from servewatt.errors import InputError, ServewattError, brief, printable
+from servewatt.errors import InputError, ServewattError
 from servewatt.input_files import is_there
 from servewatt.models.shape import known_shape
 from servewatt.quality import Quality
@@ -101,14 +101,7 @@ def _find(name: str, store: str | None, *, with_samples: bool) -> Found:
 def gather(store: StoreReader, run: Run, *, with_samples: bool) -> Found:
     """All that the store holds of a run, and can be read."""
     results = store.results(run.id, with_samples=with_samples, skip_damaged=True)
-    return Found(run, [_tamed(result) for result in results], store.qualities(run.plan.model, skip_damaged=True))
-
-
-def _tamed(result: Result) -> Result:
-    """The result without control characters: one of another machine, or an older version, may have kept them."""
-    if not (result.reason or result.hint or result.log):
-        return result
-    return replace(result, reason=brief(result.reason), hint=brief(result.hint), log=printable(result.log))
+    return Found(run, results, store.qualities(run.plan.model, skip_damaged=True))
 
 
 MOST_TOLD = 5
