@@ -148,7 +148,7 @@ def test_a_product_that_cannot_be_tried_is_a_reason(
     options = (("activations", "int8"), ("group", "32"))
     session = load(model_of(folder_of("llama")), replace(FP32, precision=Precision.W8A8, options=options))
     monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(UnavailableError, match="ended with code 1") as caught:
+    with pytest.raises(UnavailableError, match="ended with exit code 1") as caught:
         session.facts()
     assert "doctor" in caught.value.hint
     session.close()

@@ -159,7 +159,7 @@ def test_a_graph_that_cannot_be_compiled_again(model: Model, tmp_path: Path) -> 
     list(session.generate([[5, 6]], 3))
     for graph in tmp_path.rglob("graph.xml"):
         graph.write_text("<net/>")
-    with pytest.raises(UnavailableError, match="compiles the graph again ended with code 1: "):
+    with pytest.raises(UnavailableError, match="compiles the graph again ended with exit code 1: "):
         session.facts()
     session.close()
 

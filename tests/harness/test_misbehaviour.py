@@ -17,13 +17,14 @@ import pytest
 
 from servewatt import wire
 from servewatt.errors import ServewattError
-from servewatt.harness import runner, sampler
+from servewatt.harness import runner, sampler, worker
 from servewatt.harness.failure import ProcessEndedError
 from servewatt.harness.process import Ended, run_module
 from servewatt.harness.runner import run_trials
+from servewatt.harness.schedule import preparation
 from servewatt.processes import guarded
 from servewatt.processes.endings import ending, signal_name
-from servewatt.records import Result, Status, Via
+from servewatt.records import Facts, Result, Status, Via
 from tests.harness.builders import QUICK, fake, run
 
 ENDED = Ended(0, False, b"", "", 0.0)
@@ -138,6 +139,14 @@ def test_an_answer_that_is_none_says_why(
     result = one(tmp_path)
     assert result.status in (Status.FAILED, Status.CRASHED)
     assert words in result.reason
+
+
+def test_facts_that_are_no_unicode_are_a_failure_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trial = preparation(run(tmp_path, [fake()]), fake())
+    result = Result(trial, Status.OK, started_at="now", facts=Facts(engine_version="1.0 \udcff"))
+    written = wire.load(Result, worker.as_json(result))
+    assert (written.trial, written.status, written.started_at) == (trial, Status.FAILED, "now")
+    assert written.reason.startswith("the result cannot be written: ")
 
 
 def test_an_answer_that_is_too_long_is_refused_and_its_process_killed(

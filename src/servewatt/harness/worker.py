@@ -279,13 +279,14 @@ def _main(arguments: Sequence[str]) -> None:
     trial = wire.load(Trial, sys.stdin.buffer.read())
     result = run_trial(trial, prepare=mode == "prepare")
     with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(_as_json(result))
+        pipe.write(as_json(result))
 
 
-def _as_json(result: Result) -> bytes:
+def as_json(result: Result) -> bytes:
+    """The result as it is answered; a failure in its place where it holds text that is not Unicode or a NaN."""
     try:
         return wire.dump(result).encode()
-    except InputError as error:  # text that is not Unicode, or a number that is not finite, from an engine or a meter
+    except InputError as error:  # from an engine or a meter
         traceback.print_exception(error)
         reason = brief(f"the result cannot be written: {error.message}")
         return wire.dump(Result(result.trial, Status.FAILED, reason, started_at=result.started_at)).encode()

@@ -23,8 +23,9 @@ from servewatt.engines.onnxruntime_genai.library import quiet_library
 from servewatt.engines.proof import DecodeProof
 from servewatt.engines.quantisation import BITS
 from servewatt.engines.rows import Rows
-from servewatt.errors import InputError, UnavailableError
+from servewatt.errors import InputError, UnavailableError, brief
 from servewatt.processes.command import child_environment, python_command
+from servewatt.processes.endings import ending
 from servewatt.records import Facts
 
 
@@ -222,7 +223,7 @@ def _product_type(bits: int, group: int, activations: str) -> str:
     if done.returncode != 0:
         last = done.stderr.strip().rpartition("\n")[2] or "it says nothing"
         raise UnavailableError(
-            f"the process that tries ONNX Runtime's product ended with code {done.returncode}: {last}",
+            f"the process that tries ONNX Runtime's product ended with {ending(done.returncode)}: {brief(last)}",
             "servewatt engines doctor onnxruntime-genai",
         )
     return done.stdout.strip()

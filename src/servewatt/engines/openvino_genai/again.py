@@ -15,8 +15,9 @@ from pathlib import Path
 
 from servewatt import wire
 from servewatt.engines.openvino.engine import OpenVinoEngine, OpenVinoSession
-from servewatt.errors import UnavailableError
+from servewatt.errors import UnavailableError, brief
 from servewatt.processes.command import child_environment, python_module_command
+from servewatt.processes.endings import ending
 from servewatt.records import Configuration, Facts, Model
 
 
@@ -72,7 +73,7 @@ def shown(graph: PlainGraph, prompt: Sequence[int]) -> Shown:
     if done.returncode != 0:
         last = done.stderr.strip().rpartition("\n")[2] or "it says nothing"
         raise UnavailableError(
-            f"the process that compiles the graph again ended with code {done.returncode}: {last}",
+            f"the process that compiles the graph again ended with {ending(done.returncode)}: {brief(last)}",
             "is there memory for the weights twice? engine openvino needs them once",
         )
     return wire.load(Shown, done.stdout)
