@@ -90,3 +90,24 @@ def test_measuring_installs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert "engine 'fake' is not installed" in told
     assert "servewatt engines add fake" in told
     assert not state.root().exists()
+
+
+def test_where_nothing_can_be_drawn_a_build_is_told_in_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_wheel(tmp_path)
+    assert add(tmp_path) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("building the environment of fake, which takes minutes; pip's log: ")
+    assert told.out.splitlines()[-1].strip() == "next: servewatt run --engine fake"
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "fake/.", "./fake"])
+def test_no_name_removes_more_than_one_environment(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_wheel(tmp_path)
+    assert add(tmp_path) == 0
+    assert run(["engines", "remove", name]) == 2
+    assert f"unknown engine {name!r}" in capsys.readouterr().err
+    assert run(["engines", "doctor", "fake"]) == 0

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from servewatt import __version__, engines
 from servewatt.cli import naming, running
 from servewatt.cli.planning import distinct, make_plan
+from servewatt.cli.progress import step
 from servewatt.errors import InputError, ServewattError
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
@@ -102,8 +102,9 @@ def _problems(plan: Plan, source: str) -> tuple[Problem, ...]:
 def _assess_all(console: Console, asked: _Asked, reference: Configuration) -> list[Assessment]:
     base: Said | None = None
     found = []
-    for configuration in dict.fromkeys((reference, *asked.plan.configurations)):
-        with console.status(f"asking {escape(configuration.key)}"):
+    wanted = tuple(dict.fromkeys((reference, *asked.plan.configurations)))
+    for number, configuration in enumerate(wanted, 1):
+        with step(console, f"asking {number}/{len(wanted)} {configuration.key}"):
             said = _ask(asked, configuration)
             base = said if base is None else base
             try:

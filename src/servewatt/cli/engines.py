@@ -80,13 +80,14 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     from rich.console import Console
 
     from servewatt import engines
+    from servewatt.cli.progress import step
     from servewatt.engines.environments.doctor import Condition, examine, free_bytes
 
     for name in names:
         engines.entry(name)
     findings = []
     for name in names or engines.ENGINES:
-        with Console(stderr=True).status(f"importing {name}"):
+        with step(Console(stderr=True), f"importing {name}"):
             findings.append(examine(name))
     free = free_bytes()
     if as_json:

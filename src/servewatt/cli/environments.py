@@ -10,9 +10,13 @@ import click
 from rich.console import Console
 
 from servewatt import engines
+from servewatt.cli.ending import tell
+from servewatt.cli.plan_view import duration
+from servewatt.cli.progress import can_draw, say, step
 from servewatt.engines.environments.build import build, log_of, remove
 from servewatt.engines.environments.state import root
 from servewatt.errors import InputError, ServewattError
+from servewatt.input_files import is_there
 
 
 def add_environments(names: Sequence[str], python: str | None, pip_arguments: Sequence[str], *, rebuild: bool) -> int:
@@ -35,7 +39,9 @@ def add_environments(names: Sequence[str], python: str | None, pip_arguments: Se
             continue
         begin_s = time.monotonic()
         try:
-            with console.status(f"building the environment of {e.name}; what pip says: {log_of(e.name)}"):
+            if not can_draw(console):
+                say(console, f"building the environment of {e.name}, which takes minutes; pip's log: {log_of(e.name)}")
+            with step(console, f"building the environment of {e.name}; pip's log: {log_of(e.name)}"):
                 built = build(
                     e.name,
                     e.requirements,
@@ -46,18 +52,20 @@ def add_environments(names: Sequence[str], python: str | None, pip_arguments: Se
             built.check()
         except ServewattError as error:
             failed = True
-            click.echo(f"error: {error.message}", err=True)
-            click.echo(f"hint: {error.hint}", err=True)
+            tell(error)
         else:
             took_s = time.monotonic() - begin_s
-            click.echo(f"{e.name}: version {e.version()} built in {built.folder} ({took_s:.0f} s)")
+            click.echo(f"{e.name}: version {e.version()} built in {built.folder} ({duration(took_s)})")
+            click.echo(f"  next: servewatt run --engine {e.name}")
     return 2 if failed else 0
 
 
 def remove_environments(names: Sequence[str]) -> None:
     """Remove each; an engine that servewatt no longer has can be removed too."""
     for name in dict.fromkeys(names):
-        if not (root() / name).is_dir() or name.startswith(".") or "/" in name:
+        # What is not the name of one folder in it could mean the whole of it, or something else.
+        folder = root() / name
+        if not name or name.startswith(".") or "/" in name or not (is_there(folder) and folder.is_dir()):
             engines.entry(name)
         remove(name)
         click.echo(f"{name}: removed")

@@ -14,13 +14,13 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from servewatt import __version__, wire
-from servewatt.cli import keeping, plan_view, run_file, showing, turns
+from servewatt.cli import keeping, plan_view, quiet, run_file, showing, turns
 from servewatt.cli.keeping import Keeper
 from servewatt.cli.plan_view import duration
 from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan
+from servewatt.cli.progress import TrialProgress, step
 from servewatt.errors import InputError, StoreError
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
@@ -29,7 +29,7 @@ from servewatt.harness.schedule import Estimate
 from servewatt.meters import open_meters
 from servewatt.meters.steps import check_steps
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Configuration, Domain, Environment, Plan, Procedure, Result, Run, Status
+from servewatt.records import Configuration, Domain, Environment, Plan, Procedure, Result, Run, Status, Trial
 from servewatt.store import Store
 
 
@@ -74,7 +74,7 @@ def run(asked: run_file.RunFile, flags: Flags) -> int:
     console = Console(stderr=True)
     environment_domains = metered_domains(asked.procedure.procedure())
     with ArtefactCache() as cache:
-        with console.status("looking at the model and the machine"):
+        with step(console, "looking at the model and the machine"):
             plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()), draw=not flags.plan_only)
             check_boards(plan.configurations, environment_domains, board_in_use(asked.procedure.meters))
             environment = describe(environment_domains, memory_bandwidth_bytes_s(1.0))
@@ -182,12 +182,14 @@ def _measure_all(
         return
     try:
         with _terminated_as_interrupt(), turns.machine_held(console, plan.procedure):
+            quiet.tell_load(console, plan.procedure)
             estimates = {}
             for result in _prepare_all(console, run, done) if prepare else ():
                 if result.status is not Status.OK:
                     done.append(keeper.keep(result))
                 if (estimate := schedule.measured(result, plan)) is not None:
                     estimates[result.trial.configuration] = estimate
+            quiet.await_quiet(console, plan.procedure)
             _measure(console, keeper, run, done, renew, _TimeLeft(run, done, estimates, quantum_s))
     except KeyboardInterrupt:
         console.print(f"\nstopped; what is done is kept. The same command goes on with run {run.id}.", highlight=False)
@@ -200,7 +202,7 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
     for position, configuration in enumerate(schedule.block_order(run.plan, 0)):
         if configuration in seen:
             continue
-        with console.status(f"preparing {escape(configuration.key)}"):
+        with step(console, f"preparing {configuration.key}"):
             result = runner.prepare(run, configuration)
         if result.status is not Status.OK:
             console.print(f"[red]{result.status.value}[/] {escape(f'{configuration.key}: {result.reason}')}")
@@ -213,34 +215,23 @@ def _prepare_all(console: Console, run: Run, done: list[Result]) -> Iterator[Res
 def _measure(
     console: Console, keeper: Keeper, run: Run, done: list[Result], renew: turns.Renew, time_left: _TimeLeft
 ) -> None:
-    total = len(done) + schedule.Progress(run, done).remaining
-    # Drawn only between trials: a refreshing thread would work inside the measured window.
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[left]}"),
-        TimeElapsedColumn(),
-        console=console,
-        auto_refresh=False,
+    progress = schedule.Progress(run, done)
+    first = next(len(missing) for n in range(run.plan.procedure.blocks) if (missing := progress.missing(n)))
+    already, total = len(done), len(done) + progress.remaining
+    bar = TrialProgress(
+        console, run.plan.procedure.blocks, total=total, done=already, left=lambda: time_left.text(done)
     )
     with bar:
-        task = bar.add_task("measuring", total=total, completed=len(done), left=time_left.text(done))
 
-        def before(trial: Any) -> None:
+        def before(trial: Trial) -> None:
             renew(run.id)
-            name = f"block {trial.block + 1}/{run.plan.procedure.blocks} {trial.configuration.key}"
-            bar.update(task, description=escape(name), refresh=True)
+            bar.before(trial.block, trial.configuration.key)
 
         for measured in runner.run_trials(run, done, before=before):
             result = keeper.keep(measured)
             done.append(result)
-            if result.status is not Status.OK:
-                text = escape(f"{result.status.value} {result.trial.configuration.key}: {result.reason}")
-                bar.console.print(text, style="yellow", highlight=False)
-            remaining = schedule.Progress(run, done).remaining
-            bar.update(task, total=len(done) + remaining, completed=len(done), left=time_left.text(done))
-        bar.update(task, description="measured", refresh=True)
+            bar.after(result, done=len(done), total=len(done) + schedule.Progress(run, done).remaining)
+            quiet.check_worth(done[already:], run.environment, first)
 
 
 class _TimeLeft:

@@ -42,14 +42,19 @@ def judge(result: Result, environment: Environment, measure_bandwidth: Callable[
     return replace(result, status=Status.INVALID, reason=fault.reason, hint=fault.hint)
 
 
-def _foreign_load(result: Result, environment: Environment) -> Fault | None:
+def foreign_share(result: Result, environment: Environment) -> float | None:
+    """Share of the machine's CPUs that other processes used while it was measured; None where that is not known."""
     section = result.section("generate")
     if section is None or section.foreign_cpu_s is None:
         return None
     # Clock ticks are coarse: on a busy machine a short window may seem to hold more time than there was.
-    share = min(1.0, section.foreign_cpu_s / (section.duration_s * environment.cpu_count))
+    return min(1.0, section.foreign_cpu_s / (section.duration_s * environment.cpu_count))
+
+
+def _foreign_load(result: Result, environment: Environment) -> Fault | None:
+    share = foreign_share(result, environment)
     limit = result.trial.procedure.foreign_limit
-    if share <= limit:
+    if share is None or share <= limit:
         return None
     return Fault(
         f"other processes used {100 * share:.1f} % of the machine's CPU during the window (limit {100 * limit:.0f} %)",

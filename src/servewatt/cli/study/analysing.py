@@ -67,10 +67,12 @@ def read_observations(results: Sequence[Path], options: Mapping[str, Any]) -> tu
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Says on a terminal that tests are computed, which takes about half a second for each model and variable."""
+    """Says that tests are computed, which takes about half a second for each model and variable."""
     from rich.console import Console
 
-    with Console(stderr=True).status("computing tests ..."):
+    from servewatt.cli.progress import step
+
+    with step(Console(stderr=True), "computing tests"):
         yield
 
 

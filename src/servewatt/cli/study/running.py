@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from servewatt.cli.planning import LeftOut, board_in_use, check_boards, expand, make_workload, of_model
+from servewatt.cli.progress import step
 from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate_options
 from servewatt.cli.running import Flags, measure_plan, metered_domains
 from servewatt.cli.study.run import default_store
@@ -100,7 +101,7 @@ def run_study(asked: Request) -> int:
     domains = metered_domains(asked.procedure)
     configurations, left_out = expand(asked.configurations, has_gpu=bool(describe_gpus()))
     check_boards(configurations, domains, board_in_use(asked.procedure.meters))
-    with console.status("looking at the machine"):
+    with step(console, "looking at the machine"):
         environment = describe(domains, memory_bandwidth_bytes_s(1.0))
     tuned = tuple(_with_options(c, asked.protocol) for c in configurations)
     failed = []
@@ -135,7 +136,7 @@ def _measure_model(
     """Measure one model; whether any of its trials succeeded (or only its plan was asked for)."""
     begin_s = time.time()
     with ArtefactCache() as cache:
-        with console.status(f"looking at {escape(name)}"):
+        with step(console, f"looking at {name}"):
             model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.flags.plan_only)
             known, unknown = of_model(configurations, model)
             plan = Plan(model, _workload(asked, model), known, asked.procedure)
