@@ -178,3 +178,19 @@ def test_a_whole_study_draws_without_labels_on_each_other() -> None:
         boxes = [t.get_window_extent(renderer) for t in axes.get_xticklabels() if t.get_text() and t.get_visible()]
         inside = sorted((b for b in boxes if b.width > 1), key=lambda b: b.x0)
         assert all(a.x1 < b.x0 for a, b in pairwise(inside))
+
+
+def test_each_precision_has_a_mark_of_its_own_that_the_legend_names() -> None:
+    kinds = ("", ", bf16", ", fp16", ", int8", ", int4", ", w8a8")
+    made = observed(
+        [
+            observation(configuration=f"<CUDA, TORCH{kind}>", block=b, energy_j_per_token=1.0 + i)
+            for i, kind in enumerate(kinds)
+            for b in range(3)
+        ]
+    )
+    figure = draw(made, "energy-time")
+    marks = [line for line in figure.drawing.axes[0].lines if line.get_marker() not in ("None", "")]
+    looks = {(m.get_fillstyle(), m.get_markerfacecolor(), m.get_markeredgecolor()) for m in marks}
+    assert len(marks) == len(looks) == len(kinds)
+    assert {"bf16", "fp16", "int8", "int4", "w8a8"} <= set(texts(figure))

@@ -20,6 +20,8 @@ SMALL = 8.0
 """Points of the labels inside panels."""
 
 _MARKERS = {Provider.CPU: "s", Provider.CUDA: "o"}
+_FILLS = {"bf16": "none", "fp16": "top", "int8": "left", "int4": "bottom", "w8a8": "right"}
+"""Precision -> which part of its mark is filled; fp32's is all."""
 _LOG_FROM = 8.0
 """A span of values by more than this factor is drawn on a log axis."""
 
@@ -39,11 +41,22 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class Look:
-    """How a configuration is drawn: colour by engine, marker by provider, hollow unless fp32."""
+    """How a configuration is drawn: colour by engine, marker by provider, filling by precision."""
 
     colour: str
     marker: str
-    hollow: bool
+    precision: str
+    """Empty for fp32."""
+
+    @property
+    def hollow(self) -> bool:
+        """Whether its area is left white, as where there is no room to tell one reduced precision from another."""
+        return bool(self.precision)
+
+    @property
+    def filling(self) -> dict[str, Any]:
+        """The filling of its mark, as matplotlib takes it."""
+        return _filling(self.precision, self.colour)
 
     @property
     def face(self) -> str:
@@ -64,8 +77,15 @@ def look(configuration: str) -> Look:
     """The look of a configuration, by its label."""
     parts = [p.strip() for p in configuration.strip("<> ").split(",")]
     engine = parts[1] if len(parts) > 1 else ""
-    hollow = any(p in {"bf16", "fp16", "int8", "int4"} for p in parts[2:])
-    return Look(ENGINE_COLOURS.get(engine, SKY), _MARKERS[provider_of(configuration)], hollow)
+    precision = next((p for p in parts[2:] if p in _FILLS), "")
+    return Look(ENGINE_COLOURS.get(engine, SKY), _MARKERS[provider_of(configuration)], precision)
+
+
+def _filling(precision: str, colour: str) -> dict[str, Any]:
+    style = _FILLS.get(precision, "full")
+    if style == "none":
+        return {"markerfacecolor": "#ffffff"}
+    return {"fillstyle": style, "markerfacecolor": colour, "markerfacecoloralt": "#ffffff"}
 
 
 def small_multiples(count: int, panel_height: float, columns: int | None = None, below: float = 0.0) -> Panels:
@@ -198,10 +218,10 @@ def engine_legend(summaries: Sequence[Summary]) -> list[tuple[str, Any]]:
         if any(provider_of(label) is provider for label in labels):
             name = provider.value.upper()
             handles[name] = Line2D([], [], color=INK, marker=marker, linestyle="", markersize=6)
-    if any(look(label).hollow for label in labels):
-        handles["reduced precision"] = Line2D(
-            [], [], color=INK, marker="o", markerfacecolor="#ffffff", linestyle="", markersize=6
-        )
+    for precision in _FILLS:
+        if any(look(label).precision == precision for label in labels):
+            filling = _filling(precision, INK)
+            handles[precision] = Line2D([], [], color=INK, marker="o", linestyle="", markersize=7, **filling)
     return list(handles.items())
 
 

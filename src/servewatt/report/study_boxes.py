@@ -88,9 +88,9 @@ def energy_time(view: StudyView) -> Figure | None:
                 [energy / joule.divisor],
                 marker=shape.marker,
                 markersize=7,
-                markerfacecolor=shape.face,
                 markeredgecolor=shape.colour,
                 markeredgewidth=1.6,
+                **shape.filling,
                 alpha=0.85,
                 linestyle="",
             )

@@ -175,6 +175,8 @@ def verdict_text(comparison: Comparison) -> str:
         return "needs less"
     if comparison.verdict is Verdict.HIGHER:
         return "needs more"
+    if comparison.ratio.n < 2:
+        return f"undecided, {counted(comparison.ratio.n, 'common block')} cannot tell"
     return "undecided" + more_blocks_text(comparison.more_blocks)
 
 
