@@ -93,6 +93,9 @@ class Quality:
     servewatt_version: str
     created_at: str = ""
     """UTC, ISO 8601; empty in files of versions that did not record it."""
+    sandbox: str = ""
+    """What held the answers while their tests ran, such as `bubblewrap`, or `none`; empty where no tests ran, and in
+    files of versions that did not record it."""
     quality_version: int = field(default=QUALITY_VERSION)
 
     def is_of(self, model: Model) -> bool:

@@ -9,6 +9,7 @@ import pytest
 
 from servewatt.cli.assessing import answer_body
 from servewatt.cli.main import run
+from servewatt.harness.sandbox import find_sandbox
 
 FAKE = ["quality", "--engine", "fake", "--provider", "cpu", "--reference", "fake/cpu/fp32"]
 QUICK = [*FAKE, "--prompts", "bundled:3", "--new-tokens", "4", "--documents", "4", "--text-tokens", "16"]
@@ -50,7 +51,17 @@ def test_random_weights_have_agreement_but_no_perplexity(capsys: pytest.CaptureF
 
 def test_answers_are_run_with_the_problems_tests(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*QUICK, "--run-tests"]) == 0
-    assert "0 of 3" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "0 of 3" in printed.out
+    # Said before anything runs.
+    assert printed.err.startswith(("answers run in a sandbox (bubblewrap)", "answers run without a sandbox ("))
+
+
+def test_what_held_the_answers_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*QUICK, "--run-tests", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sandbox"] == find_sandbox().name
+    assert run([*QUICK, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sandbox"] == ""
 
 
 def test_an_answer_ends_at_the_margin() -> None:

@@ -16,7 +16,8 @@ from servewatt.harness.assess import Task, assess
 from servewatt.harness.derive import derive
 from servewatt.harness.runner import run_trials
 from servewatt.harness.sampler import Sampler, SamplerOrder
-from servewatt.harness.unit_tests import passes
+from servewatt.harness.sandbox import Sandbox
+from servewatt.harness.unit_tests import Examination, passes
 from servewatt.processes.command import child_environment
 from servewatt.records import Status, Via
 from tests.harness.builders import QUICK, fake, model, run
@@ -33,6 +34,7 @@ NAMES = (
     "sitecustomize",
     "fnmatch",
 )
+TESTS = "import random\n\ndef check(f):\n    assert f() and random.random() < 1\n"
 SOURCE = str(Path(servewatt.__file__).parents[1])
 
 
@@ -77,7 +79,9 @@ def test_a_sampler(ran: Path) -> None:
 
 
 def test_a_program_that_is_tested(ran: Path) -> None:
-    assert passes("import random\nassert random.random() < 1\n")
+    checked = Examination("import random\n\ndef f():\n", "    return random.random() < 1\n", TESTS, "f")
+    assert passes(checked)
+    assert passes(checked, sandbox=Sandbox("none", ()))
     assert not list(ran.iterdir())
 
 

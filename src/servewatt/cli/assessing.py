@@ -15,7 +15,8 @@ from servewatt.cli.progress import step
 from servewatt.errors import InputError, ServewattError
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
-from servewatt.harness.unit_tests import passes
+from servewatt.harness.sandbox import find_sandbox
+from servewatt.harness.unit_tests import Examination, passes
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.tokenizer import Tokenizer
 from servewatt.models.tokenizer import load as load_tokenizer
@@ -62,6 +63,8 @@ def run(options: dict[str, Any]) -> Quality:
         )
         for left in distinct(left_out):
             console.print(f"left out: {left.reason} ({left.hint})", markup=False, highlight=False)
+        if asked.problems:
+            console.print(find_sandbox().in_words, markup=False, highlight=False)
         assessments = _assess_all(console, asked, reference)
     return Quality(
         model=plan.model.without_place,
@@ -73,6 +76,7 @@ def run(options: dict[str, Any]) -> Quality:
         held_out=_held_out(asked),
         servewatt_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        sandbox=find_sandbox().name if asked.problems else "",
     )
 
 
@@ -172,7 +176,7 @@ def _pass_rate(asked: _Asked, said: Said) -> Interval:
     for problem, output in zip(asked.problems, said.outputs, strict=True):
         kept = next((place for place, token in enumerate(output) if token in ends), len(output))
         body = answer_body(asked.tokenizer.decode(output[:kept]))
-        passed += passes(f"{problem.prompt}{body}\n{problem.test}\ncheck({problem.entry_point})\n")
+        passed += passes(Examination(problem.prompt, body, problem.test, problem.entry_point))
     return statistics.pass_rate(passed, len(asked.problems))
 
 

@@ -47,7 +47,11 @@ Examples:
     show_default=True,
     help="Seed of the choice of text and of the bootstrap.",
 )
-@click.option("--run-tests", is_flag=True, help="Run the generated answers with the problems' tests, as you.")
+@click.option(
+    "--run-tests",
+    is_flag=True,
+    help="Run the generated answers with the problems' tests, in a sandbox if bubblewrap works, else as you.",
+)
 @click.option(
     "--timeout",
     "timeout_s",
