@@ -130,3 +130,14 @@ def test_pyplot_and_its_global_state_stay_out() -> None:
         "assert figures(synthetic.analysis(), synthetic.results()); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_an_interval_that_says_nothing_does_not_stretch_the_axis() -> None:
+    wide = [
+        replace(synthetic.summary(c), energy_j_per_token=Interval(c[1], 0.001, 1e6, 3), phases=())
+        for c in synthetic.CASES[:2]
+    ]
+    analysis = synthetic.analysis(summaries=tuple(wide), comparisons=())
+    # 412 and 527 mJ.
+    assert one(analysis, "energy").drawing.axes[0].get_xlim()[1] < 1000
+    assert one(analysis, "latency").drawing.axes[0].get_ylim()[1] < 1000

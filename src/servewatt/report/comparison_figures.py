@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -74,7 +73,7 @@ def energy_bars(analysis: Analysis) -> Figure | None:
             drawn[(None, "")] = axes.barh(row, total.estimate / scale.divisor, height=0.62, color=RULE)
         whisker(axes, total, row, scale.divisor)
         sign = "~" if grade_is_estimated(summary.energy_grade) else ""
-        end = max(v for v in (total.estimate, total.high) if v is not None and math.isfinite(v)) / scale.divisor
+        end = max((total.estimate, *(units.drawn_bounds(total) or ()))) / scale.divisor
         axes.annotate(
             sign + units.quantity(total, scale).estimate,
             (max(end, left), row),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from servewatt.errors import counted
 from servewatt.records import Weights
+from servewatt.report import units
 from servewatt.report.figures import INK, QUIET
 from servewatt.report.labels import wrapped
 from servewatt.report.view import grade_is_estimated, short_labels
@@ -84,16 +84,18 @@ def name_rows(axes: Any, shown: Sequence[ConfigurationSummary], analysis: Analys
 def whisker(axes: Any, interval: Interval, row: float, divisor: float) -> None:
     """The total as a tick across the end of its bar, its interval as a line through it."""
     axes.plot([interval.estimate / divisor], [row], color=INK, marker="|", markersize=9)
-    if interval.low is None or interval.high is None or not math.isfinite(interval.high - interval.low):
+    bounds = units.drawn_bounds(interval)
+    if bounds is None:
         return
-    axes.plot([interval.low / divisor, interval.high / divisor], [row, row], color=INK, linewidth=1.4)
+    axes.plot([bound / divisor for bound in bounds], [row, row], color=INK, linewidth=1.4)
 
 
 def error_bar(axes: Any, x: float, y: float, interval: Interval, divisor: float, horizontal: bool) -> None:
     """The interval of one coordinate through a point."""
-    if interval.low is None or interval.high is None or not math.isfinite(interval.high - interval.low):
+    bounds = units.drawn_bounds(interval)
+    if bounds is None:
         return
-    span = [interval.low / divisor, interval.high / divisor]
+    span = [bound / divisor for bound in bounds]
     axes.plot(span if horizontal else [x, x], [y, y] if horizontal else span, color=QUIET, linewidth=1, zorder=2)
 
 

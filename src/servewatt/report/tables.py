@@ -150,7 +150,8 @@ def _domain_text(domain: Domain) -> str:
 def ranked(shown: View) -> tuple[Ranked, ...]:
     """The ranked table, each row with its interval drawn on a scale from zero that all share."""
     intervals = [r.summary.energy_j_per_token for r in shown.rows]
-    most = max((max(i.estimate, i.high or 0.0) for i in intervals if i is not None), default=0.0)
+    known = [i for i in intervals if i is not None]
+    most = max((max((i.estimate, *(units.drawn_bounds(i) or ()))) for i in known), default=0.0)
     return tuple(Ranked(row, _micro(i, most)) for row, i in zip(shown.rows, intervals, strict=True))
 
 
@@ -158,8 +159,7 @@ def _micro(interval: Interval | None, most: float) -> Micro | None:
     if interval is None or not 0 < most < float("inf"):
         return None
 
-    low = interval.estimate if interval.low is None else interval.low
-    high = interval.estimate if interval.high is None else interval.high
+    low, high = units.drawn_bounds(interval) or (interval.estimate, interval.estimate)
     places = [round(2 + 96 * min(max(v, 0.0), most) / most, 2) for v in (low, interval.estimate, high)]
     return Micro(*places)
 

@@ -147,6 +147,13 @@ def says_nothing(interval: Interval) -> bool:
     return 0 <= interval.low < interval.high and interval.high > _WIDE * interval.low
 
 
+def drawn_bounds(interval: Interval) -> tuple[float, float] | None:
+    """The bounds that a figure shows; None where there are none, or they would only stretch its axis."""
+    if interval.low is None or interval.high is None or says_nothing(interval):
+        return None
+    return interval.low, interval.high
+
+
 def share_says_nothing(interval: Interval) -> bool:
     """The same of an interval of a share, which may be near zero or below: where it reaches beyond -1000 %."""
     low, high = interval.low, interval.high
