@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,34 @@ def test_weights_of_another_model(engine: str, broken: Path, load: Load) -> None
     (broken / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
     with pytest.raises(InputError, match=r"weights are missing .*model\.layers\.2"):
         load(model_of(broken), Configuration(engine, threads=1))
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_act": 5}, "transformers cannot build it: .*hidden_act"),
+        ({"num_attention_heads": 7}, "transformers cannot build it: .*not a multiple of the number of attention heads"),
+        ({"pad_token_id": 10**6}, "transformers cannot build it: Padding_idx"),
+    ],
+)
+def test_what_transformers_says_of_a_configuration_is_told(
+    changes: dict[str, Any], words: str, broken: Path, load: Load
+) -> None:
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(InputError, match=words) as caught:
+        load(model_of(broken), Configuration("torch", threads=1))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_only_the_checkpoint_s_own_files_are_read(engine: str, broken: Path, load: Load) -> None:
+    # As some publishers put the same weights, under the same or other names, beside them.
+    (broken / "consolidated.safetensors").write_bytes(b"no safetensors")
+    session = load(model_of(broken), Configuration(engine, threads=1))
+    assert len(list(session.generate([[5, 6, 7]], 2))) == 2
 
 
 @pytest.mark.engine

@@ -144,6 +144,53 @@ def test_weights_that_do_not_fit(
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"hidden_size": "8"}, "hidden_size in config.json is '8', not a positive integer"),
+        ({"hidden_size": 8.0}, "hidden_size in config.json is 8.0, not a positive integer"),
+        ({"num_attention_heads": [2]}, r"num_attention_heads in config.json is \[2\], not a positive integer"),
+        (
+            {"num_hidden_layers": 10**9},
+            "num_hidden_layers in config.json is 1000000000, not a positive integer up to 1,000",
+        ),
+        ({"vocab_size": 10**400}, "vocab_size in config.json is an integer of more than 30 digits"),
+        ({"rms_norm_eps": float("nan")}, "rms_norm_eps in config.json is nan, not a finite number"),
+        ({"rms_norm_eps": -1e-6}, "rms_norm_eps in config.json is -1e-06, not a finite number of at least 0"),
+        ({"rope_theta": 0.0}, "rope_theta in config.json is 0.0, not a positive, finite number"),
+        ({"rope_theta": float("inf")}, "rope_theta in config.json is inf"),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings in config.json is 'false', not true or false"),
+        ({"hidden_act": 5}, "hidden_act in config.json is 5, not text"),
+        ({"rope_scaling": "linear"}, "rope_scaling in config.json is 'linear', not a table"),
+        ({"rope_scaling": {"type": "linear", "factor": "4"}}, r"rope_scaling\.factor in config.json is '4'"),
+        ({"rope_scaling": {"type": "yarn"}}, "rope_scaling in config.json is of type yarn and has no factor"),
+        ({"rope_parameters": {"rope_theta": None}}, r"rope_parameters\.rope_theta in config.json is None"),
+        ({"attention_bias": True}, r"attention_bias is true, the weights have no \*\.self_attn\.q_proj\.bias"),
+    ],
+)
+def test_fields_of_the_wrong_type_or_value(
+    tmp_path: Path, read: Callable[[], Model], changes: dict[str, Any], words: str
+) -> None:
+    write_llama(tmp_path / "model", **changes)
+    with pytest.raises(InputError, match=words) as caught:
+        read()
+    assert caught.value.hint
+
+
+def test_biases_that_the_configuration_does_not_know(tmp_path: Path, read: Callable[[], Model]) -> None:
+    # transformers passes over them without a word, engines that read what is there would not.
+    write_llama(tmp_path / "model")
+    bias = {f"model.layers.{i}.self_attn.q_proj.bias": np.ones(HIDDEN, np.float32) for i in range(LAYERS)}
+    save_file({**llama_tensors(), **bias}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(InputError, match=r"attention_bias is false, the weights have a \*\.self_attn\.q_proj\.bias"):
+        read()
+
+
+def test_a_field_that_is_null_counts_as_absent(tmp_path: Path, read: Callable[[], Model]) -> None:
+    write_llama(tmp_path / "model", rope_scaling=None, head_dim=None, num_key_value_heads=None, sliding_window=None)
+    assert read().parameters == PARAMETERS
+
+
 def test_an_unknown_architecture_names_the_nearest(tmp_path: Path, read: Callable[[], Model]) -> None:
     write_llama(tmp_path / "model", architectures=["LlamaForCausalLN"])
     with pytest.raises(InputError) as caught:

@@ -29,10 +29,11 @@ _COUNTS = frozenset({"sliding_window", "max_window_layers", "rotary_dim"})
 _NUMBERS = frozenset(
     {
         *("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon", "initializer_range"),
-        *("rope_theta", "rotary_emb_base", "rotary_pct", "partial_rotary_factor", "embd_pdrop", "attention_dropout"),
-        *("embedding_multiplier", "attention_multiplier", "residual_multiplier", "logits_scaling"),
+        *("rotary_pct", "partial_rotary_factor", "embd_pdrop", "attention_dropout"),
+        *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
     }
 )
+_POSITIVE = frozenset({"rope_theta", "rotary_emb_base", "logits_scaling"})
 _FLAGS = frozenset(
     {
         *("tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias", "use_qkv_bias", "use_sliding_window"),
@@ -44,6 +45,7 @@ _FLAGS = frozenset(
 _TEXTS = frozenset({"model_type", "hidden_act", "hidden_activation", "activation_function", "torch_dtype", "dtype"})
 _ROPE = frozenset({"rope_scaling", "rope_parameters"})
 _ROPE_WITH_FACTOR = frozenset({"linear", "dynamic", "yarn", "llama3"})
+_ROPE_POSITIVE = frozenset({"rope_theta", "factor"})
 _ROPE_TEXTS = frozenset({"rope_type", "type"})
 
 
@@ -77,6 +79,9 @@ def _check_rope(field: str, value: Any, where: str) -> None:
         elif isinstance(inner, list):
             if not all(_is_number(each) for each in inner):
                 raise _wrong(where, at, inner, "a list of finite numbers")
+        elif name in _ROPE_POSITIVE:
+            if not (_is_number(inner) and inner > 0):
+                raise _wrong(where, at, inner, "a positive, finite number")
         elif not (inner is None or isinstance(inner, bool) or _is_number(inner)):
             raise _wrong(where, at, inner, "a finite number")
     kind = value.get("rope_type") or value.get("type")
@@ -101,7 +106,8 @@ _RULES: tuple[tuple[frozenset[str], Callable[[Any], bool], str], ...] = (
     (_SIZES, _is_size, f"a positive integer up to {LARGEST_SIZE:,}"),
     (_LAYERS, lambda value: _is_size(value, MOST_LAYERS), f"a positive integer up to {MOST_LAYERS:,}"),
     (_COUNTS, lambda value: value == 0 or _is_size(value), f"an integer from 0 to {LARGEST_SIZE:,}"),
-    (_NUMBERS, _is_number, "a finite number"),
+    (_NUMBERS, lambda value: _is_number(value) and value >= 0, "a finite number of at least 0"),
+    (_POSITIVE, lambda value: _is_number(value) and value > 0, "a positive, finite number"),
     (_FLAGS, lambda value: isinstance(value, bool), "true or false"),
     (_TEXTS, lambda value: isinstance(value, str), "text"),
 )

@@ -41,10 +41,11 @@ class StoredTensor:
 def read_config(model: Model) -> dict[str, Any]:
     """The model's config.json, `tie_word_embeddings` as the weights have it: off where a head of its own is stored.
 
-    InputError if there is no such file, it is no JSON object, or the weights beside it cannot be read.
+    Fields that are null are left out. InputError if there is no such file, it is no JSON object, or the weights beside
+    it cannot be read.
     """
     folder = Path(model.folder)
-    config = read_object(folder / "config.json")
+    config = {name: value for name, value in read_object(folder / "config.json").items() if value is not None}
     if config.get("tie_word_embeddings") is False or not any(folder.glob("*.safetensors")):
         return config
     if own_head(read_tensors(checkpoint_files(folder))) is not None:

@@ -110,6 +110,24 @@ def integer(config: Config, keys: tuple[str, ...], where: str, default: int | No
     return default
 
 
+BIASES: dict[str, tuple[tuple[str, bool, str], ...]] = {
+    "GPTNeoXForCausalLM": (("attention_bias", True, ".attention.query_key_value.bias"),),
+    "GemmaForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
+    "GraniteForCausalLM": (
+        ("attention_bias", False, ".self_attn.q_proj.bias"),
+        ("mlp_bias", False, ".mlp.up_proj.bias"),
+    ),
+    "LlamaForCausalLM": (
+        ("attention_bias", False, ".self_attn.q_proj.bias"),
+        ("mlp_bias", False, ".mlp.up_proj.bias"),
+    ),
+    "Qwen3ForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
+    "StableLmForCausalLM": (("use_qkv_bias", False, ".self_attn.q_proj.bias"),),
+    "Starcoder2ForCausalLM": (("use_bias", True, ".self_attn.q_proj.bias"),),
+}
+"""Architecture -> (field that says whether there is a bias, what holds without it, end of the bias's name)."""
+
+
 def tied(config: Config, architecture: Architecture) -> bool:
     """Whether the input and the output embedding are one tensor."""
     stated = config.get("tie_word_embeddings")

@@ -136,6 +136,12 @@ def _match(config: Config, architecture: Architecture, tensors: dict[str, Tensor
                 f"{where}: {tensor.name} is {_shape(tensor.shape)}, config.json says {_shape((vocabulary, hidden))}",
                 hint,
             )
+    for field, default, end in architectures.BIASES.get(architecture.name, ()):
+        stated = config.get(field)
+        wanted = default if stated is None else stated
+        if wanted is not any(name.endswith(end) for name in tensors):
+            has = "no" if wanted else "a"
+            raise InputError(f"{where}: {field} is {str(wanted).lower()}, the weights have {has} *{end}", hint)
     numbered = re.compile(rf"(?:^|\.){re.escape(architecture.layers)}\.(\d+)\.")
     stored = {int(found.group(1)) for name in tensors if (found := numbered.search(name))}
     if stored != set(range(layers)):

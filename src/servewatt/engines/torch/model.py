@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.files import shown
 from servewatt.engines.file_pages import dropping_file_pages
 from servewatt.engines.host import cpu_threads
 from servewatt.engines.weights import read_config, stored_tensors
-from servewatt.errors import InputError, RefusedError, UnavailableError, means_out_of_memory
+from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, means_out_of_memory
 from servewatt.records import Configuration, Model, Precision, Provider
 
 if TYPE_CHECKING:
@@ -110,6 +111,11 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
         if means_out_of_memory(str(error)):
             raise
         raise InputError(f"{model.name}: cannot be loaded: {_first_line(error)}", "check the model folder") from error
+    except (ServewattError, MemoryError):
+        raise
+    except Exception as error:  # what transformers says of a field of the wrong type has no class of its own
+        reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
+        raise InputError(f"{model.name}: transformers cannot build it: {reason}", "mend config.json") from error
     missing = sorted(report.get("missing_keys", ())) + sorted(str(k) for k in report.get("mismatched_keys", ()))
     if missing:
         raise InputError(
