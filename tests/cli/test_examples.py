@@ -76,10 +76,19 @@ def test_a_limit_that_nothing_meets_is_answered_with_1(capsys: pytest.CaptureFix
 
 
 def test_a_limit_excludes_with_its_reason(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--max-latency-p95", "300ms"]) == 0
+    assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--max-latency-p95", "400ms"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("Serve with torchscript/cuda/fp32/b1")
     assert "excluded: torch/cuda/fp32/b1" in shown
+    assert "not shown yet: onnx/cuda/fp32/b1" in shown
+
+
+def test_a_limit_inside_the_interval_is_not_shown_to_be_met(capsys: pytest.CaptureFixture[str]) -> None:
+    # torchscript's p95 is 284 ms, with an interval of 232 to 392 ms.
+    assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--max-latency-p95", "300ms"]) == 1
+    shown = capsys.readouterr().out
+    assert shown.startswith("No configuration is shown to meet the limits yet; torchscript/cuda/fp32/b1 could: ")
+    assert "more blocks would tell" in shown and "excluded: torch/cuda/fp32/b1" in shown
 
 
 def test_a_run_that_did_not_record_its_shape_still_shows_how_far_it_is_from_the_limit(
@@ -98,4 +107,4 @@ def test_one_request_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["recommend", str(EXAMPLES / "h200-pythia-410m.json.gz"), "--concurrency", "0"]) == 2
     capsys.readouterr()
     name = str(EXAMPLES / "h200-pythia-410m.json.gz")
-    assert run(["recommend", name, "--concurrency", "1", "--max-latency-p95", "300ms"]) == 0
+    assert run(["recommend", name, "--concurrency", "1", "--max-latency-p95", "400ms"]) == 0
