@@ -99,8 +99,8 @@ def _find(name: str, store: str | None, *, with_samples: bool) -> Found:
 
 
 def gather(store: StoreReader, run: Run, *, with_samples: bool) -> Found:
-    """All that the store holds of a run, and can be read."""
-    results = store.results(run.id, with_samples=with_samples, skip_damaged=True)
+    """What the store holds of a run, and can be read: all of it with `with_samples`, else what statistics need."""
+    results = store.results(run.id, with_samples=True, skip_damaged=True) if with_samples else store.briefs(run.id)
     return Found(run, results, store.qualities(run.plan.model, skip_damaged=True))
 
 

@@ -1,7 +1,7 @@
 """The frozen records that cross boundaries between the stages of a run.
 
-`plan` is what is asked, `readings` what meters say, `result` what a trial yields, `run` a plan and where it ran, and
-`interval` what is told of several observations; all choose their words from `vocabulary`.
+`plan` is what is asked, `readings` what meters say, `result` what a trial yields, `timing` its times in short, `run` a
+plan and where it ran, and `interval` what is told of several observations; all choose their words from `vocabulary`.
 
 Every quantity carries its unit in its name. Times called `*_s` that mark a moment are seconds on the
 system-wide monotonic clock (`time.monotonic`), so marks taken by different processes of one machine compare.
@@ -12,6 +12,7 @@ from servewatt.records.plan import Configuration, Model, Plan, Procedure, Shape,
 from servewatt.records.readings import Domain, PowerSample, Reading, UtilisationSample
 from servewatt.records.result import DomainEnergy, Facts, Generation, Result, Section
 from servewatt.records.run import RECORD_VERSION, Environment, Gpu, Run
+from servewatt.records.timing import DecodeWork, Timing
 from servewatt.records.vocabulary import (
     Boundary,
     Component,
@@ -52,6 +53,8 @@ __all__ = [
     "Generation",
     "Facts",
     "Result",
+    "DecodeWork",
+    "Timing",
     "RECORD_VERSION",
     "Gpu",
     "Environment",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from servewatt.records.plan import Trial
 from servewatt.records.readings import PowerSample, UtilisationSample
+from servewatt.records.timing import Timing, timing
 from servewatt.records.vocabulary import Component, Grade, Status
 
 
@@ -114,6 +115,8 @@ class Result:
     """The end of what the worker wrote to standard output and error."""
     transient: bool = False
     """Whether what kept it from succeeding may pass, such as a full disk: a new start of the command tries again."""
+    timing: Timing | None = None
+    """What `generations` say, where they have been left out to read many trials fast; see `times`."""
 
     @property
     def output_digest(self) -> str:
@@ -121,6 +124,24 @@ class Result:
         text = ";".join(" ".join(map(str, row)) for row in self.outputs)
         return hashlib.sha256(text.encode()).hexdigest() if self.outputs else ""
 
+    @property
+    def timed(self) -> Result:
+        """The same with `timing`, so that its figures are computed once."""
+        return self if self.timing is not None else replace(self, timing=self.times)
+
+    @property
+    def brief(self) -> Result:
+        """The same with `timing` in place of the generations, and without outputs and samples."""
+        return replace(self.timed, generations=(), outputs=(), power=(), utilisation=())
+
+    @property
+    def times(self) -> Timing:
+        """The times of all generations in figures."""
+        return self.timing or timing(self.generations, self.trial.workload.prompts)
+
     def section(self, name: str) -> Section | None:
         """The section called `name`, or None if the trial did not get there."""
-        return next((s for s in self.sections if s.name == name), None)
+        for section in self.sections:
+            if section.name == name:
+                return section
+        return None

@@ -10,7 +10,7 @@ from servewatt.records import Boundary, Configuration, Precision, Provider, Resu
 from servewatt.stats.batches import batch_curves
 from servewatt.stats.cautions import cautions
 from servewatt.stats.compare import agreement, compare_with_first, pareto_front, ranking
-from servewatt.stats.describe import summarise, trial_figures, valid_trials
+from servewatt.stats.describe import energy_j_per_token, summarise, valid_trials
 from servewatt.stats.energy import counted_domains
 from servewatt.stats.http_share import http_shares
 from servewatt.stats.limits import limit_of
@@ -33,7 +33,7 @@ def analyse(
             f"results of run {strangers[0]} among those of run {run.id}", "analyse one run's results at a time"
         )
     boundary = boundary or run.plan.procedure.boundary
-    trials = _by_configuration(run, results)
+    trials = _by_configuration(run, [r.timed for r in results])
     valid = {configuration: valid_trials(of_it) for configuration, of_it in trials.items()}
     every_valid = [result for of_it in valid.values() for result in of_it]
     domains = {b: counted_domains(b, run.environment.domains, every_valid) for b in Boundary}
@@ -112,6 +112,6 @@ def _ranked_keys(
 ) -> tuple[str, ...]:
     energies: dict[str, dict[int, float]] = {}
     for configuration, results in valid.items():
-        joules = {r.trial.block: trial_figures(r, domains).energy_j_per_token for r in results}
+        joules = {r.trial.block: energy_j_per_token(r, domains) for r in results}
         energies[configuration.key] = {block: value for block, value in joules.items() if value is not None}
     return ranking(energies, confidence)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import zip_longest
 from typing import TypeVar
 
 from servewatt.records import Result
@@ -134,15 +135,25 @@ def agreement(results: Sequence[Result], reference: Result) -> float | None:
     A position that only one of the two has counts as different. None if either has no outputs.
     """
     equal = total = 0
+    # Equal outputs of many trials are often one object, which is compared once.
+    compared: dict[int, tuple[int, int]] = {}
     for result in results:
         if not result.outputs or not reference.outputs:
             continue
-        for index in range(max(len(result.outputs), len(reference.outputs))):
-            row = result.outputs[index] if index < len(result.outputs) else ()
-            expected = reference.outputs[index] if index < len(reference.outputs) else ()
-            equal += sum(a == b for a, b in zip(row, expected, strict=False))
-            total += max(len(row), len(expected))
+        if id(result.outputs) not in compared:
+            compared[id(result.outputs)] = _equal_tokens(result.outputs, reference.outputs)
+        same, of = compared[id(result.outputs)]
+        equal, total = equal + same, total + of
     return equal / total if total else None
+
+
+def _equal_tokens(outputs: Sequence[Sequence[int]], reference: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """How many tokens are equal, of how many."""
+    equal = total = 0
+    for row, expected in zip_longest(outputs, reference, fillvalue=()):
+        equal += sum(a == b for a, b in zip(row, expected, strict=False))
+        total += max(len(row), len(expected))
+    return equal, total
 
 
 def pareto_front(summaries: Sequence[ConfigurationSummary]) -> frozenset[str]:

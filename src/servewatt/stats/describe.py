@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from servewatt.records import Component, Configuration, Grade, Result, Section, Status
 from servewatt.stats.energy import grade_line, section_energies, section_powers, total_j, worst
-from servewatt.stats.intervals import percentile, typical
+from servewatt.stats.intervals import typical
 from servewatt.stats.records import ConfigurationSummary, Interval, PhaseEnergy, StatusCount
 
 Number = TypeVar("Number", int, float)
@@ -60,6 +60,7 @@ class TrialFigures:
 
 def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
     """The figures of one valid trial, its energy being that of `domains`."""
+    result = result.timed
     generate, idle, load = (result.section(name) for name in ("generate", "idle", "load"))
     energies = section_energies(generate, domains)
     idle_powers = section_powers(idle, domains)
@@ -70,9 +71,7 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
     requests = generate.passes * requests_per_pass(result) if generate else 0
     prefill = _prefill_j(result, domains)
     active = energy - idle_power * duration if energy is not None and idle_power is not None else None
-    ttft = [g.ttft_s for g in result.generations]
-    between = [gap for g in result.generations for gap in g.inter_token_s]
-    whole = [g.ttft_s + sum(g.inter_token_s) for g in result.generations]
+    times = result.times
     return TrialFigures(
         block=result.trial.block,
         energy_j_per_token=_ratio(energy, tokens),
@@ -87,17 +86,23 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
         prefill_j_per_token=_ratio(prefill, tokens),
         decode_j_per_token=_ratio(energy - prefill if energy is not None and prefill is not None else None, tokens),
         tokens_per_s=_ratio(tokens, duration),
-        ttft_p50_s=_percentile(ttft, 50),
-        ttft_p95_s=_percentile(ttft, 95),
-        inter_token_mean_s=_ratio(sum(between), len(between)),
-        inter_token_p50_s=_percentile(between, 50),
-        inter_token_p95_s=_percentile(between, 95),
-        inter_token_p99_s=_percentile(between, 99),
-        request_p50_s=_percentile(whole, 50),
-        request_p95_s=_percentile(whole, 95),
+        ttft_p50_s=times.ttft_p50_s,
+        ttft_p95_s=times.ttft_p95_s,
+        inter_token_mean_s=times.inter_token_mean_s,
+        inter_token_p50_s=times.inter_token_p50_s,
+        inter_token_p95_s=times.inter_token_p95_s,
+        inter_token_p99_s=times.inter_token_p99_s,
+        request_p50_s=times.request_p50_s,
+        request_p95_s=times.request_p95_s,
         cpu_percent=_ratio(100 * generate.own_cpu_s, duration) if generate else None,
         gpu_percent=_gpu_percent(result, generate),
     )
+
+
+def energy_j_per_token(result: Result, domains: frozenset[str]) -> float | None:
+    """Energy of one valid trial per generated token, of `domains`; None where one of them was not metered."""
+    generate = result.section("generate")
+    return _ratio(total_j(section_energies(generate, domains)), generate.tokens_out if generate else 0)
 
 
 def trial_phases(result: Result, domains: frozenset[str]) -> tuple[PhasePart, ...]:
@@ -115,7 +120,7 @@ def trial_phases(result: Result, domains: frozenset[str]) -> tuple[PhasePart, ..
         return ()
     prefill = section_energies(result.section("prefill"), domains)
     prefill_powers = section_powers(result.section("prefill"), domains)
-    prefill_s = sum(g.ttft_s for g in result.generations)
+    prefill_s = result.times.ttft_sum_s
     joules: dict[tuple[str, Component], float] = {}
     grades: dict[tuple[str, Component], list[Grade]] = {}
 
@@ -149,7 +154,7 @@ def requests_per_pass(result: Result) -> int:
 def _prefill_j(result: Result, domains: frozenset[str]) -> float | None:
     """All that `domains` drew until the first tokens: the power of prefill over the time marks of the generation."""
     powers = section_powers(result.section("prefill"), domains)
-    return sum(powers.values()) * sum(g.ttft_s for g in result.generations) if powers is not None else None
+    return sum(powers.values()) * result.times.ttft_sum_s if powers is not None else None
 
 
 def summarise(
@@ -263,10 +268,6 @@ def _ratio(value: float | None, by: float) -> float | None:
         return None
     ratio = value / by
     return ratio if math.isfinite(ratio) else None
-
-
-def _percentile(values: Sequence[float], percent: float) -> float | None:
-    return percentile(values, percent) if values and all(map(math.isfinite, values)) else None
 
 
 def _typical(values: Iterable[float | None], confidence: float) -> Interval | None:

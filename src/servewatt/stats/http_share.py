@@ -42,13 +42,8 @@ def engine_share(result: Result) -> float | None:
     The client's seconds are the latencies of its requests, from when it began to write one until it had read the
     answer. None where the result does not hold the engine's seconds of every request.
     """
-    engine_s = client_s = 0.0
-    for generation in result.generations:
-        if generation.engine_s is None:
-            return None
-        engine_s += generation.engine_s
-        client_s += generation.ttft_s + sum(generation.inter_token_s)
-    return engine_s / client_s if engine_s > 0 and client_s > 0 else None
+    engine_s, client_s = result.times.engine_sum_s, result.times.request_sum_s
+    return engine_s / client_s if engine_s is not None and engine_s > 0 and client_s > 0 else None
 
 
 def share(logarithms: Sequence[float], alpha: float) -> Interval | None:

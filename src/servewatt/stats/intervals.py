@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from functools import lru_cache
 
+from servewatt.records.timing import interpolated
 from servewatt.stats.records import Interval
 
 EFFECT_VARIANCE = 100.0
@@ -74,11 +76,7 @@ def typical(values: Sequence[float], confidence: float = 0.95) -> Interval:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The percentile of `values` by linear interpolation between order statistics (NumPy's default method)."""
     _check(values, 0.5)
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return interpolated(sorted(values), percent)
 
 
 def student_quantile(confidence: float, degrees: int) -> float:
@@ -109,11 +107,18 @@ def _within(angle: float, degrees: int) -> float:
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
+@lru_cache(maxsize=64)
 def _order_statistic(n: int, alpha: float) -> int:
-    """The largest k with 2 P(Binomial(n, 1/2) < k) <= alpha; 0 if there is none."""
-    tail, k = 0, 0
-    while 2 * (tail + math.comb(n, k)) <= alpha * 2**n:
-        tail += math.comb(n, k)
+    """The largest k with 2 P(Binomial(n, 1/2) < k) <= alpha; 0 if there is none.
+
+    In whole numbers, as 2^n is beyond a float from 1,024 blocks on.
+    """
+    numerator, denominator = alpha.as_integer_ratio()
+    most = numerator * 2**n
+    tail, term, k = 0, 1, 0
+    while 2 * (tail + term) * denominator <= most:
+        tail += term
+        term = term * (n - k) // (k + 1)
         k += 1
     return k
 
@@ -226,7 +231,7 @@ def _check(values: Sequence[float], alpha: float) -> None:
         raise ValueError(f"a confidence lies between 0 and 1, not {1 - alpha}")
     if not values:
         raise ValueError("no values")
-    if not all(math.isfinite(v) for v in values):
+    if not all(map(math.isfinite, values)):
         raise ValueError("values must be finite numbers")
 
 

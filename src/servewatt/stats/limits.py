@@ -11,11 +11,9 @@ of floating weights, and in 8 bits beside integer ones.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from servewatt.records import Configuration, Environment, Facts, Precision, Result, Shape
+from servewatt.records import Configuration, DecodeWork, Environment, Facts, Precision, Result, Shape
 from servewatt.stats.intervals import typical
 from servewatt.stats.peaks import Peak, peak_of
 from servewatt.stats.records import Interval, Limit
@@ -31,20 +29,6 @@ _BITS = {
     Precision.W8A8: 8,
 }
 _SCALED = frozenset({Precision.INT8, Precision.INT4, Precision.W8A8})
-
-
-@dataclass(frozen=True)
-class DecodeWork:
-    """The decode steps of one trial's full batches."""
-
-    rows: int
-    context_tokens: float
-    """Mean tokens in the KV cache of a row, over these steps."""
-    prompt_tokens: float
-    """Mean length of a row's prompt."""
-    step_s: float
-    """Median over the batches of the mean time from one token to the next: the mean, because an engine may hand over
-    the tokens of several steps at once."""
 
 
 def layer_elements(shape: Shape) -> int:
@@ -103,20 +87,7 @@ def prefill_flops(shape: Shape, tokens: float) -> float:
 
 def decode_work(result: Result) -> DecodeWork | None:
     """The decode steps of a trial's fullest batches; None without any."""
-    prompts = result.trial.workload.prompts
-    whole = [g for g in result.generations if g.inter_token_s and g.rows > 0]
-    if not whole or not prompts:
-        return None
-    rows = max(g.rows for g in whole)
-    full = [g for g in whole if g.rows == rows]
-    lengths, contexts = [], []
-    for g in full:
-        length = statistics.fmean(len(prompts[(g.first_prompt + row) % len(prompts)]) for row in range(rows))
-        lengths.append(length)
-        # The step that follows the n-th new token reads the prompt and n tokens.
-        contexts.append(length + (len(g.inter_token_s) + 1) / 2)
-    step_s = statistics.median(sum(g.inter_token_s) / len(g.inter_token_s) for g in full)
-    return DecodeWork(rows, statistics.fmean(contexts), statistics.fmean(lengths), step_s)
+    return result.times.decode
 
 
 def group_of(configuration: Configuration, facts: Facts | None) -> int | None:

@@ -126,6 +126,16 @@ class StoreReader:
         self._counts[run_id] = len(results)
         return results
 
+    def briefs(self, run_id: str) -> list[Result]:
+        """All results of the run as statistics need them (`Result.brief`, with outputs), in the order stored.
+
+        Damaged ones are noted in `damaged`, and stand there as invalid trials. Raises InputError if there is no such
+        run.
+        """
+        plan = self._plan(run_id)
+        with self._readable.reading() as query:
+            return list(self._intact(reading.select_briefs(query, run_id, plan)))
+
     def qualities(self, model: Model, *, skip_damaged: bool = False) -> list[Quality]:
         """What was found of the quality of this model's configurations, newest first.
 

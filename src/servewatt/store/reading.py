@@ -7,7 +7,8 @@ than reading a run. What cannot be read is told and left out, and hides nothing 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from servewatt.errors import InputError, StoreError
 from servewatt.quality import Quality
 from servewatt.records import Environment, Model, Plan, PowerSample, Result, Run, Status, Trial, UtilisationSample
 from servewatt.store.complaints import DamagedStoreError
-from servewatt.store.versions import check_quality_version, check_record_version, fill
+from servewatt.store.versions import BRIEF_VERSION, check_quality_version, check_record_version, fill
 from servewatt.wire import load
 
 T = TypeVar("T")
@@ -85,16 +86,24 @@ def select_run_ids(query: Query) -> list[str]:
         return [str(id_) for id_, _ in sorted(rows, key=lambda row: str(row[1]), reverse=True)]
 
 
-def select_results(query: Query, run_id: str, plan: Plan, *, with_samples: bool) -> Iterator[Result | Damaged]:
-    """All results of the run of `plan` in the order in which they were stored; in place of a damaged one, why."""
+def select_results(
+    query: Query, run_id: str, plan: Plan, *, with_samples: bool, number: int | None = None
+) -> Iterator[Result | Damaged]:
+    """All results of the run of `plan` in the order in which they were stored; in place of a damaged one, why.
+
+    With `number`, only the trial of that number.
+    """
     sql = f"SELECT {TRIAL_COLUMNS} FROM trials"
     if with_samples:
         sql = f"SELECT {TRIAL_COLUMNS}, samples.content FROM trials LEFT JOIN samples ON samples.trial = trials.number"
     where = "WHERE run_id = :run_id"
+    parameters: dict[str, Any] = {"run_id": run_id}
+    if number is not None:
+        where, parameters = f"{where} AND trials.number = :one", {**parameters, "one": number}
     try:
-        rows = list(query(f"{sql} {where} ORDER BY trials.number", run_id=run_id))
+        rows = list(query(f"{sql} {where} ORDER BY trials.number", **parameters))
     except DamagedStoreError:
-        rows = _one_by_one(query, sql, "trials.number", where, {"run_id": run_id})
+        rows = _one_by_one(query, sql, "trials.number", where, parameters)
     for _, block, position, attempt, key, _, content, *samples in rows:
         name = f"trial {key} of block {block} (attempt {attempt}) of run {run_id}"
         try:
@@ -113,6 +122,37 @@ def select_results(query: Query, run_id: str, plan: Plan, *, with_samples: bool)
         yield result
 
 
+def select_briefs(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Damaged]:
+    """All results of the run as `Result.brief`, with outputs: what statistics need, in a small part of the time.
+
+    Trials stored without a brief are read whole. Equal outputs are one object.
+    """
+    try:
+        rows = query(
+            "SELECT trials.number, output_digest, content FROM trials"
+            " LEFT JOIN briefs ON briefs.trial = trials.number AND briefs.version = :version"
+            " WHERE run_id = :run_id ORDER BY trials.number",
+            run_id=run_id,
+            version=BRIEF_VERSION,
+        )
+    except DamagedStoreError:
+        yield from select_results(query, run_id, plan, with_samples=False)
+        return
+    outputs: dict[str, tuple[tuple[int, ...], ...]] = {"": ()}
+    for number, digest, content in rows:
+        brief = None
+        if content is not None and digest in outputs:
+            with suppress(StoreError):
+                brief = _of_run(_load(Result, content), run_id, plan)
+        if brief is not None:
+            yield replace(brief, outputs=outputs[digest])
+            continue
+        for whole in select_results(query, run_id, plan, with_samples=False, number=number):
+            if isinstance(whole, Result) and whole.output_digest == digest:
+                outputs[digest] = whole.outputs
+            yield whole
+
+
 def select_qualities(query: Query, model: Model) -> Iterator[Quality | Damaged]:
     """What is known of the quality of a model's configurations, newest first; in place of what is damaged, why."""
     rows = query(
@@ -129,7 +169,7 @@ def select_qualities(query: Query, model: Model) -> Iterator[Quality | Damaged]:
             yield Damaged(f"quality of {model.name}", error.message, error.hint, "")
 
 
-def _one_by_one(query: Query, sql: str, number: str, where: str, parameters: dict[str, Any]) -> list[Sequence[Any]]:
+def _one_by_one(query: Query, sql: str, number: str, where: str, parameters: Mapping[str, Any]) -> list[Sequence[Any]]:
     """The rows of a table with damaged pages that can be read, by number.
 
     Raises DamagedStoreError if not even their numbers can be read.
@@ -161,7 +201,11 @@ def _run(id_: Any, created_at: Any, plan: Any, environment: Any, servewatt_versi
 
 
 def _result(content: Any, run_id: str, plan: Plan) -> Result:
-    result = fill(_unpack(Result, content), plan)
+    return _of_run(_unpack(Result, content), run_id, plan)
+
+
+def _of_run(stored: Result, run_id: str, plan: Plan) -> Result:
+    result = fill(stored, plan)
     if result.trial.run_id != run_id:
         raise _damaged("it is the record of another trial")
     return result

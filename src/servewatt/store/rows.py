@@ -13,7 +13,7 @@ from servewatt.records import Interval, Plan, Result, Run
 from servewatt.store import tables
 from servewatt.store.claims import Claim, Claimant, lives
 from servewatt.store.reading import Samples
-from servewatt.store.versions import slim
+from servewatt.store.versions import BRIEF_VERSION, slim
 from servewatt.wire import dump
 
 
@@ -66,6 +66,8 @@ def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None
     assert key is not None
     number: int = key[0]
     _insert_sections(connection, result, number)
+    brief = dump(slim(result.brief, plan))
+    connection.execute(tables.briefs.insert().values(trial=number, version=BRIEF_VERSION, content=brief))
     if result.power or result.utilisation:
         content = _pack(dump(Samples(result.power, result.utilisation)))
         connection.execute(tables.samples.insert().values(trial=number, content=content))

@@ -12,6 +12,10 @@ SCHEMA_VERSION = 3
 """Version of the store's tables; `migrations` brings older databases to it."""
 
 
+BRIEF_VERSION = 1
+"""Version of what `briefs` hold: raised when `Result.brief` or `Timing` change, so that older ones are read no more."""
+
+
 def check_record_version(version: int, where: str) -> None:
     """Refuse records newer than this program; older ones are read (docs/format.md has the rule)."""
     _check(version, RECORD_VERSION, f"{where} holds records")
