@@ -115,6 +115,7 @@ def test_no_pipe_is_waited_for_forever(tmp_path: Path, monkeypatch: pytest.Monke
         ("zero\0byte", "cannot read"),
         ("/dev/zero", "neither a file nor a pipe"),
         ("loop", "cannot read"),
+        ("half \ud83d", "cannot read"),
     ],
 )
 def test_what_cannot_be_opened_is_told(tmp_path: Path, name: str, message: str) -> None:
@@ -129,6 +130,7 @@ def test_names_that_are_not_utf8_can_be_read_and_shown(tmp_path: Path) -> None:
     path.write_text("x")
     assert read_text(path, "") == "x"
     assert shown(path.name) == r"caf\xe9.txt"
+    assert shown("half \ud83d") == r"half \ud83d"
     path.write_bytes(b"\xff")
     with pytest.raises(InputError) as caught:
         read_text(path, "")

@@ -47,7 +47,10 @@ _MARKS = (
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as text that can be printed, hashed and stored: bytes that are not UTF-8 become `\\xe9`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    try:
+        return os.fsencode(path).decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half of a surrogate pair, which no file's name gives
+        return os.fspath(path).encode("utf-8", "backslashreplace").decode()
 
 
 def expand(text: str) -> Path:

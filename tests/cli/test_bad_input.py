@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,8 @@ FAKE = ["--engine", "fake"]
         ([*FAKE, "--cpu-watts", "12,inf"], "--cpu-watts: must be a finite number, not inf", "0 to 100,000 watts"),
         ([*FAKE, "--cpu-watts", "nan,inf"], "--cpu-watts", "12,65"),
         ([*FAKE, "--model", "m" * 5000], "--model: must have at most 4096 characters, not mmm", ""),
+        ([*FAKE, "--revision", "caf\udce9"], r"--revision: must be text in UTF-8", ""),
+        ([*FAKE, "--prompts", "caf\udce9.txt"], r"there is no file caf\xe9.txt", "bundled"),
         ([*FAKE, "--via", "htp"], "--via: must be process or http, not htp", ""),
         ([*FAKE, "--model", "./absent"], "no folder ./absent", "or a name of the catalogue (known: bloomz-1b1, "),
         (
@@ -127,6 +130,16 @@ def test_a_prompt_file_that_cannot_be_used_is_refused(
     path.write_bytes(content)
     assert run(["run", *FAKE, "--prompts", str(path)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_prompts_and_study_files_whose_names_are_not_utf8_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts, study = tmp_path / os.fsdecode(b"p\xe9.txt"), tmp_path / os.fsdecode(b"s\xe9.yaml")
+    prompts.write_text("def f():\n")
+    study.write_text("workload: {prompts: bundled, new_tokens: 2}\n")
+    assert run(["run", str(study), *FAKE, "--prompts", str(prompts), "--plan"]) == 0
+    assert r"p\xe9.txt: 1 prompt" in capsys.readouterr().err
 
 
 def test_a_missing_study_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:

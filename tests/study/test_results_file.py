@@ -161,6 +161,14 @@ def test_a_number_that_is_not_finite_is_unknown(tmp_path: Path) -> None:
     assert [o.energy_j for o in read.observations] == [1.5, None, None, None]
 
 
+def test_a_number_that_no_column_holds_is_told(tmp_path: Path) -> None:
+    gathered = results_file.gather([(RUN, RESULTS)], "here")
+    huge = replace(gathered, observations=(replace(gathered.observations[0], batch=2**63),))
+    with pytest.raises(StoreError, match="a run holds what no column takes"):
+        results_file.write(tmp_path / "a.parquet", huge)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
     gathered = results_file.gather([(RUN, RESULTS)], "here")
     path = tmp_path / os.fsdecode(b"caf\xe9=1") / os.fsdecode(b"\xe9.parquet")

@@ -19,6 +19,7 @@ from servewatt.records import Boundary, Procedure, Provider, Stop, Via
 
 _MOST_BYTES = 2**20
 """Of a study file."""
+_LONGEST_TEXT = 4096
 _LONGEST_TOLD = 60
 """Characters of a wrong value that are repeated to its user."""
 
@@ -34,7 +35,24 @@ def _providers(value: Any) -> Any:
 Place = tuple[int | str, ...]
 """Where in a study file something stands: keys, and numbers of entries in a list."""
 
-Text = Annotated[str, Field(max_length=4096)]
+
+def _short(text: str) -> str:
+    if len(text) > _LONGEST_TEXT:
+        raise PydanticCustomError("text_too_long", f"must have at most {_LONGEST_TEXT} characters")
+    return text
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise PydanticCustomError("text_not_unicode", "must be text in UTF-8") from error
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_short)]
+"""The name of a file may be of any bytes; those that are not UTF-8 are surrogates here."""
+Text = Annotated[PathText, AfterValidator(_unicode)]
 Names = Annotated[list[Text], BeforeValidator(_as_list)]
 _Some = Field(min_length=1)
 
@@ -50,7 +68,7 @@ class _Strict(BaseModel):
 class ModelPart(_Strict):
     """Which model."""
 
-    name: Text = "bundled"
+    name: PathText = "bundled"
     weights: Literal["trained", "random"] = "trained"
     revision: Text | None = None
     seed: Annotated[int, _range("model", "seed")] = 0
@@ -59,7 +77,7 @@ class ModelPart(_Strict):
 class WorkloadPart(_Strict):
     """Which prompts, and how much of an answer."""
 
-    prompts: Text = "bundled"
+    prompts: PathText = "bundled"
     limit: Annotated[int, _range("workload", "limit")] | None = None
     new_tokens: Annotated[int, _range("workload", "new_tokens")] = 64
     stop: Stop = Stop.LENGTH
@@ -173,7 +191,6 @@ _RULES: Mapping[str, str] = {
     "string_type": "must be text",
     "int_parsing_size": "must be a number of 64 bits",
     "finite_number": "must be a finite number",
-    "string_too_long": "must have at most {max_length} characters",
     "too_short": "must have an entry",
     "list_type": "must be a list",
     "tuple_type": "must be a list",
@@ -199,7 +216,7 @@ def _fault(error: ErrorDetails) -> str:
         wanted = error["msg"].replace("Input should", "must", 1)
     if found in (None, ""):
         return f"{wanted}, and is empty"
-    told = f"{found:g}" if isinstance(found, float) else str(found)
+    told = f"{found:g}" if isinstance(found, float) else str(found).encode("utf-8", "backslashreplace").decode()
     return f"{wanted}, not {told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + ' ...'}"
 
 

@@ -116,8 +116,14 @@ def write(path: str | os.PathLike[str], results: Results) -> None:
     columns = {name: [_plain(getattr(o, name)) for o in results.observations] for name in _TYPES}
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in _TYPES.items()])
     header = wire.dump(Header(FORMAT_VERSION, results.runs))
-    table = arrow.table(columns, schema=schema.with_metadata({RESULTS_KEY: header.encode()}))
     path = Path(path)
+    try:
+        table = arrow.table(columns, schema=schema.with_metadata({RESULTS_KEY: header.encode()}))
+    except (arrow.ArrowException, OverflowError, UnicodeError) as error:
+        raise StoreError(
+            f"cannot write {shown(path)}: a run holds what no column takes: {error}",
+            "leave that run out; it is damaged",
+        ) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as partial, partial.open("wb") as file:
