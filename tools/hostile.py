@@ -36,7 +36,7 @@ LIMIT_S = 15.0
 
 TEXTS = (
     *("", " ", ",", ",,a", "=", "a=", "=b", "a=b", "-", "--", ".", "..", "/", "//", "%s", "{}", "$HOME", "*", "[red]"),
-    *("a" * 300, "a" * 100_000, "../" * 2000, "\udcff\udcfe", "caf\udce9.json", "\ud800", "é", "日本", "\U0001f600"),
+    *("a" * 300, "a" * 100_000, "../" * 2000, "\udcff\udcfe", "caf\udce9.json", "é", "日本", "\U0001f600"),
     *("\u202eabc", "a\nb", "\x1b[31mred", "\x07", "~", "~nobody-of-that-name/x", "None", "null", "True", "[/x]"),
 )  # fmt: skip
 NUMBERS = (

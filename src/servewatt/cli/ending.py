@@ -37,7 +37,7 @@ def exit_code(error: BaseException) -> int:
     if isinstance(error, ServewattError):
         tell(error)
     elif isinstance(error, click.ClickException):
-        error.show()
+        tell(_of_usage(error))
     else:
         _tell_unexpected(error)
     return ERROR
@@ -48,6 +48,19 @@ def tell(error: ServewattError) -> None:
     click.echo(f"error: {error.message}", err=True)
     if error.hint:
         click.echo(f"hint: {error.hint}", err=True)
+
+
+def _of_usage(error: click.ClickException) -> ServewattError:
+    """What is wrong with the command line itself, in the form of every other error."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    message = error.format_message().strip()
+    if isinstance(error, click.NoSuchOption):
+        message = f"no such option {error.option_name}"
+    hint = f"`{context.command_path} --help` lists what there is" if context else ""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        hint = f"did you mean {' or '.join(sorted(error.possibilities))}? {hint}"
+    first = message[:1].lower() if message[1:2].islower() else message[:1]
+    return ServewattError(first + message[1:].rstrip("."), hint)
 
 
 def _tell_unexpected(error: BaseException) -> None:

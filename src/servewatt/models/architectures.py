@@ -12,7 +12,7 @@ from typing import Any
 
 from servewatt.checkpoints.fields import check_fields
 from servewatt.checkpoints.files import shown
-from servewatt.errors import InputError, RefusedError, nearest
+from servewatt.errors import InputError, RefusedError
 
 Config = Mapping[str, Any]
 """A parsed config.json."""
@@ -64,6 +64,14 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
+_UNKNOWN = (
+    f"servewatt knows {', '.join(sorted(ARCHITECTURES))}. The engines over transformers' model code (torch, "
+    "torchscript, onnx, openvino, openvino-genai, vllm) could run any causal language model that it has: "
+    "CONTRIBUTING.md says how to add one"
+)
+"""What to do about an architecture that no checkpoint can be checked for. The most similar name is another model."""
+
+
 def architecture_of(config: Config, where: str) -> Architecture:
     """The architecture that a config.json names; `where` says whose config it is, for the messages.
 
@@ -82,7 +90,7 @@ def architecture_of(config: Config, where: str) -> Architecture:
     named = config.get("architectures")
     if isinstance(named, list) and named and isinstance(named[0], str):
         if named[0] not in ARCHITECTURES:
-            raise InputError(f"{where}: unknown architecture {shown(repr(named[0]))}", nearest(named[0], ARCHITECTURES))
+            raise InputError(f"{where}: unknown architecture {shown(repr(named[0]))}", _UNKNOWN)
         return ARCHITECTURES[named[0]]
     by_type = {a.model_type: a for a in ARCHITECTURES.values()}
     model_type = config.get("model_type")
@@ -91,7 +99,7 @@ def architecture_of(config: Config, where: str) -> Architecture:
             f"{where}: config.json names neither architectures nor model_type", "is it a transformers model's folder?"
         )
     if model_type not in by_type:
-        raise InputError(f"{where}: unknown model type {shown(repr(model_type))}", nearest(model_type, by_type))
+        raise InputError(f"{where}: unknown model type {shown(repr(model_type))}", _UNKNOWN)
     return by_type[model_type]
 
 
