@@ -34,6 +34,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	$(BIN)/servewatt run examples/demo.yaml --report demo-output
+	@echo
+	@echo "The command is $(BIN)/servewatt; to call it servewatt in this shell: . $(BIN)/activate"
+	@echo "Next: servewatt doctor, servewatt run --help, servewatt run --model FOLDER-OR-HUB-ID"
 
 # Workers by cores and memory (tests/conftest.py); TEST_ARGS='-n 0 tests/engines' runs what it names in one process.
 test: $(VENV)/.installed-dev
