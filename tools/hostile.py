@@ -46,7 +46,7 @@ NUMBERS = (
 )  # fmt: skip
 NAMES = (
     *("latest", "bundled", "bundled:0", "bundled:-1", "bundled:x", "bundled:" + "9" * 30, "torch", "fake", "all"),
-    *("cpu", "cuda", "fp32", "int4", "http", "fake/b0", "fake/b" + "9" * 30, "fake/t" + "9" * 30, "fake/x=y"),
+    *("cpu", "cuda", "fp32", "int4", "http", "fake/b0", "fake/b" + "9" * 5000, "fake/t" + "9" * 30, "fake/x=y"),
     *("fake/b1/b2", "a/b", "a/b/c", "owner/name", "sqlite://", "sqlite:///", "sqlite:////dev/null", "sqlite:////proc/x"),
     *("postgresql://a@127.0.0.1:9/x", "http://127.0.0.1:9/", "file:///etc/hostname", "://", "estimate", "rapl:x"),
     *("fake:gpu:0=nan", "fake:x=1e400", "replay:", "replay:/dev/null", "nvml:" + "9" * 30, "step_ms=nan", "fail=x"),

@@ -73,3 +73,10 @@ def test_a_reason_for_leaving_out_is_given_once(monkeypatch: pytest.MonkeyPatch)
     assert [c.key for c in kept] == ["fake/cpu/fp32/b1", "fake/cpu/fp32/b2"]
     assert [left.key for left in left_out] == ["fake/cpu/fp32/b1/http", "fake/cpu/fp32/b2/http"]
     assert [left.key for left in distinct(left_out)] == ["fake/cpu/fp32/b1/http"]
+
+
+@pytest.mark.parametrize("part", ["b4097", "b" + "9" * 5000, "t4097"])
+def test_a_number_in_a_name_has_the_range_of_the_option(part: str) -> None:
+    with pytest.raises(InputError, match="allowed is 1 to 4,096") as refused:
+        configuration(f"fake/{part}")
+    assert len(refused.value.message) < 250

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from servewatt import engines
+from servewatt.cli.ranges import RANGES
 from servewatt.errors import InputError
 from servewatt.records import Configuration, Precision, Provider, Via
 
@@ -47,7 +48,16 @@ def _meaning(name: str, part: str) -> tuple[str, Any]:
     if part in set(Via):
         return "via", Via(part)
     if number := re.fullmatch(r"([bt])([1-9]\d*)", part):
-        return {"b": "batch", "t": "threads"}[number[1]], int(number[2])
+        field, listed = {"b": ("batch", "batches"), "t": ("threads", "threads")}[number[1]]
+        allowed = RANGES["configurations", listed]
+        # Its digits are counted first: Python reads no number of thousands of them.
+        if len(number[2]) > 9 or int(number[2]) > allowed.most:
+            raise InputError(f"{_short(part)!r} in configuration {_short(name)!r}: allowed is {allowed}")
+        return field, int(number[2])
     if re.fullmatch(r"[^=]+=.+", part):
         return "options", part
-    raise InputError(f"{part!r} in configuration {name!r} means nothing", f"a name is {FORM}")
+    raise InputError(f"{_short(part)!r} in configuration {_short(name)!r} means nothing", f"a name is {FORM}")
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."

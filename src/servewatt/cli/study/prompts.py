@@ -114,10 +114,10 @@ def prepare(asked: Asked) -> tuple[Recipe, list[Problem], Tokenizer]:
 
 def parse_tokens(text: str) -> tuple[int, int]:
     """`10-15` or `12` as least and most."""
-    found = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", text)
+    found = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9})\s*)?", text)
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= least <= most:
-        raise InputError(f"--tokens {text!r} is no range", f"write it like {DEFAULT_TOKENS} or 12")
+        raise InputError(f"--tokens {text[:60]!r} is no range", f"write it like {DEFAULT_TOKENS} or 12")
     return least, most
 
 
