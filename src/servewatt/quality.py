@@ -94,8 +94,8 @@ class Quality:
     created_at: str = ""
     """UTC, ISO 8601; empty in files of versions that did not record it."""
     sandbox: str = ""
-    """What held the answers while their tests ran, such as `bubblewrap`, or `none`; empty where no tests ran, and in
-    files of versions that did not record it."""
+    """What held the answers while their tests ran: `bubblewrap`, `namespaces` or `none`; empty where no tests ran, and
+    in files of versions that did not record it."""
     quality_version: int = field(default=QUALITY_VERSION)
 
     def is_of(self, model: Model) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.harness.sandbox import Sandbox, find_sandbox
+from servewatt.harness import isolate
+from servewatt.harness.sandbox import Sandbox, bubblewrap, find_sandbox, namespaces
 from servewatt.harness.unit_tests import Examination, passes
 from servewatt.workloads.prompts import read
 
@@ -21,9 +21,11 @@ NONE = Sandbox("none", (), "a test")
 PROMPT = 'import math\n\ndef twice(x):\n    """Two times x."""\n'
 TEST = "def check(candidate):\n    assert candidate(2) == 4\n    assert candidate(0) == 0\n"
 RIGHT = "    return 2 * x\n"
-needs_sandbox = pytest.mark.skipif(not find_sandbox().prefix, reason=find_sandbox().why_none)
-
-ways = pytest.mark.parametrize("way", [NONE, pytest.param(find_sandbox(), marks=needs_sandbox)], ids=["none", "found"])
+SANDBOXES = [
+    pytest.param(found, id=name, marks=pytest.mark.skipif(not found.prefix, reason=found.why_none))
+    for name, found in (("bubblewrap", bubblewrap()), ("namespaces", namespaces()))
+]
+ways = pytest.mark.parametrize("way", [pytest.param(NONE, id="none"), *SANDBOXES])
 
 
 def asked(answer: str = RIGHT, test: str = TEST, prompt: str = PROMPT) -> Examination:
@@ -161,8 +163,8 @@ def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path, monke
     assert [left.name for left in tmp_path.iterdir()] == [f"servewatt-tests-{os.getpid()}-in-use"]
 
 
-@needs_sandbox
-def test_in_a_sandbox_nothing_of_the_user_is_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", SANDBOXES)
+def test_in_a_sandbox_nothing_of_the_user_is_there(way: Sandbox, tmp_path: Path) -> None:
     """No home, no network, no other process, and nothing that is written stays."""
     secret, home = tmp_path / "secret", str(Path.home())
     # Python itself may lie there.
@@ -187,23 +189,27 @@ def test_in_a_sandbox_nothing_of_the_user_is_there(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         test = f"def check(candidate):\n    found = candidate({port})\n    assert found == [], found\n"
-        assert passes(asked(answer, test))
+        assert passes(asked(answer, test), sandbox=way)
         # The same answer finds them where nothing hides them.
         assert not passes(asked(answer, test), sandbox=NONE)
 
 
 def test_a_machine_without_a_sandbox_says_so_and_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    find_sandbox.cache_clear()
-    monkeypatch.setattr(shutil, "which", lambda _name: None)
-    assert "without a sandbox (bubblewrap is not installed)" in find_sandbox().in_words
+    monkeypatch.setattr(isolate, "__file__", str(tmp_path / "isolate.py"))
+    Path(isolate.__file__).write_text("import sys\nsys.exit('unshare: Operation not permitted')\n")
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n")
     broken.chmod(0o755)
-    find_sandbox.cache_clear()
-    monkeypatch.setattr(shutil, "which", lambda _name: str(broken))
-    found = find_sandbox()
-    assert (found.name, found.prefix) == ("none", ())
-    assert "bubblewrap does not work here: bwrap: setting up uid map: Permission denied" in found.in_words
+    for path, why in (
+        (str(tmp_path), "bubblewrap cannot be used: bwrap: setting up uid map: Permission denied"),
+        ("/nowhere", "bubblewrap is not installed"),
+    ):
+        monkeypatch.setenv("PATH", path)
+        find_sandbox.cache_clear()
+        found = find_sandbox()
+        assert (found.name, found.prefix) == ("none", ())
+        because = f"({why}, namespaces cannot be used: unshare: Operation not permitted)"
+        assert found.in_words.startswith(f"answers run without a sandbox {because}")
     find_sandbox.cache_clear()
 
 

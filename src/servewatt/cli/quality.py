@@ -50,7 +50,7 @@ Examples:
 @click.option(
     "--run-tests",
     is_flag=True,
-    help="Run the generated answers with the problems' tests, in a sandbox if bubblewrap works, else as you.",
+    help="Run the generated answers with the problems' tests, in a sandbox if user namespaces work, else as you.",
 )
 @click.option(
     "--timeout",

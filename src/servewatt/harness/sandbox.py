@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from servewatt.harness import isolate
+
 INSIDE = "/tmp"
 """Where a program works in a sandbox: a folder in memory."""
 _PROBE_TIMEOUT_S = 20.0
@@ -28,7 +30,7 @@ class Sandbox:
     """How a program is run."""
 
     name: str
-    """Such as `bubblewrap`; `none` where nothing but limits holds it."""
+    """`bubblewrap`, `namespaces`, or `none` where nothing but limits holds it."""
     prefix: tuple[str, ...]
     """What comes before a command that is to run inside."""
     why_none: str = ""
@@ -54,29 +56,50 @@ class Sandbox:
 
 @functools.cache
 def find_sandbox() -> Sandbox:
-    """The sandbox of this machine, tried out; one of no effect, with the reason, where there is none."""
+    """The first sandbox that works on this machine; one of no effect, with the reasons, where none does."""
+    reasons = []
+    for make in (bubblewrap, namespaces):
+        found = make()
+        if found.prefix:
+            return found
+        reasons.append(found.why_none)
+    return Sandbox("none", (), ", ".join(reasons))
+
+
+def bubblewrap() -> Sandbox:
+    """bwrap with namespaces of all kinds."""
     program = shutil.which("bwrap")
     if program is None:
         return Sandbox("none", (), "bubblewrap is not installed")
-    prefix = (program, *_BUBBLEWRAP, *_places(), "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", INSIDE, "--")
-    probe = Sandbox("bubblewrap", prefix).command([sys.executable, "-I", "-c", "print('inside')"], {}, "/")
-    try:
-        tried = subprocess.run(probe, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return Sandbox("none", (), f"bubblewrap does not work here: {error}")
-    if tried.stdout != "inside\n":
-        said = (tried.stderr.strip() or f"exit code {tried.returncode}").rpartition("\n")[2]
-        return Sandbox("none", (), f"bubblewrap does not work here: {said[:200]}")
-    return Sandbox("bubblewrap", prefix)
-
-
-def _places() -> list[str]:
-    """What is seen inside: system libraries and this Python, to be read only, and an empty folder."""
-    python = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)}
     options = ["--size", str(_TMPFS_BYTES), "--tmpfs", INSIDE]
-    for place in (*_SHOWN, *sorted(python)):
+    for place in _places():
         if os.path.islink(place):  # noqa: PTH114  (such as /lib, which points into /usr)
             options += ["--symlink", str(Path(place).readlink()), place]
         else:
             options += ["--ro-bind-try", place, place]
-    return options
+    last = ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", INSIDE, "--")
+    return _tried(Sandbox("bubblewrap", (program, *_BUBBLEWRAP, *options, *last)))
+
+
+def namespaces() -> Sandbox:
+    """The same made by `isolate`, without bwrap."""
+    return _tried(Sandbox("namespaces", (sys.executable, "-I", "-S", isolate.__file__, *_places(), "--")))
+
+
+def _tried(sandbox: Sandbox) -> Sandbox:
+    """The sandbox if a program runs in it."""
+    probe = sandbox.command([sys.executable, "-I", "-c", "print('inside')"], {}, "/")
+    try:
+        tried = subprocess.run(probe, capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Sandbox("none", (), f"{sandbox.name} cannot be used: {error}")
+    if tried.stdout != "inside\n":
+        said = (tried.stderr.strip() or f"exit code {tried.returncode}").rpartition("\n")[2]
+        return Sandbox("none", (), f"{sandbox.name} cannot be used: {said[:200]}")
+    return sandbox
+
+
+def _places() -> list[str]:
+    """What is seen inside, to be read only: system libraries and this Python."""
+    python = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)}
+    return [*_SHOWN, *sorted(python)]
