@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from servewatt.cli.main import run
 from servewatt.harness.sandbox import find_sandbox
 
 FAKE = ["quality", "--engine", "fake", "--provider", "cpu", "--reference", "fake/cpu/fp32"]
+EXAMPLE = str(Path(__file__).parents[2] / "examples" / "h200-bundled.json.gz")
 QUICK = [*FAKE, "--prompts", "bundled:3", "--new-tokens", "4", "--documents", "4", "--text-tokens", "16"]
 
 
@@ -137,3 +139,17 @@ def test_recommend_takes_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "another revision" in capsys.readouterr().err
     file.write_text("{}")
     assert run(["recommend", "latest", "--quality", str(file), "--min-agreement", "0.9"]) == 2
+
+
+def test_a_file_that_quality_did_not_write_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "cut.json").write_bytes(gzip.compress(b"{}")[:-9])
+    for name, message in (
+        ("other.json", "other.json: not a Quality record: model: Field required"),
+        ("cut.json", "its gzip compression is damaged"),
+        ("absent.json", "there is no file"),
+        (".", "is a folder"),
+        (EXAMPLE, "is a run's export, not what servewatt quality writes"),
+    ):
+        assert run(["recommend", EXAMPLE, "--quality", str(tmp_path / name)]) == 2
+        assert message in capsys.readouterr().err

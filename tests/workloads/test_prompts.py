@@ -156,6 +156,14 @@ def test_text_that_only_begins_like_json_stays_text(tmp_path: Path) -> None:
         read(str(tmp_path / "p.jsonl"))
 
 
+def test_the_shell_s_pipe_has_a_name() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"def f():\n")
+    os.close(writing)
+    assert read(f"/dev/fd/{reading}") == PromptSet(f"pipe {reading}", ("def f():",))
+    os.close(reading)
+
+
 def test_a_table_is_no_list_of_prompts(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("id,prompt\n1,def f(\n")
     with pytest.raises(InputError, match="would be read as one prompt a line"):

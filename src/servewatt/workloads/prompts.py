@@ -96,7 +96,8 @@ def _from_problems(problems: list[Problem], name: str) -> PromptSet:
 
 
 def _from_file(path: Path) -> PromptSet:
-    name = shown(path.name)
+    # The shell calls the pipe of `<(command)` by a number.
+    name = f"pipe {path.name}" if path.name.isdecimal() and path.parent.name == "fd" else shown(path.name)
     if path.suffix.lower() in _TABLES:
         raise InputError(f"{name} would be read as one prompt a line", 'write JSON Lines: {"prompt": "def f("} a line')
     rows = read_rows(path, _FORMS)
