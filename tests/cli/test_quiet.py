@@ -43,7 +43,7 @@ def test_who_loads_the_machine_and_what_to_do_is_said_before_it_measures(
     monkeypatch.setattr(judge, "foreign_share", lambda _result, _environment: 0.0)
     assert run(["run", file_of(tmp_path, 0.2, "[1]")]) == 0
     told = capsys.readouterr().err
-    assert "warning: others use 42% of this machine's CPUs: chrome (4711) 31%, make (88) 10%\n" in told
+    assert "warning: others use 42 % of this machine's CPUs: chrome (4711) 31 %, make (88) 10 %\n" in told
     for way in ("wait until they end", "--threads N", "--foreign-limit 0.55"):
         assert way in told
     assert told.index("warning: others") < told.index("trial 1/2")
@@ -61,7 +61,7 @@ def test_a_machine_that_stays_busy_ends_the_run_before_everything_is_repeated(
     told = capsys.readouterr().err
     assert "measuring all the same, and stopping soon if trials come out invalid" in told
     assert "error: other programs keep this machine too busy: 3 of the first 3 trials are invalid" in told
-    assert "(others used up to 60% of the CPUs, the limit is 20%)" in told
+    assert "(others used up to 60 % of the CPUs, the limit is 20 %)" in told
     assert "--foreign-limit 0.7" in told
     # Four configurations in two blocks with two repetitions each would be 24 trials.
     with Store.open() as store:

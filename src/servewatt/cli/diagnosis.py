@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from servewatt.engines import ENGINES
+from servewatt.errors import counted
 from servewatt.harness import fitness
 from servewatt.harness.environment import describe
 from servewatt.harness.fitness import Finding, Severity
@@ -100,7 +101,7 @@ def _machine(found: Diagnosis) -> Table:
         for g in environment.gpus
     ]
     rows = [
-        ("CPU", f"{environment.cpu}, {environment.cpu_count} CPUs, {' '.join(environment.cpu_features)}"),
+        ("CPU", f"{environment.cpu}, {counted(environment.cpu_count, 'CPU')}, {' '.join(environment.cpu_features)}"),
         ("memory", f"{memory}, reads {bandwidth / 1e9:.1f} GB/s" if bandwidth else memory),
         ("GPU", "\n".join(gpus) or "none seen"),
         ("system", f"{environment.system}, kernel {environment.kernel}, Python {environment.python}"),

@@ -39,8 +39,8 @@ def step(console: Console, text: str) -> Iterator[None]:
 
 
 def say(console: Console, text: str, style: str = "") -> None:
-    """One line as it is, however narrow the terminal."""
-    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+    """A line as it is, markup and all; a terminal's width breaks it between words, a file or pipe has it whole."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=not can_draw(console))
 
 
 class TrialProgress:

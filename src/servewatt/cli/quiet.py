@@ -26,7 +26,7 @@ def tell_load(console: Console, procedure: Procedure) -> None:
     if load is None:
         return
     say(console, f"warning: {_who(load)}", "yellow")
-    limit = f"{procedure.foreign_limit:.0%}"
+    limit = _percent(procedure.foreign_limit)
     say(console, f"  a trial with more than {limit} is invalid and repeated: {_advice(load.busy_share)}")
 
 
@@ -53,9 +53,10 @@ def check_worth(results: Sequence[Result], environment: Environment, configurati
     if len(busy) < _LEAST_INVALID or 2 * len({r.trial.configuration for r in busy}) <= configurations:
         return
     most = max(foreign_share(r, environment) or 0.0 for r in busy)
+    limit = _percent(busy[0].trial.procedure.foreign_limit)
     raise UnavailableError(
         f"other programs keep this machine too busy: {len(busy)} of the first {len(results)} trials are invalid"
-        f" (others used up to {most:.0%} of the CPUs, the limit is {busy[0].trial.procedure.foreign_limit:.0%})",
+        f" (others used up to {_percent(most)} of the CPUs, the limit is {limit})",
         f"{_advice(most)}; then give the same command again",
     )
 
@@ -73,10 +74,14 @@ def _above(result: Result, environment: Environment) -> bool:
     return share is not None and share > result.trial.procedure.foreign_limit
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _who(load: IdleLoad) -> str:
-    names = ", ".join(f"{name} {share:.0%}" for name, share in load.offenders)
+    names = ", ".join(f"{name} {_percent(min(share, 1.0))}" for name, share in load.offenders)
     seen = names or "programs that cannot be seen from here"
-    return f"others use {load.busy_share:.0%} of this machine's CPUs: {seen}"
+    return f"others use {_percent(load.busy_share)} of this machine's CPUs: {seen}"
 
 
 def _advice(share: float) -> str:

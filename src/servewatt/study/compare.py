@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from servewatt.errors import InputError, nearest
+from servewatt.errors import InputError, counted, nearest
 from servewatt.records import Component, Grade, Stop, Weights
 from servewatt.study import published
 from servewatt.study.cells import cells_of, stand_ins
@@ -215,7 +215,9 @@ def _unmatched(cells: Sequence[Cell], matched: Sequence[Cell], known: Mapping[st
 
 def _machine(runs: Sequence[RunNote]) -> str:
     found = [
-        ", ".join([*(g.name for g in r.environment.gpus), f"{r.environment.cpu}, {r.environment.cpu_count} CPUs"])
+        ", ".join(
+            [*(g.name for g in r.environment.gpus), f"{r.environment.cpu}, {counted(r.environment.cpu_count, 'CPU')}"]
+        )
         for r in runs
     ]
     return "; ".join(dict.fromkeys(found))
