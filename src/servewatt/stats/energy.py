@@ -13,6 +13,9 @@ COMPONENTS: Mapping[Boundary, frozenset[Component]] = {
 }
 
 
+_PLACE = {grade: place for place, grade in enumerate(Grade)}
+
+
 def counted_domains(boundary: Boundary, domains: Iterable[Domain], results: Iterable[Result]) -> frozenset[str]:
     """Names of the domains to add up inside `boundary`, over everything the trials metered while generating.
 
@@ -65,8 +68,7 @@ def total_j(energies: Iterable[DomainEnergy] | None) -> float | None:
 
 def worst(grades: Iterable[Grade]) -> Grade:
     """The least trustworthy of some grades; MISSING for none."""
-    order = list(Grade)
-    return max(grades, key=order.index, default=Grade.MISSING)
+    return max(grades, key=_PLACE.__getitem__, default=Grade.MISSING)
 
 
 def grade_line(grades: Iterable[Grade]) -> str:

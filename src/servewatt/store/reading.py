@@ -143,9 +143,11 @@ def select_briefs(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Da
         brief = None
         if content is not None and digest in outputs:
             with suppress(StoreError):
-                brief = _of_run(_load(Result, content), run_id, plan)
-        if brief is not None:
-            yield replace(brief, outputs=outputs[digest])
+                brief = _load(Result, content)
+        if brief is not None and brief.trial.run_id == run_id:
+            # What `fill` does, in the same step.
+            work = brief.trial.workload if brief.trial.workload.prompts else plan.workload
+            yield replace(brief, outputs=outputs[digest], trial=replace(brief.trial, workload=work))
             continue
         for whole in select_results(query, run_id, plan, with_samples=False, number=number):
             if isinstance(whole, Result) and whole.output_digest == digest:
