@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from servewatt.cli.options import FILE, json_option
-from servewatt.cli.ranges import Finite
 from servewatt.errors import InputError
 from servewatt.input_files import is_there
 
@@ -39,7 +38,7 @@ _PROGRESS_EVERY = 1000
 )
 @click.option(
     "--max-parameters",
-    type=Finite(0, 1e15, min_open=True),
+    type=float,
     metavar="N",
     help="Size limit, such as 3e9.  [default: 5e9]",
 )
