@@ -219,10 +219,11 @@ def test_an_unwritable_cache_is_told(tmp_path: Path) -> None:
 
 def test_a_broken_manifest_costs_only_its_facts(tmp_path: Path) -> None:
     folder = add(tmp_path, "a", 100)
-    (folder / module.MANIFEST).write_text("{")
-    [entry] = ArtefactCache(tmp_path, 10**9).entries()
-    assert entry.key == ()
-    assert entry.size_bytes == 100
+    for content in ("{", "[" * 100_000, '{"key": [], "size_bytes": 1e400, "created_s": 1}', "[]"):
+        (folder / module.MANIFEST).write_text(content)
+        [entry] = ArtefactCache(tmp_path, 10**9).entries()
+        assert entry.key == ()
+        assert entry.size_bytes == 100
     shutil.rmtree(folder)
     assert ArtefactCache(tmp_path, 10**9).entries() == []
 

@@ -31,7 +31,11 @@ def test_what_is_here_is_found_without_network(tmp_path: Path, monkeypatch: pyte
         config = stored_config(CATALOGUE["tinyllama"].config, Precision.BF16)
         (folder / "config.json").write_text(json.dumps(config))
 
+    def build_broken(folder: Path) -> None:
+        (folder / "config.json").write_text("[1]")
+
     with ArtefactCache(tmp_path / "cache", 10**9) as cache:
+        cache.get_or_build(RANDOM_KIND, ["y"], build_broken)
         drawn = cache.get_or_build(RANDOM_KIND, ["x"], build)
         listed = {model.name: model for model in list_models(cache)}
     assert set(CATALOGUE) <= set(listed)

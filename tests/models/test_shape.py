@@ -31,6 +31,12 @@ def test_a_model_s_record_has_its_shape() -> None:
     assert known_shape(replace(model, shape=None)) == model.shape
 
 
+def test_a_window_of_no_tokens_or_out_of_use_is_none() -> None:
+    config = {"vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "sliding_window": 3}
+    windows = [shape_of({**config, **more}) for more in ({}, {"use_sliding_window": False}, {"sliding_window": 0})]
+    assert [shape.window for shape in windows if shape is not None] == [3, None, None]
+
+
 def test_a_model_of_the_catalogue_is_known_by_name_and_size() -> None:
     assert known_shape(OLD) == shape_of(CATALOGUE["pythia-410m"].config)
     assert known_shape(replace(OLD, name="EleutherAI/pythia-410m")) is not None

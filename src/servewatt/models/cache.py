@@ -300,7 +300,7 @@ def _entry(folder: Path) -> Entry | None:
             key, size, created = tuple(map(str, noted["key"])), int(noted["size_bytes"]), float(noted["created_s"])
             if not size:  # one that was handed out empty, for a compiler to keep what it makes in, grows in use
                 size = _size(folder)
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
             key, size, created = (), _size(folder), last_used
     except FileNotFoundError:  # removed by another process meanwhile
         return None

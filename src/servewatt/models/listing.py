@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from servewatt.errors import ServewattError
+from servewatt.checkpoints.files import read_object
+from servewatt.errors import InputError, ServewattError
 from servewatt.models import hub, random_weights
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import BUNDLED, CATALOGUE, CatalogueEntry
@@ -62,7 +65,7 @@ def list_models(cache: ArtefactCache) -> list[ListedModel]:
 
 def _catalogued(entry: CatalogueEntry, checkpoints: dict[str, Path]) -> ListedModel:
     snapshot = hub.cached(entry.hub_id, entry.revision)
-    shape = _canonical(json.dumps(random_weights.stored_config(entry.config, Precision.FP32)))
+    shape = _canonical(random_weights.stored_config(entry.config, Precision.FP32))
     return ListedModel(
         entry.name,
         entry.hub_id,
@@ -82,11 +85,11 @@ def _random_checkpoints(cache: ArtefactCache) -> dict[str, Path]:
     for entry in cache.entries():
         if entry.kind == RANDOM_KIND:
             try:
-                found[_canonical((entry.folder / CONFIG_FILE).read_text(encoding="utf-8"))] = entry.folder
-            except (OSError, ValueError):
+                found[_canonical(read_object(entry.folder / CONFIG_FILE))] = entry.folder
+            except InputError:
                 continue
     return found
 
 
-def _canonical(config: str) -> str:
-    return json.dumps({key: value for key, value in json.loads(config).items() if key != "dtype"}, sort_keys=True)
+def _canonical(config: Mapping[str, Any]) -> str:
+    return json.dumps({key: value for key, value in config.items() if key != "dtype"}, sort_keys=True)

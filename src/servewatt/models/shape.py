@@ -33,7 +33,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape | None:
         feed_forward_size=_first(config, "intermediate_size", "n_inner") or 4 * hidden,
         feed_forward_matrices=3 if kind in _GATED else 2,
         vocabulary_size=vocabulary,
-        window=_first(config, "sliding_window") if config.get("use_sliding_window", True) else None,
+        window=_window(config),
     )
 
 
@@ -46,6 +46,13 @@ def known_shape(model: Model) -> Shape | None:
         return shape if shape is not None and shape.vocabulary_size == model.vocabulary_size else None
     entry = find(model.name)
     return shape_of(entry.config) if entry is not None and entry.parameters == model.parameters else None
+
+
+def _window(config: Mapping[str, Any]) -> int | None:
+    """Tokens that attention looks back on; some files write 0 for all."""
+    if not config.get("use_sliding_window", True):
+        return None
+    return _first(config, "sliding_window") or None
 
 
 def _first(config: Mapping[str, Any], *names: str) -> int | None:
