@@ -1,8 +1,8 @@
 """Break servewatt on purpose and count what it loses: kills, runs side by side, hostile inputs, engines that misbehave.
 
-    python tools/reliability.py                          # everything, some 40 minutes on two CPUs
+    python tools/reliability.py                          # everything, about an hour on two CPUs
     python tools/reliability.py kills --count 20
-    python tools/reliability.py engines inputs concurrent
+    python tools/reliability.py engines answers inputs
 
 Prints the table of docs/reliability.md, a row a kind, and what went wrong in each case that did. Exits with 1 if
 anything did. Everything happens in a temporary folder, with the fake engine; nothing is downloaded or kept. It wants
@@ -21,13 +21,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from servewatt.records import Status
+from servewatt.cli.planning import make_plan
+from servewatt.cli.run_file import validate
+from servewatt.engines.fake_answers import FACTS, PEAKS, STEPS
+from servewatt.engines.fake_failures import GENERATING
+from servewatt.harness.environment import describe
+from servewatt.harness.runner import measure
+from servewatt.harness.schedule import Progress
+from servewatt.models.cache import ArtefactCache
+from servewatt.records import Run, Status, Trial
 from servewatt.store import StoreReader
 
 STUDY = """
@@ -45,6 +53,12 @@ PATIENCE_S = 3.0
 """Time that the descendants of a killed process have to end."""
 LIMIT_S = 180.0
 """No command here takes longer; one that does is stuck."""
+LONGEST_REASON = 5000
+"""Characters of a reason with its hint."""
+MOST_GROWTH_BYTES = 300 * 2**20
+"""Memory that one trial may leave the parent with."""
+HARMLESS = frozenset({"children", "die-at-exit", "never-end", "stop-guardian"})
+"""Failures after which a trial may still count: what was measured is whole."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +116,10 @@ class Place:
         return Counter((r.trial.block, r.trial.configuration.key) for r in results if r.status is Status.OK)
 
     def said(self) -> str:
-        """The last line of what the commands printed."""
-        return (self.folder / "log").read_text(errors="replace").strip().rpartition("\n")[2][:200]
+        """The last error that a command printed, or else its last line."""
+        lines = (self.folder / "log").read_text(errors="replace").strip().splitlines()
+        errors = [line for line in lines if line.startswith("error:")]
+        return (errors or lines or [""])[-1][:200]
 
 
 def alive(token: str) -> list[psutil.Process]:
@@ -192,9 +208,87 @@ def concurrent(root: Path, count: int, noise: random.Random) -> Row:
     return Row("two runs of one plan at a time", count, tuple(faults))
 
 
+def a_trial(failure: str) -> Trial:
+    """A short trial of the fake engine that goes wrong by `failure`."""
+    content = {
+        "workload": {"prompts": "bundled:2", "new_tokens": 8},
+        "configurations": {"named": [f"fake/fail={failure}"]},
+        "procedure": {
+            **{"blocks": 1, "settle_s": 0.0, "idle_s": 0.05, "window_s": 0.1, "warmup_s": 0.0, "foreign_limit": 1.0},
+            **{"timeout_s": 8.0, "sample_interval_s": 0.1},
+        },
+    }
+    with ArtefactCache() as cache:
+        plan, _ = make_plan(validate(content, "a trial"), cache, has_gpu=False)
+    run = Run("reliability", "2026-01-01T00:00:00+00:00", plan, describe((), None), "reliability")
+    (trial,) = Progress(run, []).missing(0)
+    return trial
+
+
+def misbehaving(failures: Sequence[str], kind: str, *, may_succeed: Collection[str] = ()) -> Row:
+    """Each failure in a trial of its own: it must end, soon, with a status other than ok, a reason, and no orphan."""
+    faults = []
+    os.environ[MARK] = token = f"{os.getpid()}-engines"
+    own = psutil.Process()
+    environment = describe((), None)
+    statuses: Counter[str] = Counter()
+    for failure in failures:
+        begin_s, before_bytes = time.monotonic(), own.memory_info().rss
+        result = measure(a_trial(failure), environment)
+        took_s, grown_bytes = time.monotonic() - begin_s, own.memory_info().rss - before_bytes
+        statuses[result.status.value] += 1
+        if result.status is Status.OK and failure not in may_succeed:
+            faults.append(f"{failure}: counts as ok")
+        if result.status is not Status.OK and not result.reason.strip():
+            faults.append(f"{failure}: {result.status.value} without a reason")
+        if len(result.reason) + len(result.hint) > LONGEST_REASON:
+            faults.append(f"{failure}: a reason of {len(result.reason)} characters")
+        if took_s > LIMIT_S or grown_bytes > MOST_GROWTH_BYTES:
+            faults.append(f"{failure}: {took_s:.0f} s, {grown_bytes / 2**20:.0f} MiB more memory")
+        mine = [process for process in alive(token) if process.pid != own.pid]
+        faults += [f"{failure}: still running: {process.cmdline()[:4]}" for process in mine]
+    del os.environ[MARK]
+    told = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in statuses.most_common())
+    return Row(kind, len(failures), tuple(faults), told)
+
+
+def engines(_root: Path, count: int, noise: random.Random) -> Row:
+    """Engines that crash, hang, flood, exit, raise or leave children behind."""
+    failures = sorted(GENERATING)
+    chosen = failures if count >= len(failures) else noise.sample(failures, count)
+    return misbehaving(chosen, "engine dies, hangs, floods or leaves children", may_succeed=HARMLESS)
+
+
+def answers(_root: Path, count: int, noise: random.Random) -> Row:
+    """Engines that answer, wrongly."""
+    failures = sorted({*STEPS, *FACTS, *PEAKS} - {"tokens-after-stop"})  # nothing stops generations of fixed length
+    chosen = failures if count >= len(failures) else noise.sample(failures, count)
+    return misbehaving(chosen, "engine answers wrongly")
+
+
+def inputs(root: Path, count: int, _noise: random.Random) -> Row:
+    """Commands with values, files and places that nobody should give them; see tools/hostile.py."""
+    places = {"HOME": root, "XDG_DATA_HOME": root / "data", "XDG_CACHE_HOME": root / "cache"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "tools.hostile", "--examples", str(count)],
+        cwd=Path(__file__).parents[1],
+        env=os.environ | {name: str(place) for name, place in places.items()},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = (ended.stdout + ended.stderr).strip().splitlines()
+    faults = tuple(said[-20:]) if ended.returncode else ()
+    return Row("hostile inputs to every command and option", count, faults)
+
+
 PARTS: dict[str, tuple[Callable[[Path, int, random.Random], Row], int]] = {
     "kills": (kills, 200),
     "concurrent": (concurrent, 12),
+    "engines": (engines, 1000),
+    "answers": (answers, 1000),
+    "inputs": (inputs, 2000),
 }
 """Part -> (what runs it, how often unless told otherwise)."""
 

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from servewatt.processes.command import python_command
@@ -22,7 +23,31 @@ from servewatt.processes.guardian import descendants
 _DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
 
 
-def _raise(error: Exception) -> Callable[[], None]:
+_ENDING = signal.valid_signals() - {
+    *(signal.SIGCHLD, signal.SIGURG, signal.SIGWINCH, signal.SIGCONT),  # do nothing
+    *(signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),  # stop
+    *(signal.SIGPIPE, signal.SIGXFSZ),  # ignored by Python
+}
+"""Signals that end a process, those of real time among them."""
+_ERRORS: tuple[BaseException, ...] = (
+    *(KeyboardInterrupt(), SystemExit(3), GeneratorExit(), StopIteration(), AssertionError(), RecursionError("deep")),
+    *(
+        ValueError("\x1b[31mred\u202e"),
+        UnicodeError("\udcff"),
+        ConnectionResetError(104, "reset"),
+        ArithmeticError("0/0"),
+    ),
+    *(
+        TimeoutError("late"),
+        PermissionError(13, "no"),
+        FileNotFoundError(2, "none", "x"),
+        ImportError("no such library"),
+    ),
+)
+"""Of every family, with text that a terminal would obey, that no file can hold, or none."""
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
     def fail() -> None:
         raise error
 
@@ -83,7 +108,7 @@ def _to_sampler(number: int) -> Callable[[], None]:
     return send
 
 
-GENERATING = {
+GENERATING: dict[str, Callable[[], object]] = {
     "generate": _raise(RuntimeError("the fake engine was asked to fail")),
     "memory": _raise(MemoryError("the fake engine was asked to run out of memory")),
     "disk-full": _raise(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))),
@@ -95,7 +120,6 @@ GENERATING = {
     "abort": os.abort,
     "realtime-signal": _die(signal.SIGRTMIN + 3),
     "exit": lambda: os._exit(7),
-    "exit-139": lambda: os._exit(139),
     "die-at-exit": _die_at_exit,
     "never-end": _never_end,
     "hang": signal.pause,
@@ -109,5 +133,8 @@ GENERATING = {
     "stop-guardian": lambda: os.kill(os.getppid(), signal.SIGSTOP),
     "kill-sampler": _to_sampler(signal.SIGKILL),
     "stop-sampler": _to_sampler(signal.SIGSTOP),
+    **{f"signal-{number}": _die(number) for number in sorted(_ENDING)},
+    **{f"exit-{code}": partial(os._exit, code) for code in (0, 1, 2, 77, 126, 127, 128, 130, 137, 139, 143, 255)},
+    **{f"raise-{type(error).__name__}": _raise(error) for error in _ERRORS},
 }
 """Name -> what happens at the beginning of the first generation, or when probabilities are asked first."""
