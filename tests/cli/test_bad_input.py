@@ -113,14 +113,6 @@ def test_a_study_file_with_a_fault_is_refused(
     assert hint in shown
 
 
-@pytest.mark.parametrize("option", ["--model", "--prompts"])
-def test_a_name_that_is_not_utf_8_is_refused_in_words(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["run", option, os.fsdecode(b"mod\xe9l"), "--engine", "fake", "--plan"]) == 2
-    shown = capsys.readouterr().err
-    assert f"{option}: must be text in UTF-8" in shown
-    assert "hint: rename the file or folder" in shown
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

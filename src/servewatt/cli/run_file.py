@@ -189,7 +189,6 @@ _RULES: Mapping[str, str] = {
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "string_type": "must be text",
-    "string_unicode": "must be text in UTF-8",
     "int_parsing_size": "must be a number of 64 bits",
     "finite_number": "must be a finite number",
     "too_short": "must have an entry",
@@ -217,7 +216,7 @@ def _fault(error: ErrorDetails) -> str:
         wanted = error["msg"].replace("Input should", "must", 1)
     if found in (None, ""):
         return f"{wanted}, and is empty"
-    told = f"{found:g}" if isinstance(found, float) else str(found).encode(errors="backslashreplace").decode()
+    told = f"{found:g}" if isinstance(found, float) else str(found).encode("utf-8", "backslashreplace").decode()
     return f"{wanted}, not {told if len(told) <= _LONGEST_TOLD else told[:_LONGEST_TOLD] + ' ...'}"
 
 
@@ -228,9 +227,7 @@ def _allowed(place: Place) -> str:
 
 
 def _form(error: ErrorDetails) -> str:
-    """How to write a part of a study file that was given as a single value, or a name that is not UTF-8."""
-    if error["type"] == "string_unicode":
-        return "rename the file or folder"
+    """How to write a part of a study file that was given as a single value."""
     if error["type"] == "dict_type":
         return f"write it as `{error['loc'][-1]}: {{NAME: VALUE}}`"
     if error["type"] != "model_type":
