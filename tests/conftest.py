@@ -7,7 +7,7 @@ import psutil
 import pytest
 from hypothesis import settings
 
-from servewatt.engines.host import usable_cpus
+from servewatt.engines.shared.host import usable_cpus
 
 WORKER_BYTES = 2 << 30
 """More than a process holds that tests every engine."""

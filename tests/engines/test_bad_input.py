@@ -12,7 +12,7 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
-from servewatt.engines.weights import stored_tensors
+from servewatt.engines.shared.weights import stored_tensors
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.tiny import model_of

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from servewatt.engines.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
+from servewatt.engines.shared.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
 
 Pass = Callable[[int], float]
 """Tokens taken in -> ms."""

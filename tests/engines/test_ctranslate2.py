@@ -264,7 +264,7 @@ def test_threads_are_those_of_the_thread_that_decodes(folder_of: Callable[[str],
 def test_loading_leaves_no_threads_behind(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
     """OpenMP's of the loading thread would make more than there are CPUs, which then sleep at every barrier."""
     code = (
-        "from servewatt.engines.host import thread_count; from servewatt.records import Precision;"
+        "from servewatt.engines.shared.host import thread_count; from servewatt.records import Precision;"
         "session.close(); before = thread_count();"
         "narrow = Configuration('ctranslate2', precision=Precision.W8A8, threads=2);"
         "session = engines.create('ctranslate2').load(model, narrow, artefacts);"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.engines.cuda_libraries import load_libraries
+from servewatt.engines.shared.cuda_libraries import load_libraries
 from servewatt.errors import UnavailableError
 
 MAPS = Path("/proc/self/maps")

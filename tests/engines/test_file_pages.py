@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.engines import file_pages
-from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
+from servewatt.engines.shared import file_pages
+from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
 
 SIZE = 64 * mmap.PAGESIZE
 

@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from servewatt.engines import Session
-from servewatt.engines.decode import GraphSession, left_pad
 from servewatt.engines.onnx.engine import create_graph
 from servewatt.engines.onnx.export import GraphDescription, export
 from servewatt.engines.onnx.graph import CUDA_KERNELS
 from servewatt.engines.onnx.session import OnnxSession
 from servewatt.engines.proof import violations
-from servewatt.engines.torch.causal_graph import example_inputs, probe_cache, register_attention, trace_graph
-from servewatt.engines.torch.model import load_module
-from servewatt.engines.weights import MappedWeights, stored_tensors
+from servewatt.engines.shared.causal_graph import example_inputs, probe_cache, register_attention, trace_graph
+from servewatt.engines.shared.decode import GraphSession, left_pad
+from servewatt.engines.shared.torch_model import load_module
+from servewatt.engines.shared.weights import MappedWeights, stored_tensors
 from servewatt.records import Configuration, Model, Precision
 from tests.engines.tiny import SIZES, FolderArtefacts, model_of, random_prompts, session_generate
 
@@ -179,7 +179,7 @@ def test_a_trace_bakes_in_no_tensor_of_another_device(kind: str, folder_of: Call
 
 def test_scores_of_padding_do_not_overflow_in_fp16() -> None:
     """A query of padding may look nowhere; with scores of -100 its masked scores must stay finite."""
-    from servewatt.engines.torch.causal_graph import _additive_mask
+    from servewatt.engines.shared.causal_graph import _additive_mask
 
     mask = _additive_mask(
         1,

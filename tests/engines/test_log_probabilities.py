@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from servewatt.engines import Session
-from servewatt.engines.decode import chosen_log_probabilities
+from servewatt.engines.shared.decode import chosen_log_probabilities
 from servewatt.records import Configuration, Model, Precision
 from tests.engines.libraries import each_of
 from tests.engines.tiny import model_of, random_prompts, session_generate, transformers_log_probabilities

@@ -13,7 +13,7 @@ import pytest
 from servewatt import engines
 from servewatt.engines import Session
 from servewatt.engines.proof import violations
-from servewatt.engines.quantisation import quantise
+from servewatt.engines.shared.quantisation import quantise
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.tiny import SIZES, FolderArtefacts, model_of, random_prompts, session_generate

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from servewatt.engines import Session
-from servewatt.engines.host import metadata_version
 from servewatt.engines.onnxruntime_genai.engine import OnnxRuntimeGenAIEngine
 from servewatt.engines.proof import violations
+from servewatt.engines.shared.host import metadata_version
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 from tests.engines.conftest import NEW_TOKENS

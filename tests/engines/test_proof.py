@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.engines.fake import FakeEngine
+from servewatt.engines.fake.engine import FakeEngine
 from servewatt.engines.proof import violations
 from servewatt.records import Configuration, Facts, Precision, Provider
 from tests.engines.tiny import FolderArtefacts

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from servewatt.engines.quantisation import check_group, options_of, pack, quantise, refuse_options, writing_safetensors
+from servewatt.engines.shared.quantisation import (
+    check_group,
+    options_of,
+    pack,
+    quantise,
+    refuse_options,
+    writing_safetensors,
+)
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Precision
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from servewatt.engines.base import Step
-from servewatt.engines.rows import Rows
+from servewatt.engines.shared.rows import Rows
 
 
 def test_a_row_says_its_stop_id_and_is_silent_from_then_on() -> None:

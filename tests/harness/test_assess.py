@@ -7,7 +7,7 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Artefacts
-from servewatt.engines.fake import FakeEngine, FakeSession
+from servewatt.engines.fake.engine import FakeEngine, FakeSession
 from servewatt.harness.assess import Task, answer, assess, in_batches
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Facts, Model, Status

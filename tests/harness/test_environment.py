@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.engines.host import cpu_quota, cpu_threads, usable_cpus
+from servewatt.engines.shared.host import cpu_quota, cpu_threads, usable_cpus
 from servewatt.harness.environment import (
     container,
     cpu_features,
@@ -101,7 +101,7 @@ def test_threads_are_no_more_than_the_control_group_s_cpus(
 
 def test_a_worker_s_pools_have_the_threads_of_its_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: set(range(64)))
-    monkeypatch.setattr("servewatt.engines.host.cpu_quota", lambda _root: 2.0)
+    monkeypatch.setattr("servewatt.engines.shared.host.cpu_quota", lambda _root: 2.0)
     assert worker_environment(Configuration("torch"))["OMP_NUM_THREADS"] == "2"
     assert worker_environment(Configuration("torch", threads=5))["OMP_NUM_THREADS"] == "5"
 

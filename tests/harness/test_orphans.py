@@ -97,7 +97,7 @@ def test_an_interrupted_parent_leaves_nothing(tmp_path: Path, mark: str) -> None
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSTOP])
 def test_nothing_is_left_when_the_guardian_is_killed_or_stopped(mark: str, number: int) -> None:
     children = (
-        "import os, sys, time; from servewatt.engines.fake_failures import start_children\n"
+        "import os, sys, time; from servewatt.engines.fake.failures import start_children\n"
         f"start_children(); os.kill(os.getppid(), {int(number)}); time.sleep(60)"
     )
     ended = run_guarded([sys.executable, "-c", children], timeout_s=2.0, environment=dict(os.environ))
@@ -107,7 +107,7 @@ def test_nothing_is_left_when_the_guardian_is_killed_or_stopped(mark: str, numbe
 
 
 def test_what_a_command_wrote_to_a_file_of_ours_is_there_and_its_children_are_not(tmp_path: Path, mark: str) -> None:
-    says = "from servewatt.engines.fake_failures import start_children; start_children(); print('done')"
+    says = "from servewatt.engines.fake.failures import start_children; start_children(); print('done')"
     with (tmp_path / "log").open("w") as log:
         ended = run_guarded([sys.executable, "-c", says], timeout_s=20.0, environment=dict(os.environ), log=log)
     assert (ended.returncode, (tmp_path / "log").read_text()) == (0, "done\n")

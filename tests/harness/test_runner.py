@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from servewatt.cli import naming
-from servewatt.engines.fake import FakeSession
+from servewatt.engines.fake.engine import FakeSession
 from servewatt.harness import runner, worker
 from servewatt.harness.process import Ended
 from servewatt.harness.runner import prepare, run_trials

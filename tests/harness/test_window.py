@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from servewatt.engines import Step
-from servewatt.engines.fake import FakeSession
+from servewatt.engines.fake.engine import FakeSession
 from servewatt.errors import InputError, RefusedError
 from servewatt.harness.window import Generator, batches
 from servewatt.records import Stop, Workload

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.engines.fake_answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
+from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
 from servewatt.harness import worker
 from servewatt.harness.assess import Task, answer
 from servewatt.harness.runner import measure, prepare

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from servewatt.engines.fake import FakeSession
+from servewatt.engines.fake.engine import FakeSession
 from servewatt.errors import LONGEST_REASON
 from servewatt.serve.loaded import BusyError, Loaded
 from servewatt.serve.server import HOST

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from servewatt.engines import activations_of
 from servewatt.records import Configuration, Facts, Precision, Provider
@@ -26,23 +25,6 @@ _COMPUTE: dict[Precision, frozenset[str]] = {
     Precision.W8A8: frozenset({"int8"}),
 }
 """Types in which matrix products of a precision may be computed, options apart."""
-
-
-@dataclass(frozen=True)
-class DecodeProof:
-    """What one decode step was seen to do."""
-
-    tokens_fed: int
-    """Tokens a row given to the graph."""
-    cache_before: int
-    """Tokens the cache held."""
-    cache_after: int
-    cache_dtype: str
-
-    @property
-    def reuses_cache(self) -> bool:
-        """One token in, and the cache grew by that one."""
-        return self.tokens_fed == 1 and self.cache_before > 0 and self.cache_after == self.cache_before + 1
 
 
 def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:

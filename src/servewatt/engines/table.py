@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from servewatt import __version__
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
-from servewatt.engines.host import metadata_version
 from servewatt.engines.llama_cpp.build import BuildVariables
+from servewatt.engines.shared.host import metadata_version
 from servewatt.engines.vllm.requirements import REQUIREMENTS as VLLM_REQUIREMENTS
 from servewatt.records import Precision, Provider
 
@@ -84,7 +84,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "torch",
             "PyTorch, eager, transformers modelling code",
-            "servewatt.engines.torch.eager:TorchEngine",
+            "servewatt.engines.torch.engine:TorchEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
             (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
@@ -118,7 +118,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "torchscript",
             "PyTorch, traced and frozen graph (JIT)",
-            "servewatt.engines.torch.torchscript:TorchScriptEngine",
+            "servewatt.engines.torchscript.engine:TorchScriptEngine",
             ("torch", "transformers", "safetensors"),
             "torch",
             (_CPU32, _CUDA32, *_CPU_HALF, *_CUDA_HALF),
@@ -252,7 +252,7 @@ ENGINES: dict[str, EngineEntry] = {
         EngineEntry(
             "fake",
             "No model at all: a clock that counts, to try servewatt out",
-            "servewatt.engines.fake:FakeEngine",
+            "servewatt.engines.fake.engine:FakeEngine",
             (),
             "",
             tuple((p, t) for p in Provider for t in Precision),

@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines.host import control_groups, text_of, usable_cpus
+from servewatt.engines.shared.host import control_groups, text_of, usable_cpus
 from servewatt.errors import UnavailableError
 from servewatt.meters.nvml_boards import ask, board_count, decode, open_nvml, power_limit_w
 from servewatt.records import Domain, Environment, Gpu

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines.host import cpu_quota, text_of, usable_cpus
+from servewatt.engines.shared.host import cpu_quota, text_of, usable_cpus
 from servewatt.errors import UnavailableError
 from servewatt.harness.environment import last_level_cache, usable_memory
 from servewatt.meters.cpu_times import PROC, ProcessStat, known_system_cpu, processes

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from servewatt import engines, wire
-from servewatt.engines.host import cpu_threads
+from servewatt.engines.shared.host import cpu_threads
 from servewatt.errors import ServewattError, brief, printable
 from servewatt.harness.answer import answer_of, end_note
 from servewatt.harness.failure import oom_kills, point_to_log, try_alone

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines.host import text_of
+from servewatt.engines.shared.host import text_of
 from servewatt.errors import UnavailableError
 from servewatt.meters.nvml import first_visible_board
 from servewatt.meters.nvml_boards import ask, open_nvml

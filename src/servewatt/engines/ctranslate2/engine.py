@@ -14,11 +14,11 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
-from servewatt.engines.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
 from servewatt.engines.ctranslate2.export import ModelType, check_architecture, export, export_key
 from servewatt.engines.ctranslate2.model import HeldWeights, held_weights
-from servewatt.engines.cuda_libraries import load_libraries
-from servewatt.engines.host import cpu_threads, library_versions
+from servewatt.engines.shared.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
+from servewatt.engines.shared.cuda_libraries import load_libraries
+from servewatt.engines.shared.host import cpu_threads, library_versions
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 

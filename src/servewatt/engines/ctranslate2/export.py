@@ -11,9 +11,9 @@ from pathlib import Path
 
 from servewatt.engines.ctranslate2.architectures import BUILDERS, Parts, integer
 from servewatt.engines.ctranslate2.weights import Checkpoint, Writer
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import metadata_version
-from servewatt.engines.weights import read_config, stored_tensors
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import metadata_version
+from servewatt.engines.shared.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype
+from servewatt.engines.shared.weights import MappedWeights, StoredTensor, numpy_dtype
 from servewatt.errors import InputError
 
 Array = npt.NDArray[Any]

@@ -13,9 +13,6 @@ import numpy.typing as npt
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
-from servewatt.engines.decode import chosen_log_probabilities
-from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.engines.llama_cpp.batch import Batch
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.engines.llama_cpp.gguf_export import (
@@ -42,9 +39,12 @@ from servewatt.engines.llama_cpp.library import (
     new_context,
     product_type,
 )
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.rows import Rows
-from servewatt.engines.weights import read_config
+from servewatt.engines.shared.decode import chosen_log_probabilities
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.file_pages import drop_file_pages
+from servewatt.engines.shared.host import cpu_threads, library_versions
+from servewatt.engines.shared.rows import Rows
+from servewatt.engines.shared.weights import read_config
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines.file_pages import drop_file_pages
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.engines.llama_cpp.gguf_layout import GgufTensor, Layout, Role
 from servewatt.engines.llama_cpp.library import library_folder
-from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, read_config, stored_tensors
+from servewatt.engines.shared.file_pages import drop_file_pages
+from servewatt.engines.shared.weights import MappedWeights, StoredTensor, numpy_dtype, read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision
 

@@ -11,14 +11,14 @@ import numpy.typing as npt
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import cpu_threads, thread_count
 from servewatt.engines.onnx.export import GraphDescription, export, export_key
 from servewatt.engines.onnx.quantised import QUANTISED_FORMAT, graph_file, product_type, quantise_graph
 from servewatt.engines.onnx.replay import ReplaySession
 from servewatt.engines.onnx.session import ELEMENT_TYPES, LoadedGraph, OnnxSession, type_name
-from servewatt.engines.quantisation import BITS, options_of, refuse_options
-from servewatt.engines.weights import numpy_dtype
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import cpu_threads, thread_count
+from servewatt.engines.shared.quantisation import BITS, options_of, refuse_options
+from servewatt.engines.shared.weights import numpy_dtype
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 

@@ -18,8 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.host import metadata_version
 from servewatt.engines.onnx.graph import (
     CUDA_KERNELS,
     INLINE_BYTES,
@@ -35,15 +33,17 @@ from servewatt.engines.onnx.static_graph import (
     build_static_graph,
     static_example_inputs,
 )
-from servewatt.engines.torch.causal_graph import (
+from servewatt.engines.shared.causal_graph import (
     CacheShape,
     build_causal_graph,
     example_inputs,
     probe_cache,
     register_attention,
 )
-from servewatt.engines.torch.model import dtype_name, load_module, torch_dtype
-from servewatt.engines.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors, tensors_of
+from servewatt.engines.shared.file_pages import drop_file_pages
+from servewatt.engines.shared.host import metadata_version
+from servewatt.engines.shared.torch_model import dtype_name, load_module, torch_dtype
+from servewatt.engines.shared.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors, tensors_of
 from servewatt.records import Model, Precision
 
 WEIGHTS_FILE = "weights.safetensors"

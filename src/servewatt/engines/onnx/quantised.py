@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from servewatt.engines.onnx.export import GraphDescription
 from servewatt.engines.onnx.graph import PRODUCTS
-from servewatt.engines.quantisation import (
+from servewatt.engines.shared.quantisation import (
     check_group,
     pack,
     probe_weights,
@@ -28,7 +28,7 @@ from servewatt.engines.quantisation import (
     slabs,
     writing_safetensors,
 )
-from servewatt.engines.weights import numpy_dtype
+from servewatt.engines.shared.weights import numpy_dtype
 from servewatt.records import Model
 
 QUANTISED_FORMAT = "1"

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.onnx.session import ELEMENT_TYPES, LoadedGraph, OnnxSession, StepOutput, type_name
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.weights import numpy_dtype
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.weights import numpy_dtype
 from servewatt.records import Configuration
 
 BUCKET = 128

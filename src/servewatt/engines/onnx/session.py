@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines.decode import GraphSession
-from servewatt.engines.host import library_versions
 from servewatt.engines.onnx.export import GraphDescription
 from servewatt.engines.onnx.graph import PRODUCTS
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch.causal_graph import empty_cache
+from servewatt.engines.shared.causal_graph import empty_cache
+from servewatt.engines.shared.decode import GraphSession
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.host import library_versions
 from servewatt.records import Configuration, Facts, Provider
 
 _DTYPES = {"tensor(float)": "fp32", "tensor(float16)": "fp16", "tensor(bfloat16)": "bf16"}

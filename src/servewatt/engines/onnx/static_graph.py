@@ -1,6 +1,6 @@
 """A causal language model as a graph over a cache of fixed capacity, so that no shape changes from step to step.
 
-What `servewatt.engines.torch.causal_graph` makes, with a cache that is written instead of lengthened. Inputs: `ids`
+What `servewatt.engines.shared.causal_graph` makes, with a cache that is written instead of lengthened. Inputs: `ids`
 (batch, new), `padding` (batch), `places` (new), the columns of the cache that the new tokens take, `columns`
 (capacity), their numbers from 0, and, for each layer, `key.N` and `value.N` (batch, heads, capacity, head size).
 Outputs: `logits` (batch, vocabulary) of the last position, `next_ids` (batch, 1), `next_places` (1), the column after
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines.torch.causal_graph import CacheShape, additive, masked_sdpa
-from servewatt.engines.torch.model import takes_position_ids
+from servewatt.engines.shared.causal_graph import CacheShape, additive, masked_sdpa
+from servewatt.engines.shared.torch_model import takes_position_ids
 
 if TYPE_CHECKING:
     import torch

@@ -9,13 +9,13 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.cuda_libraries import load_libraries
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import cpu_threads, metadata_version, thread_count
 from servewatt.engines.onnxruntime_genai.export import GraphDescription, GraphType, check_model, export, export_key
 from servewatt.engines.onnxruntime_genai.library import NO_TELEMETRY, quiet_library
 from servewatt.engines.onnxruntime_genai.session import Graph, OnnxRuntimeGenAISession
-from servewatt.engines.quantisation import options_of, refuse_options
+from servewatt.engines.shared.cuda_libraries import load_libraries
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import cpu_threads, metadata_version, thread_count
+from servewatt.engines.shared.quantisation import options_of, refuse_options
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
 

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from servewatt.checkpoints.rope import rope_of
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import metadata_version
 from servewatt.engines.onnx.quantised import ACCURACY_LEVELS
-from servewatt.engines.torch.model import load_module
-from servewatt.engines.weights import read_config, stored_tensors
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import metadata_version
+from servewatt.engines.shared.torch_model import load_module
+from servewatt.engines.shared.weights import read_config, stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model, Precision
 

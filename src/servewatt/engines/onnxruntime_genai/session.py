@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.base import Step
-from servewatt.engines.decode import chosen_log_probabilities
-from servewatt.engines.host import library_versions
 from servewatt.engines.onnxruntime_genai.export import PAD_ID, GraphDescription, GraphType
 from servewatt.engines.onnxruntime_genai.library import quiet_library
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.quantisation import BITS
-from servewatt.engines.rows import Rows
+from servewatt.engines.shared.decode import chosen_log_probabilities
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.host import library_versions
+from servewatt.engines.shared.quantisation import BITS
+from servewatt.engines.shared.rows import Rows
 from servewatt.errors import InputError, UnavailableError, brief
 from servewatt.processes.command import child_environment, python_command
 from servewatt.processes.endings import ending

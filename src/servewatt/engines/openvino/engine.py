@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.decode import GraphSession
-from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
-from servewatt.engines.host import cpu_threads, library_versions
 from servewatt.engines.openvino.export import convert, convert_key
 from servewatt.engines.openvino.quantised import QUANTISED_FORMAT, product_type, quantise_graph
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.quantisation import BITS, options_of, refuse_options
+from servewatt.engines.shared.decode import GraphSession
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
+from servewatt.engines.shared.host import cpu_threads, library_versions
+from servewatt.engines.shared.quantisation import BITS, options_of, refuse_options
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import metadata_version
-from servewatt.engines.torch.causal_graph import (
+from servewatt.engines.shared.causal_graph import (
     CacheShape,
     example_inputs,
     probe_cache,
     register_attention,
     trace_graph,
 )
-from servewatt.engines.torch.model import load_module
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import metadata_version
+from servewatt.engines.shared.torch_model import load_module
 from servewatt.records import Model, Precision
 
 GRAPH_FORMAT = "2"

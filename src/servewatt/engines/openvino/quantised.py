@@ -2,7 +2,8 @@
 
 Each matrix of a product becomes `(integers - zeros) x scales`, written as operators in the form that the CPU plugin
 recognises as compressed weights and computes inside its matrix product. The integers are those of engine onnx: see
-`servewatt.engines.quantisation`. The embedding's table stays floating, also where the output projection is tied to it.
+`servewatt.engines.shared.quantisation`. The embedding's table stays floating, also where the output projection is tied
+to it.
 https://docs.openvino.ai/2025/openvino-workflow/model-optimization-guide/weight-compression.html
 """
 
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.quantisation import Groups, check_group, pack, probe_weights, probed_type, quantise, slabs
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.quantisation import Groups, check_group, pack, probe_weights, probed_type, quantise, slabs
 
 QUANTISED_FORMAT = "1"
 """Changes when this file would build another graph from the same converted one."""

@@ -15,10 +15,6 @@ import numpy as np
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
-from servewatt.engines.cache_trial import TRIAL_STEPS, Timed, try_cache
-from servewatt.engines.decode import left_pad
-from servewatt.engines.file_pages import drop_file_pages, dropping_file_pages
-from servewatt.engines.host import library_versions
 from servewatt.engines.openvino.engine import (
     PROPERTIES,
     WEIGHTS_FILE,
@@ -28,6 +24,10 @@ from servewatt.engines.openvino.engine import (
 )
 from servewatt.engines.openvino_genai.again import PlainGraph, shown
 from servewatt.engines.openvino_genai.graph import pipeline_graph
+from servewatt.engines.shared.cache_trial import TRIAL_STEPS, Timed, try_cache
+from servewatt.engines.shared.decode import left_pad
+from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
+from servewatt.engines.shared.host import library_versions
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model
 

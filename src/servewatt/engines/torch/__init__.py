@@ -1,1 +1,1 @@
-"""Engines torch and torchscript: transformers' modules as they are, or traced. Also what exports start from."""
+"""Engine torch: transformers' modules as they are."""

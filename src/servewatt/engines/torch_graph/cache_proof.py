@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch.model import dtype_name
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.torch_model import dtype_name
 from servewatt.engines.torch_graph.model.program import Buffers
 from servewatt.engines.torch_graph.replay import Work
 

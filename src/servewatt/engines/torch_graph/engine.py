@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.torch.model import prepare_torch, torch_dtype
-from servewatt.engines.torch.packed_linear import LEAST_BYTES, can_pack
+from servewatt.engines.shared.packed_linear import LEAST_BYTES, can_pack
+from servewatt.engines.shared.torch_model import prepare_torch, torch_dtype
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
 from servewatt.engines.torch_graph.model.packed import is_packed

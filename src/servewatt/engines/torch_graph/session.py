@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from servewatt.engines.base import Step
-from servewatt.engines.decode import left_pad
-from servewatt.engines.host import library_versions
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.rows import Rows
-from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
+from servewatt.engines.shared.decode import left_pad
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.host import library_versions
+from servewatt.engines.shared.rows import Rows
+from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
 from servewatt.engines.torch_graph.cache_proof import prove
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_groups, plain_products, prefill_products

@@ -14,8 +14,8 @@ from typing import Any
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.host import metadata_version
-from servewatt.engines.torch.model import prepare_torch
+from servewatt.engines.shared.host import metadata_version
+from servewatt.engines.shared.torch_model import prepare_torch
 from servewatt.engines.vllm.session import VllmSession
 from servewatt.engines.vllm.settings import OTHER_ENGINES, VARIABLES, VllmSettings, cache_variables, check_model
 from servewatt.errors import RefusedError, UnavailableError

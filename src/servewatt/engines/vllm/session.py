@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from servewatt.engines.base import Step
-from servewatt.engines.host import library_versions
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_devices, held_weights
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.host import library_versions
+from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights
 from servewatt.engines.vllm.settings import VllmSettings
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Facts

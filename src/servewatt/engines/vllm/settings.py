@@ -8,7 +8,7 @@ from typing import Any
 
 from servewatt.checkpoints.files import read_object
 from servewatt.checkpoints.rope import DEFAULT, rope_of
-from servewatt.engines.weights import read_config
+from servewatt.engines.shared.weights import read_config
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.weights import stored_tensors
+from servewatt.engines.shared.file_pages import drop_file_pages
+from servewatt.engines.shared.weights import stored_tensors
 from servewatt.errors import InputError
 from servewatt.records import Model
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from servewatt.checkpoints.rope import DEFAULT, rope_of
-from servewatt.engines.weights import read_config
+from servewatt.engines.shared.weights import read_config
 from servewatt.errors import RefusedError
 from servewatt.records import Model
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.file_pages import dropping_file_pages
+from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.torch_graph.model.checkpoint import Checkpoint, Linear
 from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
 from servewatt.engines.torch_graph.model.packed import is_packed, pack

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.engines.base import Step
-from servewatt.engines.rows import Rows
+from servewatt.engines.shared.rows import Rows
 from servewatt.records import Facts
 
 State = TypeVar("State")

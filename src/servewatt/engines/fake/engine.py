@@ -11,10 +11,10 @@ from servewatt import __version__
 from servewatt.engines import check_options
 from servewatt.engines.answers import Asked
 from servewatt.engines.base import Artefacts, Step
-from servewatt.engines.fake_answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
-from servewatt.engines.fake_failures import GENERATING
-from servewatt.engines.host import cpu_threads
-from servewatt.engines.rows import Rows
+from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
+from servewatt.engines.fake.failures import GENERATING
+from servewatt.engines.shared.host import cpu_threads
+from servewatt.engines.shared.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
 

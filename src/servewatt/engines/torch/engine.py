@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch.model import dtype_name, load_module, prepare_torch, takes_position_ids
-from servewatt.engines.torch.packed_linear import pack_as_asked
-from servewatt.engines.torch.session import TorchSession
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.packed_linear import pack_as_asked
+from servewatt.engines.shared.torch_model import dtype_name, load_module, prepare_torch, takes_position_ids
+from servewatt.engines.shared.torch_session import TorchSession
 from servewatt.records import Configuration, Facts, Model
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from servewatt.checkpoints.files import shown
-from servewatt.engines.file_pages import dropping_file_pages
-from servewatt.engines.host import cpu_threads
-from servewatt.engines.weights import read_config, stored_tensors
+from servewatt.engines.shared.file_pages import dropping_file_pages
+from servewatt.engines.shared.host import cpu_threads
+from servewatt.engines.shared.weights import read_config, stored_tensors
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, means_out_of_memory
 from servewatt.records import Configuration, Model, Precision, Provider
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from servewatt.checkpoints.rope import CHANGING, rope_of
-from servewatt.engines.torch.model import takes_position_ids
+from servewatt.engines.shared.torch_model import takes_position_ids
 from servewatt.errors import RefusedError
 
 if TYPE_CHECKING:

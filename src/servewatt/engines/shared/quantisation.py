@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from servewatt.checkpoints.safetensors import DTYPE_BYTES
-from servewatt.engines.file_pages import drop_file_pages
-from servewatt.engines.weights import DTYPE_NAMES, numpy_dtype
+from servewatt.engines.shared.file_pages import drop_file_pages
+from servewatt.engines.shared.weights import DTYPE_NAMES, numpy_dtype
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Precision
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from servewatt.engines.file_pages import drop_file_pages
+from servewatt.engines.shared.file_pages import drop_file_pages
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Provider
 

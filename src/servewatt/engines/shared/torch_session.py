@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines.decode import GraphSession
-from servewatt.engines.host import library_versions
-from servewatt.engines.proof import DecodeProof
-from servewatt.engines.torch.model import arithmetic_detail, dtype_name, held_devices, held_weights
+from servewatt.engines.shared.decode import GraphSession
+from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.host import library_versions
+from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights
 from servewatt.records import Facts
 
 if TYPE_CHECKING:

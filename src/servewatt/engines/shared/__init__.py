@@ -1,0 +1,1 @@
+"""Helpers that several engines use; nothing here knows an engine."""

@@ -1,0 +1,1 @@
+"""Engine torchscript: transformers' modules traced into a frozen graph."""
