@@ -13,8 +13,8 @@ from servewatt.cli import quality_file
 from servewatt.cli.main import run
 from servewatt.cli.study import outputs
 from servewatt.errors import InputError
-from servewatt.study import results_file
-from servewatt.study.results_file import Results
+from servewatt.study.data import results_file
+from servewatt.study.data.results_file import Results
 from tests.stats.builders import TORCH
 from tests.stats.test_quality import quality
 from tests.study.builders import small

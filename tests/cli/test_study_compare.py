@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from servewatt.cli.main import run
-from servewatt.study.results_file import Results, write
+from servewatt.study.data.results_file import Results, write
 from tests.study.builders import observation, study
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from servewatt.cli.main import run
 from servewatt.models.tokenizer import BUNDLED_FOLDER, load_alone
-from servewatt.study.prompts import HUMANEVAL, HUMANEVAL_REVISION
+from servewatt.study.protocol.prompts import HUMANEVAL, HUMANEVAL_REVISION
 from servewatt.workloads.prompts import read
 from tests.models.fake_hub import FakeHub, Repository, serve, use
 from tests.models.tiny import write_tokenizer

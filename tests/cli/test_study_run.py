@@ -12,10 +12,9 @@ from servewatt.cli.main import run
 from servewatt.models import catalogue
 from servewatt.records import Status
 from servewatt.store import Store, StoreReader
-from servewatt.study import results_file
-from servewatt.study.observations import usable
-from servewatt.study.protocols import DIFFERENCES, PROTOCOLS
-from servewatt.study.records import Observation
+from servewatt.study.data import results_file
+from servewatt.study.data.observations import Observation, usable
+from servewatt.study.protocol.presets import DIFFERENCES, PROTOCOLS
 
 QUICK = ["--protocol", "quick", "--weights", "random", "--prompts", "bundled", "--engine", "fake", "--provider", "cpu"]
 SHORT = ["--meter", "fake", "--window", "0.2", "--idle", "0.1", "--foreign-limit", "1"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from servewatt.cli.main import run
-from servewatt.study import results_file
-from servewatt.study.results_file import Results
+from servewatt.study.data import results_file
+from servewatt.study.data.results_file import Results
 from tests.study.builders import small
 
 

@@ -7,13 +7,13 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from servewatt.report.study_outputs import make_table
-from servewatt.report.study_view import observed
 from servewatt.report.table import Column, Entry, Form, Table
 from servewatt.report.table_forms import renderable, to_text
 from servewatt.report.text_layout import layout
 from servewatt.report.units import Scale
 from servewatt.stats.records import Interval
+from servewatt.study.outputs import make_table
+from servewatt.study.view import observed
 from tests.study.builders import small, study
 
 NUMBERS = re.compile(r"~?\d+\.\d+|\[[^\]]+\]")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from servewatt.records import Grade, Precision, Provider, Status, Via, Weights
-from servewatt.study.names import CONFIGURATIONS
-from servewatt.study.records import Observation
+from servewatt.study.data.names import CONFIGURATIONS
+from servewatt.study.data.observations import Observation
 
 MODELS = {
     "codeparrot-small": 110_600_000,

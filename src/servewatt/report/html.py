@@ -98,14 +98,14 @@ def themed(figure: Figure) -> str:
     return svg
 
 
-def templates() -> Templates:
-    """The templates of our pages; everything they are given is escaped."""
+def templates(*packages: str) -> Templates:
+    """The templates of our pages, and those of other packages; everything they are given is escaped."""
+    from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
     from jinja2 import Environment as Templates
-    from jinja2 import PackageLoader, StrictUndefined
 
     # The file's name ends in .j2, which select_autoescape would not take for HTML: escape always.
     return Templates(
-        loader=PackageLoader("servewatt.report"),
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "servewatt.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

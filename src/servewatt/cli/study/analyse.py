@@ -43,7 +43,7 @@ def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **o
     """
     from servewatt import wire
     from servewatt.cli.study import analysing
-    from servewatt.study.analyses import analyse_observations, analyse_table
+    from servewatt.study.tests.analyses import analyse_observations, analyse_table
 
     notes: tuple[str, ...] = ()
     alpha, models = options["alpha"], options["models"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from servewatt.errors import InputError
-from servewatt.study.analyses import Analysis
-from servewatt.study.csv_table import CsvTable, read_csv
-from servewatt.study.records import Observation
+from servewatt.study.data.csv_table import CsvTable, read_csv
+from servewatt.study.data.observations import Observation
+from servewatt.study.tests.analyses import Analysis
 
 _INPUTS = "give results files, or --csv FILE --value COLUMN --group COLUMN"
 
@@ -55,7 +55,7 @@ def read_observations(results: Sequence[Path], options: Mapping[str, Any]) -> tu
 
     Raises InputError if none are given, or an option of --csv is.
     """
-    from servewatt.study.results_file import read_all
+    from servewatt.study.data.results_file import read_all
 
     for name in ("value", "group", "subject"):
         if options[name]:
@@ -80,6 +80,6 @@ def show(analyses: Sequence[Analysis], notes: Sequence[str]) -> None:
     """Print to the terminal."""
     from rich.console import Console
 
-    from servewatt.report.study_battery import render_analyses
+    from servewatt.study.tables.battery import render_analyses
 
     render_analyses(Console(), analyses, notes)

@@ -51,7 +51,7 @@ def command(
     import json
 
     from servewatt.store import read_file
-    from servewatt.study import results_file
+    from servewatt.study.data import results_file
 
     check_out(out, added, force=force)
     name = campaign or shown(out.stem)

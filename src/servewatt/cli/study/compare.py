@@ -40,10 +40,10 @@ def command(results: tuple[Path, ...], by: str, models: tuple[str, ...], markdow
     from rich.console import Console
 
     from servewatt import wire
-    from servewatt.report.study_compare import render_terminal, to_markdown
-    from servewatt.study import results_file
-    from servewatt.study.compare import compare
-    from servewatt.study.savings import By
+    from servewatt.study.data import results_file
+    from servewatt.study.data.cells import By
+    from servewatt.study.published.beside import compare
+    from servewatt.study.tables.document import render_terminal, to_markdown
 
     found = compare(results_file.read_all(results) if results else None, By(by), models)
     if as_json:

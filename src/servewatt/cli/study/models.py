@@ -14,7 +14,7 @@ from servewatt.input_files import is_there
 
 if TYPE_CHECKING:
     from servewatt.models.hub_search import HubModel
-    from servewatt.study.funnel import Candidate, Fate, Filter, Selection, StudyModel
+    from servewatt.study.protocol.selection import Candidate, Fate, Filter, Selection, StudyModel
 
 EXAMPLES = """\b
 Examples:
@@ -58,7 +58,7 @@ def command(
 
     from servewatt import wire
     from servewatt.cli.study.outputs import REPLACE_HINT, pretty, write_text
-    from servewatt.report.study_models import render_models, render_selection
+    from servewatt.study.tables.models import render_models, render_selection
 
     if not select:
         if limit is not None or max_parameters is not None or out is not None:
@@ -79,8 +79,8 @@ def list_twelve() -> tuple[StudyModel, ...]:
     """The catalogue, with what of it is on this machine. No network."""
     from servewatt.models import hub
     from servewatt.models.catalogue import CATALOGUE
-    from servewatt.study.funnel import StudyModel
-    from servewatt.study.names import size_group
+    from servewatt.study.data.names import size_group
+    from servewatt.study.protocol.selection import StudyModel
 
     here = {entry.name: hub.cached(entry.hub_id, entry.revision) for entry in CATALOGUE.values()}
     return tuple(
@@ -108,7 +108,7 @@ def select_models(limit: int | None, max_parameters: float | None) -> Selection:
     from servewatt import __version__
     from servewatt.models import hub_search
     from servewatt.models.hub_access import endpoint
-    from servewatt.study import funnel
+    from servewatt.study.protocol import selection as funnel
 
     if max_parameters is not None and not 1 <= max_parameters < float("inf"):
         raise InputError(f"--max-parameters {max_parameters:g} leaves no model", "write it like 3e9")
@@ -136,7 +136,7 @@ def find_fates(steps: tuple[Filter, ...]) -> tuple[Fate, ...]:
     """Where the study's twelve would be left out by what the hub says of them now."""
     from servewatt.models.catalogue import CATALOGUE
     from servewatt.models.hub_search import look_up
-    from servewatt.study.funnel import Fate, left_at
+    from servewatt.study.protocol.selection import Fate, left_at
 
     found = look_up(entry.hub_id for entry in CATALOGUE.values())
     return tuple(
@@ -155,7 +155,7 @@ def candidates(models: Iterable[HubModel]) -> Iterator[Candidate]:
 
 def reduce(model: HubModel) -> Candidate:
     """What the funnel asks of a model."""
-    from servewatt.study.funnel import Candidate, code_signs, humaneval_evidence
+    from servewatt.study.protocol.selection import Candidate, code_signs, humaneval_evidence
 
     return Candidate(
         hub_id=model.hub_id,

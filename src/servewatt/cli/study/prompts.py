@@ -16,7 +16,7 @@ from servewatt.errors import InputError, UnavailableError, counted
 
 if TYPE_CHECKING:
     from servewatt.models.tokenizer import Tokenizer
-    from servewatt.study.prompts import PromptsRecord, Recipe, Source
+    from servewatt.study.protocol.prompts import PromptsRecord, Recipe, Source
     from servewatt.workloads.prompts import Problem
 
 EXAMPLES = """\b
@@ -90,7 +90,7 @@ def prepare(asked: Asked) -> tuple[Recipe, list[Problem], Tokenizer]:
     from servewatt.models.digest import FileDigests, combined
     from servewatt.models.hub_files import find_tokenizer
     from servewatt.models.tokenizer import load_alone, tokenizer_files
-    from servewatt.study.prompts import Recipe, Rule
+    from servewatt.study.protocol.prompts import Recipe, Rule
 
     rule = Rule(asked.rule)
     if rule is Rule.WHOLE and (asked.tokens or asked.seed is not None):
@@ -125,7 +125,7 @@ def read_source(asked: Asked) -> tuple[Source, list[Problem]]:
     """The problems, from the file given or from the hub."""
     from servewatt.input_files import read_bytes, shown
     from servewatt.models.hub_files import fetch_table
-    from servewatt.study.prompts import HUMANEVAL, HUMANEVAL_REVISION, Source
+    from servewatt.study.protocol.prompts import HUMANEVAL, HUMANEVAL_REVISION, Source
     from servewatt.workloads.prompts import problems_in
 
     if asked.source is not None:
@@ -148,7 +148,7 @@ def read_source(asked: Asked) -> tuple[Source, list[Problem]]:
 
 def apply(recipe: Recipe, problems: list[Problem], tokenizer: Tokenizer) -> list[Problem]:
     """The problems with the prompts that the recipe makes of them."""
-    from servewatt.study.prompts import draw_line
+    from servewatt.study.protocol.prompts import draw_line
 
     if recipe.seed is None or recipe.least_tokens is None or recipe.most_tokens is None:
         return problems
@@ -164,7 +164,7 @@ def describe(
 ) -> PromptsRecord:
     """The record of prompts that were made."""
     from servewatt import __version__
-    from servewatt.study.prompts import PromptsRecord
+    from servewatt.study.protocol.prompts import PromptsRecord
 
     lengths = [len(tokenizer.spans(problem.prompt)) for problem in made]
     whole = [
@@ -196,7 +196,7 @@ def find_made(path: Path, recipe: Recipe) -> PromptsRecord | None:
     from servewatt import wire
     from servewatt.cli.study.outputs import REPLACE_HINT
     from servewatt.input_files import is_there, read_bytes
-    from servewatt.study.prompts import PromptsRecord, differences
+    from servewatt.study.protocol.prompts import PromptsRecord, differences
 
     if not is_there(path):
         return None
@@ -215,7 +215,7 @@ def show(record: PromptsRecord, path: Path, *, as_json: bool) -> None:
     """The record, in two lines or as JSON."""
     from servewatt import wire
     from servewatt.input_files import shown
-    from servewatt.study.prompts import Rule
+    from servewatt.study.protocol.prompts import Rule
 
     if as_json:
         click.echo(wire.document(record))

@@ -25,8 +25,8 @@ from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.resolve import resolve
 from servewatt.records import Configuration, Environment, Model, Plan, Procedure, Provider, Status, Weights, Workload
 from servewatt.store import Store
-from servewatt.study.names import ENGINE_LABELS
-from servewatt.study.protocols import DIFFERENCES, Protocol, protocol
+from servewatt.study.data.names import ENGINE_LABELS
+from servewatt.study.protocol.presets import DIFFERENCES, Protocol, protocol
 
 DEFAULT_PROMPTS = Path("humaneval-line.jsonl")
 """What `servewatt study prompts` writes unless told otherwise."""

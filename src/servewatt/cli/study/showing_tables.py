@@ -10,11 +10,11 @@ from pathlib import Path
 import click
 
 from servewatt.errors import InputError, ServewattError, counted
-from servewatt.report import study_outputs
 from servewatt.report.figures import FORMATS, Figure, write_to
-from servewatt.report.study_view import StudyView, observed, published_alone, select
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, renderable
+from servewatt.study import outputs as study_outputs
+from servewatt.study.view import StudyView, observed, published_alone, select
 
 
 def find_view(files: Sequence[Path], *, published: bool, models: Sequence[str], tested: bool) -> StudyView:
@@ -29,7 +29,7 @@ def find_view(files: Sequence[Path], *, published: bool, models: Sequence[str], 
         raise InputError(
             "no results file was named", "`servewatt study collect --out FILE` writes one; or show --published"
         )
-    from servewatt.study import results_file
+    from servewatt.study.data import results_file
 
     found = results_file.read_all(files)
     return observed(select(found.observations, models), found.runs, tested=tested)
@@ -71,7 +71,7 @@ def write_figure(figure: Figure, path: Path) -> None:
 
 def write_folder(view: StudyView, folder: Path, files: Sequence[Path], *, published: bool) -> None:
     """Everything into a folder."""
-    from servewatt.report import study_page
+    from servewatt.study.page import folder as study_page
 
     words = ["servewatt", "study", "tables", *(["--published"] if published else map(str, files))]
     written = study_page.write_folder(view, folder, f"{shlex.join(words)} --folder {shlex.quote(str(folder))}")

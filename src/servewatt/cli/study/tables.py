@@ -35,7 +35,7 @@ _FORMS = click.Choice(["text", "latex", "csv", "html"])
 def command(files: tuple[Path, ...], published: bool, table: str, form: str, **options: Any) -> None:
     """Tables and figures of results FILES (several count as one), or of the published study."""
     from servewatt.cli.study import showing_tables
-    from servewatt.report import study_outputs
+    from servewatt.study import outputs as study_outputs
 
     if options["list_names"]:
         showing_tables.show_names()

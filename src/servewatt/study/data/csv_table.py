@@ -1,0 +1,73 @@
+"""Observations from any CSV file, as groups for the study's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from servewatt.errors import InputError, counted
+from servewatt.input_files import shown
+from servewatt.study.data.csv_cells import alike_notes, decimal_comma_note, numbers, read_cells
+
+
+@dataclass(frozen=True)
+class CsvSubject:
+    """One subject's observations; NaN where the file has none."""
+
+    name: str
+    groups: Mapping[str, tuple[float, ...]]
+    """Every group of the file in its order of appearance, empty where this subject has no row of it."""
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """The observations of a file."""
+
+    subjects: tuple[CsvSubject, ...]
+    """In order of appearance; one, named after the file, if no subject column was named."""
+    notes: tuple[str, ...] = ()
+    """Rows that are left out, and why; how numbers and labels were understood where that is not plain."""
+
+
+def read_csv(path: Path, value: str, group: str, subject: str | None = None) -> CsvTable:
+    """The column `value` of a CSV file by the columns `group` and `subject`.
+
+    The first line names the columns; `csv_cells.read_cells` finds what separates them. An empty cell, `NaN` or `NA` is
+    kept as NaN, so that tests can tell about it; a row that names no group or subject is left out with a note. Labels
+    that are equal as numbers, or but for capitals, are different ones, with a note. Raises InputError if the file
+    cannot be read, lacks a column, or has a value that is not a finite number.
+    """
+    columns = [name for name in (value, group, subject) if name is not None]
+    cells = read_cells(path, list(dict.fromkeys(columns)))
+    unnamed = [line for line, row in cells.rows if not row[group] or (subject is not None and not row[subject])]
+    left_out = set(unnamed)
+    rows = [(line, row) for line, row in cells.rows if line not in left_out]
+    if not rows:
+        raise InputError(f"{shown(path)} has no observations", "put one on each line below the names of the columns")
+    written = [row[value] for _, row in rows]
+    values = numbers(path, [line for line, _ in rows], written, value, cells.separator)
+    found: dict[str, dict[str, list[float]]] = {}
+    for (_, row), number in zip(rows, values, strict=True):
+        who = shown(path.stem) if subject is None else row[subject]
+        found.setdefault(who, {}).setdefault(row[group], []).append(number)
+    groups = list(dict.fromkeys(row[group] for _, row in rows))
+    subjects = (CsvSubject(who, {g: tuple(of_it.get(g, ())) for g in groups}) for who, of_it in found.items())
+    short = sorted(set(cells.short) - left_out)
+    return CsvTable(
+        tuple(subjects),
+        (
+            *_row_notes(unnamed, f"without a {'group' if subject is None else 'group or subject'} left out"),
+            *_row_notes(short, "with fewer cells than the first line"),
+            *decimal_comma_note(written, values, value),
+            *alike_notes(groups, "groups"),
+            *(alike_notes(list(found), "subjects") if subject is not None else ()),
+        ),
+    )
+
+
+def _row_notes(lines: Sequence[int], what: str) -> tuple[str, ...]:
+    if not lines:
+        return ()
+    told = ", ".join(map(str, lines[:5])) + (" ..." if len(lines) > 5 else "")
+    return (f"{counted(len(lines), 'row')} {what} (line{'s' if len(lines) > 1 else ''} {told})",)

@@ -1,0 +1,1 @@
+"""The study as one page, with its tables and figures as files beside it."""

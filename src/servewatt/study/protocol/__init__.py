@@ -1,0 +1,1 @@
+"""How the study measures: its prompts, its models and how they were selected, its procedures."""

@@ -1,0 +1,1 @@
+"""The published figures, what they support, and how ours stand beside them."""

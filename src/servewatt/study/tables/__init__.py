@@ -1,0 +1,1 @@
+"""The study's tables, each a function that returns a `report.table.Table`."""
