@@ -29,8 +29,8 @@ import psutil
 
 from servewatt.cli.planning import make_plan
 from servewatt.cli.run_file import validate
-from servewatt.engines.fake_answers import FACTS, PEAKS, STEPS
-from servewatt.engines.fake_failures import GENERATING
+from servewatt.engines.fake.answers import FACTS, PEAKS, STEPS
+from servewatt.engines.fake.failures import GENERATING
 from servewatt.harness.environment import describe
 from servewatt.harness.runner import measure
 from servewatt.harness.schedule import Progress
