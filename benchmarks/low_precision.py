@@ -21,9 +21,9 @@ import sys
 from dataclasses import asdict, dataclass
 
 from servewatt import engines, wire
-from servewatt.cli.naming import configuration as configuration_of
 from servewatt.engines.proof import violations
 from servewatt.errors import ServewattError
+from servewatt.experiment.naming import configuration as configuration_of
 from servewatt.harness.derive import derive
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve

@@ -27,9 +27,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from servewatt import engines, wire
-from servewatt.cli.planning import make_plan
-from servewatt.cli.run_file import validate
 from servewatt.engines.shared.decode import GraphSession, left_pad
+from servewatt.experiment.planning import make_plan
+from servewatt.experiment.study_file import validate
 from servewatt.harness import runner
 from servewatt.harness.environment import describe
 from servewatt.harness.sampler import Sampler, SamplerOrder

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servewatt import wire
-from servewatt.cli.planning import expand
-from servewatt.cli.ranges import RANGES
-from servewatt.cli.run_file import validate
 from servewatt.errors import InputError, RefusedError, ServewattError, counted, nearest
+from servewatt.experiment.planning import expand
+from servewatt.experiment.ranges import RANGES
+from servewatt.experiment.study_file import validate
 from servewatt.records import (
     Component,
     Configuration,

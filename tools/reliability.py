@@ -27,10 +27,10 @@ from pathlib import Path
 
 import psutil
 
-from servewatt.cli.planning import make_plan
-from servewatt.cli.run_file import validate
 from servewatt.engines.fake.answers import FACTS, PEAKS, STEPS
 from servewatt.engines.fake.failures import GENERATING
+from servewatt.experiment.planning import make_plan
+from servewatt.experiment.study_file import validate
 from servewatt.harness.environment import describe
 from servewatt.harness.runner import measure
 from servewatt.harness.schedule import Progress

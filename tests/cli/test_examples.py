@@ -10,16 +10,16 @@ from pathlib import Path
 import click
 import pytest
 
-from servewatt.cli import run_file
 from servewatt.cli.main import run
 from servewatt.cli.root import command
+from servewatt.experiment import study_file
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)
 def test_every_study_file_is_valid(path: Path) -> None:
-    assert run_file.read(path).procedure.blocks >= 3
+    assert study_file.read(path).procedure.blocks >= 3
 
 
 def helps() -> Iterator[tuple[str, str]]:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.cli import quality_file
 from servewatt.cli.main import run
 from servewatt.cli.study import outputs
 from servewatt.errors import InputError
+from servewatt.experiment import quality_file
 from servewatt.study.data import results_file
 from servewatt.study.data.results_file import Results
 from tests.stats.builders import TORCH

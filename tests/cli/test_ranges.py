@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from servewatt.cli.ranges import RANGES, Finite
-from servewatt.cli.run_file import RunFile, validate
+from servewatt.cli.ranges import Finite
 from servewatt.errors import InputError
+from servewatt.experiment.ranges import RANGES
+from servewatt.experiment.study_file import StudyFile, validate
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def numbers() -> list[tuple[str, str]]:
     """Part and name of every field of a study file that is a number, or several."""
     found = []
-    for part, of_part in RunFile.model_fields.items():
+    for part, of_part in StudyFile.model_fields.items():
         hints = typing.get_type_hints(of_part.annotation)
         found += [(part, name) for name, hint in hints.items() if "int" in str(hint) or "float" in str(hint)]
     return found

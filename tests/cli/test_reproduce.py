@@ -8,12 +8,12 @@ from dataclasses import replace
 import click
 import pytest
 
-from servewatt.cli.naming import configuration
-from servewatt.cli.planning import expand
+from servewatt.cli.request import read_request
 from servewatt.cli.root import command
-from servewatt.cli.run_file import RunFile, validate
-from servewatt.cli.running import read_request
 from servewatt.cli.showing import reproduce
+from servewatt.experiment.naming import configuration
+from servewatt.experiment.planning import expand
+from servewatt.experiment.study_file import StudyFile, validate
 from servewatt.records import Boundary, Configuration, ModelSource, Plan, Procedure, Weights
 from tests.stats.builders import MODEL, WORKLOAD
 
@@ -51,7 +51,7 @@ def test_options_are_listed_where_all_share_them() -> None:
     assert "--option activations=int8" in command
 
 
-def read_back(line: str) -> RunFile:
+def read_back(line: str) -> StudyFile:
     """What `servewatt run` understands of the command line."""
     _, name, *words = shlex.split(line)
     found = command.get_command(click.Context(command), name)

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from servewatt.cli import naming
 from servewatt.engines.fake.engine import FakeSession
+from servewatt.experiment import naming
 from servewatt.harness import runner, worker
 from servewatt.harness.process import Ended
 from servewatt.harness.runner import prepare, run_trials

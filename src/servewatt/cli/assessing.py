@@ -9,10 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from servewatt import __version__, engines
-from servewatt.cli import naming, running
-from servewatt.cli.planning import distinct, make_plan
 from servewatt.cli.progress import step
+from servewatt.cli.request import read_request
 from servewatt.errors import InputError, ServewattError
+from servewatt.experiment import naming
+from servewatt.experiment.planning import distinct, make_plan
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
 from servewatt.harness.sandbox import find_sandbox
@@ -45,7 +46,7 @@ class _Asked:
 def run(options: dict[str, Any]) -> Quality:
     """Assess the configurations that the command line asks for, the reference first; progress goes to stderr."""
     console = Console(stderr=True)
-    request = running.read_request(None, options)
+    request = read_request(None, options)
     part = request.configurations
     named = naming.configuration(options["reference"])
     reference = replace(named, batch=part.batches[0], threads=part.threads)

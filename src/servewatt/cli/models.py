@@ -76,10 +76,17 @@ def prune(everything: bool, older_than: float | None, to_size: str | None, as_js
 @click.option("--precision", "precisions", metavar="NAMES", default="fp32", show_default=True, help="fp32, bf16 ...")
 def prepare(names: tuple[str, ...], weights: str, engines: str | None, providers: str, precisions: str) -> None:
     """Download or draw weights and export graphs ahead, so that measuring need not; no GPU is used."""
-    from servewatt.cli.preparing import prepare as prepare_model
+    from servewatt.cli.options import split_names
+    from servewatt.cli.request import validate_options
+    from servewatt.experiment.preparing import prepare as prepare_model
+    from servewatt.records import Weights
 
+    content: dict[str, object] = {"providers": split_names(providers), "precisions": split_names(precisions)}
+    if engines is not None:
+        content["engines"] = split_names(engines)
+    part = validate_options({"configurations": content}).configurations
     for name in names:
-        for done in prepare_model(name, weights, engines, providers, precisions):
+        for done in prepare_model(name, Weights(weights), part):
             click.echo(done)
 
 

@@ -36,26 +36,12 @@ def names_list(_context: click.Context, _option: click.Parameter, value: tuple[s
     return names or None
 
 
-def flag_of(place: tuple[int | str, ...]) -> str:
-    """How the command that is running lets its user set the field at `place` of a study file: `--batch`.
-
-    A parameter's name is the field's, with or without its part: `configurations__batches`, or `batches`. A field that
-    no option sets is named by its path.
-    """
-    context = click.get_current_context(silent=True)
-    for parameter in context.command.params if context is not None else ():
-        field = tuple((parameter.name or "").split("__"))
-        if place[:2][-len(field) :] == field:
-            return max(parameter.opts, key=len)
-    return ".".join(map(str, place))
-
-
 def _names(name: str, field: str, text: str, metavar: str | None = None) -> Callable[[Command], Command]:
     return click.option(name, field, multiple=True, callback=names_list, metavar=metavar, help=text)
 
 
 def subject_options(command: Command) -> Command:
-    """Which model, which work, in which configurations; `running.read_request` reads them."""
+    """Which model, which work, in which configurations; `request.read_request` reads them."""
     for option in reversed(
         (
             click.option(
@@ -112,7 +98,7 @@ def _seconds(name: str, field: str, text: str) -> Callable[[Command], Command]:
 
 
 def procedure_options(command: Command) -> Command:
-    """How to measure; `running.read_request` reads them, and `showing.reproduce` writes them."""
+    """How to measure; `request.read_request` reads them, and `reproduce.reproduce` writes them."""
     for option in reversed(
         (
             click.option("--blocks", "procedure__blocks", type=int, metavar="N", help="Repetitions of each."),

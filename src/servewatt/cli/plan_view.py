@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servewatt.cli.planning import LeftOut, distinct, weights_note
 from servewatt.errors import counted
+from servewatt.experiment.planning import LeftOut, distinct, weights_note
 from servewatt.harness import schedule
 from servewatt.records import Configuration, Domain, Model, Plan, Result, Run
 

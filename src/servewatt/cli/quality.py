@@ -72,7 +72,8 @@ def command(out: Path | None, store: str | None, as_json: bool, **asked: Any) ->
     from rich.console import Console
 
     from servewatt import wire
-    from servewatt.cli import assessing, quality_file
+    from servewatt.cli import assessing
+    from servewatt.experiment import quality_file
     from servewatt.records import Status
     from servewatt.report.quality import render_quality
     from servewatt.store import Store

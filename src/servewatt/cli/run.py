@@ -41,8 +41,9 @@ def command(file: Path | None, report_folder: Path | None, store: str | None, **
     FILE is a study file (YAML); options override it. The same command again continues a run that was stopped.
     """
     from servewatt.cli import running
+    from servewatt.cli.request import read_request
 
-    asked = running.read_request(file, options)
+    asked = read_request(file, options)
     flags = running.Flags(
         store=store,
         report_folder=report_folder,

@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
 from servewatt import __version__, wire
-from servewatt.cli import keeping, plan_view, quiet, run_file, showing, turns
+from servewatt.cli import keeping, plan_view, quiet, showing, turns
 from servewatt.cli.keeping import Keeper
 from servewatt.cli.plan_view import duration
-from servewatt.cli.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan
 from servewatt.cli.progress import TrialProgress, step
-from servewatt.errors import InputError, StoreError
+from servewatt.errors import StoreError
+from servewatt.experiment.planning import LeftOut, board_in_use, check_boards, check_boundary, make_plan
+from servewatt.experiment.study_file import StudyFile
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
@@ -48,28 +48,7 @@ class Flags:
     """Try each configuration out before measuring: exports graphs, tells the pace, finds what cannot run."""
 
 
-def read_request(file: Path | None, options: dict[str, Any]) -> run_file.RunFile:
-    """The study file, if any, with the command line's options laid over it."""
-    asked = run_file.read(file) if file is not None else run_file.RunFile()
-    content = asked.model_dump(exclude_unset=True)
-    for name, value in options.items():
-        part, _, key = name.partition("__")
-        if key and value is not None:
-            content.setdefault(part, {})[key] = value
-    if options.get("configurations__named"):
-        # Named on the command line, they stand in place of what a file lists.
-        for listed in ("engines", "options"):
-            if options.get("configurations__" + listed) is None:
-                content["configurations"].pop(listed, None)
-    if options.get("options"):
-        pairs = [_pair(text) for text in options["options"]]
-        content.setdefault("configurations", {})["options"] = dict(pairs)
-    if options.get("cpu_watts"):
-        content.setdefault("procedure", {})["cpu_watts"] = _watts(options["cpu_watts"])
-    return run_file.validate_options(content)
-
-
-def run(asked: run_file.RunFile, flags: Flags) -> int:
+def run(asked: StudyFile, flags: Flags) -> int:
     """Plan, show, prepare, measure, report. Returns the exit code: 1 if no trial succeeded."""
     console = Console(stderr=True)
     environment_domains = metered_domains(asked.procedure.procedure())
@@ -276,23 +255,6 @@ def metered_domains(procedure: Procedure) -> tuple[Domain, ...]:
 
 def _run_id(now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise InputError(f"--option {text!r} is not NAME=VALUE", "such as --option step_ms=2")
-    return name, value
-
-
-def _watts(text: str) -> tuple[float, float]:
-    try:
-        idle, most = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--cpu-watts {text!r} is not IDLE,MAX", "such as --cpu-watts 12,65") from error
-    if not 0 <= idle < most:
-        raise InputError(f"--cpu-watts {text!r}: IDLE must be less than MAX", "such as --cpu-watts 12,65")
-    return idle, most
 
 
 @contextmanager

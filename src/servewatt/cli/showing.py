@@ -14,8 +14,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from servewatt.cli import quality_file
 from servewatt.errors import InputError, ServewattError
+from servewatt.experiment import quality_file
 from servewatt.input_files import is_there
 from servewatt.models.shape import known_shape
 from servewatt.quality import Quality

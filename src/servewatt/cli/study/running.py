@@ -12,12 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servewatt.cli.planning import LeftOut, board_in_use, check_boards, expand, make_workload, of_model
 from servewatt.cli.progress import step
-from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart, validate_options
+from servewatt.cli.request import validate_options
 from servewatt.cli.running import Flags, measure_plan, metered_domains
 from servewatt.cli.study.run import default_store
 from servewatt.errors import InputError, ServewattError, nearest
+from servewatt.experiment.planning import LeftOut, board_in_use, check_boards, expand, make_workload, of_model
+from servewatt.experiment.study_file import ConfigurationPart, StudyFile, WorkloadPart
 from servewatt.harness.environment import describe, describe_gpus
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.models.cache import ArtefactCache
@@ -81,7 +82,7 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
     )
 
 
-def _configurations(preset: Protocol, options: dict[str, Any]) -> RunFile:
+def _configurations(preset: Protocol, options: dict[str, Any]) -> StudyFile:
     content = {
         "engines": options["engines"] or ([] if options["named"] else list(ENGINE_LABELS)),
         "precisions": options["precisions"] or [preset.precision.value],

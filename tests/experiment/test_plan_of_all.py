@@ -8,15 +8,15 @@ from dataclasses import replace
 import pytest
 
 from servewatt import engines
-from servewatt.cli import planning
 from servewatt.cli.main import run
-from servewatt.cli.planning import expand, of_model
-from servewatt.cli.run_file import validate
 from servewatt.engines.ctranslate2.architectures import BUILDERS
 from servewatt.engines.llama_cpp.gguf_architectures import _LAYOUTS
 from servewatt.engines.onnxruntime_genai.export import ARCHITECTURES as GENAI
 from servewatt.engines.torch_graph.model.shape import _READERS
 from servewatt.errors import InputError, RefusedError, UnavailableError
+from servewatt.experiment import planning
+from servewatt.experiment.planning import expand, of_model
+from servewatt.experiment.study_file import validate
 from servewatt.models.architectures import ARCHITECTURES
 from servewatt.records import Configuration, Precision, Provider
 from tests.stats.builders import MODEL

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servewatt import engines, serve
-from servewatt.cli.naming import fields
-from servewatt.cli.run_file import ConfigurationPart, RunFile, WorkloadPart
 from servewatt.errors import InputError, ServewattError, UnavailableError, nearest
+from servewatt.experiment.naming import fields
+from servewatt.experiment.study_file import ConfigurationPart, StudyFile, WorkloadPart
 from servewatt.meters import METERS
 from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
@@ -47,7 +47,7 @@ class LeftOut:
 
 
 def make_plan(
-    asked: RunFile, cache: ArtefactCache, *, has_gpu: bool, draw: bool = True
+    asked: StudyFile, cache: ArtefactCache, *, has_gpu: bool, draw: bool = True
 ) -> tuple[Plan, tuple[LeftOut, ...]]:
     """The plan, and the combinations left out of it with their reasons.
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from servewatt import serve
-from servewatt.cli.naming import configuration, fields
-from servewatt.cli.planning import distinct, expand
-from servewatt.cli.run_file import validate
 from servewatt.errors import InputError
+from servewatt.experiment.naming import configuration, fields
+from servewatt.experiment.planning import distinct, expand
+from servewatt.experiment.study_file import validate
 from servewatt.records import Configuration, Precision, Provider, Via
 
 configurations = st.builds(

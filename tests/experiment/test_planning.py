@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from servewatt.cli import planning
-from servewatt.cli.planning import board_in_use, check_boards
 from servewatt.errors import InputError
+from servewatt.experiment import planning
+from servewatt.experiment.planning import board_in_use, check_boards
 from servewatt.records import Component, Configuration, Domain, Grade, Precision, Provider
 
 CPU = Configuration("torch", Provider.CPU, Precision.FP32)

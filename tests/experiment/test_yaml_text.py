@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from servewatt.cli import run_file
-from servewatt.cli.yaml_text import read_yaml
 from servewatt.errors import InputError, ServewattError
+from servewatt.experiment import study_file
+from servewatt.experiment.yaml_text import read_yaml
 
 FILE = Path("study.yaml")
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -79,6 +79,6 @@ def test_any_bytes_are_a_study_file_or_refused(tmp_path_factory: pytest.TempPath
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(content)
     try:
-        run_file.read(path)
+        study_file.read(path)
     except ServewattError as error:
         assert error.message

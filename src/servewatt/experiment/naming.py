@@ -6,8 +6,8 @@ import re
 from typing import Any
 
 from servewatt import engines
-from servewatt.cli.ranges import RANGES
 from servewatt.errors import InputError
+from servewatt.experiment.ranges import RANGES
 from servewatt.records import Configuration, Precision, Provider, Via
 
 FORM = "ENGINE[/PROVIDER][/PRECISION][/bBATCH][/tTHREADS][/OPTION=VALUE...][/http]"

@@ -1,4 +1,4 @@
-"""A study file: what to measure, as YAML. Options of `servewatt run` override it."""
+"""A study file: what to measure, as YAML."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from servewatt.cli.options import flag_of
-from servewatt.cli.ranges import RANGES
-from servewatt.cli.yaml_text import read_yaml
 from servewatt.errors import InputError, nearest
+from servewatt.experiment.ranges import RANGES
+from servewatt.experiment.yaml_text import read_yaml
 from servewatt.file_kinds import recognise
 from servewatt.input_files import read_text, shown
 from servewatt.records import Boundary, Procedure, Provider, Stop, Via
@@ -137,7 +136,7 @@ class ProcedurePart(_Strict):
         return Procedure(**{**self.model_dump(), "meters": tuple(self.meters)})
 
 
-class RunFile(_Strict):
+class StudyFile(_Strict):
     """A whole study file."""
 
     model: ModelPart = ModelPart()
@@ -146,7 +145,7 @@ class RunFile(_Strict):
     procedure: ProcedurePart = ProcedurePart()
 
 
-def read(path: Path) -> RunFile:
+def read(path: Path) -> StudyFile:
     """The study file at `path`.
 
     Raises InputError for a file that cannot be read, is not YAML, or has an unknown key or a wrong value.
@@ -159,19 +158,15 @@ def read(path: Path) -> RunFile:
     return validate(content or {}, shown(path))
 
 
-def validate(content: dict[str, Any], source: str) -> RunFile:
+def validate(content: dict[str, Any], source: str) -> StudyFile:
     """`content` as a study file; InputError names the first wrong key or value and the nearest known key."""
-    return _validate(content, lambda place: f"{source}: {'.'.join(map(str, place))}")
+    return check(content, lambda place: f"{source}: {'.'.join(map(str, place))}")
 
 
-def validate_options(content: dict[str, Any]) -> RunFile:
-    """What a command's options say, as a study file; InputError names the option whose value is wrong."""
-    return _validate(content, flag_of)
-
-
-def _validate(content: dict[str, Any], called: Callable[[Place], str]) -> RunFile:
+def check(content: dict[str, Any], called: Callable[[Place], str]) -> StudyFile:
+    """The same for what did not come from a file; `called` is how its giver calls the field at a place."""
     try:
-        return RunFile.model_validate(content)
+        return StudyFile.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = first["loc"]
@@ -244,7 +239,7 @@ def _form(error: ErrorDetails) -> str:
 
 def _part(place: Place) -> type[BaseModel]:
     """The part of a study file at `place`."""
-    part: type[BaseModel] = RunFile
+    part: type[BaseModel] = StudyFile
     for name in place:
         annotation = part.model_fields[str(name)].annotation
         assert isinstance(annotation, type)
