@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from servewatt.engines import check_options, create
+from servewatt.engines import create, entry
 from servewatt.engines.proof import violations
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.engine import TorchGraphEngine
@@ -478,7 +478,7 @@ def test_missing_weights_and_unknown_architectures(model: Model, folder_of: Call
 def every_option() -> Iterable[tuple[str, str]]:
     from servewatt.engines import ENGINES
 
-    return [(name, value) for name, values in ENGINES["torch-graph"].options.items() for value in values]
+    return [(option.name, value) for option in ENGINES["torch-graph"].options for value in option.values]
 
 
 @pytest.mark.parametrize(("name", "value"), every_option())
@@ -491,5 +491,5 @@ def test_every_option_of_the_table_is_understood(name: str, value: str) -> None:
         with pytest.raises(InputError, match="is for CUDA"):
             Choices.of(asked)
         asked = replace(asked, provider=Provider.CUDA)
-    check_options(asked)
+    entry("torch-graph").check_options(asked)
     Choices.of(asked)

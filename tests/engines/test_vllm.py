@@ -342,5 +342,5 @@ def test_what_is_refused_before_anything_is_loaded(
 def test_the_environment_is_pinned_exactly() -> None:
     assert all(requirement.count("==") == 1 for requirement in REQUIREMENTS)
     assert "vllm==0.24.0" in REQUIREMENTS
-    assert engines.entry("vllm").requirements == REQUIREMENTS
+    assert engines.entry("vllm").pins == REQUIREMENTS
     assert engines.entry("vllm").install_line == "servewatt engines add vllm"

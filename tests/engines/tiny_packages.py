@@ -55,6 +55,6 @@ def tiny_entry(*requirements: str, **build_variables: str) -> EngineEntry:
     return replace(
         ENGINES["fake"],
         packages=("tiny-engine",),
-        requirements=requirements or ("tiny-engine==1.0",),
+        pins=requirements or ("tiny-engine==1.0",),
         build_variables=build_variables,
     )

@@ -27,7 +27,7 @@ def add_environments(names: Sequence[str], python: str | None, pip_arguments: Se
     """
     entries = [engines.entry(name) for name in dict.fromkeys(names)]
     for e in entries:
-        if not e.requirements:
+        if not e.pins:
             hint = f"install it there: {e.install_line}" if e.packages else "it needs nothing to be installed"
             raise InputError(f"engine {e.name!r} runs in servewatt's own environment", hint)
     failed = False
@@ -44,7 +44,7 @@ def add_environments(names: Sequence[str], python: str | None, pip_arguments: Se
             with step(console, f"building the environment of {e.name}; pip's log: {log_of(e.name)}"):
                 built = build(
                     e.name,
-                    e.requirements,
+                    e.pins,
                     e.build_variables,
                     python=python or sys.executable,
                     pip_arguments=pip_arguments,

@@ -1,14 +1,18 @@
-"""Engines by name: what is known of each (`table`), whether it can run a configuration, and the engine itself."""
+"""Engines by name: what each says of itself, whether it can run a configuration, and the engine itself."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
+from servewatt.checkpoints.files import is_file
 from servewatt.engines.base import Artefacts, Engine, Session, Step
-from servewatt.engines.table import ENGINES, EngineEntry
-from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
+from servewatt.engines.entry import EngineEntry
+from servewatt.engines.options import Option
+from servewatt.engines.table import NAMES
+from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Model
 from servewatt.user_folders import identity
 
@@ -17,67 +21,56 @@ __all__ = [
     "Artefacts",
     "Engine",
     "EngineEntry",
+    "Option",
     "Session",
     "Step",
-    "activations_of",
     "check",
     "check_model",
-    "check_options",
     "create",
     "entry",
     "interpreter",
 ]
 
 
+def _described(name: str) -> EngineEntry:
+    """What the engine's `entry.py` says; it imports nothing heavy."""
+    described: EngineEntry = importlib.import_module(f"servewatt.engines.{name.replace('-', '_')}.entry").ENTRY
+    return described
+
+
+ENGINES: dict[str, EngineEntry] = {name: _described(name) for name in NAMES}
+
+
 def entry(name: str) -> EngineEntry:
-    """The table's line for `name`; InputError with the nearest names if there is none."""
+    """What the engine `name` says of itself; InputError with the nearest names if there is none."""
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}", nearest(name, ENGINES))
     return ENGINES[name]
 
 
 def check(configuration: Configuration) -> None:
-    """Raise if the table alone shows that this configuration cannot run."""
+    """Raise if the engine's entry alone shows that this configuration cannot run."""
     known = entry(configuration.engine)
-    check_options(configuration)
-    if environment := known.environment():
-        environment.check()
-    if known.version() is None:
-        raise UnavailableError(f"engine {known.name!r} is not installed", known.install_line)
-    if (configuration.provider, configuration.precision) not in known.supports:
-        able = ", ".join(f"{p.value}/{t.value}" for p, t in known.supports)
-        raise RefusedError(f"{configuration.key}: {known.name} does not run this", f"it runs {able}")
+    known.check_options(configuration)
+    known.check_installed()
+    known.check_support(configuration)
 
 
-def check_model(name: str, model: Model) -> None:
-    """RefusedError, with the engines that could run it, if the engine has no code for the model's architecture."""
-    if not _knows(entry(name), model.architecture):
-        able = ", ".join(e.name for e in ENGINES.values() if _knows(e, model.architecture) and e.name != "fake")
+def check_model(configuration: Configuration, model: Model) -> None:
+    """Raise what can be known of this configuration and model without loading either.
+
+    RefusedError, with the engines that could run it, if the engine has no code for the model's architecture, and
+    whatever else the engine refuses of model and configuration (`Engine.check`).
+    """
+    name = configuration.engine
+    if not entry(name).knows(model.architecture):
+        able = ", ".join(e.name for e in ENGINES.values() if e.real and e.knows(model.architecture))
         raise RefusedError(
             f"{model.name}: engine {name} does not run {model.architecture}", f"engines that could run it: {able}"
         )
-
-
-def _knows(known: EngineEntry, architecture: str) -> bool:
-    return known.architectures is None or architecture in known.architectures
-
-
-def check_options(configuration: Configuration) -> None:
-    """InputError, with those that it has, for an option or a value that the engine does not have."""
-    known = entry(configuration.engine)
-    for name, value in configuration.options:
-        if name not in known.options:
-            hint = nearest(name, known.options) if known.options else "leave out the option"
-            raise InputError(f"engine {known.name} has no option {name!r}", hint)
-        values = known.options[name]
-        if values and value not in values:
-            raise InputError(f"engine {known.name}: option {name} cannot be {value!r}", f"one of: {', '.join(values)}")
-
-
-def activations_of(configuration: Configuration) -> str:
-    """As what inputs meet 4-bit weights, `float` or `int8`: as asked, else the first that the engine offers."""
-    offered = entry(configuration.engine).options.get("activations", ("float",))
-    return dict(configuration.options).get("activations", offered[0])
+    # A plan may name random weights that are not drawn yet; their folder comes with them.
+    if is_file(Path(model.folder) / "config.json"):
+        create(name).check(model, configuration)
 
 
 def create(name: str) -> Engine:

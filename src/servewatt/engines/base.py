@@ -71,7 +71,15 @@ class Session(Protocol):
 
 
 class Engine(Protocol):
-    """A way to run models. Constructing one imports nothing heavy; `prepare` and `load` do."""
+    """A way to run models. Constructing one and `check` import nothing heavy; `prepare` and `load` do."""
+
+    def check(self, model: Model, configuration: Configuration) -> None:
+        """Raise what `load` would raise of what can be known without a device, the engine's library or the weights.
+
+        InputError for an option that the engine does not have, RefusedError for what it does not run of `model` or
+        `configuration`. A plan leaves out what is refused here. The model's folder holds config.json.
+        """
+        ...
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Derive what `load` will need of `artefacts`, such as an exported graph; needs no device.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from servewatt.engines import activations_of
+from servewatt.engines import entry
 from servewatt.records import Configuration, Facts, Precision, Provider
 
 _LEAST_SHARE = 0.5
@@ -51,10 +51,17 @@ def _claimed_cache(configuration: Configuration) -> str | None:
     return dict(configuration.options).get("cache", floating)
 
 
+def _claimed_activations(configuration: Configuration) -> str:
+    """As what inputs meet 4-bit weights, `float` or `int8`: as asked, else as the engine does by itself."""
+    asked = dict(configuration.options).get("activations")
+    offered = [option.default for option in entry(configuration.engine).options if option.name == "activations"]
+    return asked or next(iter(offered), "float")
+
+
 def _claimed_arithmetic(configuration: Configuration) -> frozenset[str]:
     """Types in which products may be computed, options considered."""
     options = dict(configuration.options)
-    if configuration.precision is Precision.INT4 and activations_of(configuration) == "int8":
+    if configuration.precision is Precision.INT4 and _claimed_activations(configuration) == "int8":
         return frozenset({"int8"})
     if configuration.precision in _WEIGHT_TYPES and "compute" in options:
         return frozenset({options["compute"]})

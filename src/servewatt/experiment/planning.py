@@ -117,7 +117,11 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
     def check(configuration: Configuration) -> None:
         engines.check(configuration)
-        if configuration.provider is Provider.CUDA and configuration.engine != "fake" and not (has_gpu or _has_board()):
+        if (
+            configuration.provider is Provider.CUDA
+            and engines.entry(configuration.engine).real
+            and not (has_gpu or _has_board())
+        ):
             raise UnavailableError("CUDA: no NVIDIA GPU is seen here", "servewatt doctor lists what this machine has")
         if configuration.via is Via.HTTP:
             serve.check()
@@ -130,7 +134,7 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
 def of_model(wanted: Iterable[Configuration], model: Model) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
     """Those whose engines have code for the model's architecture, and the others; RefusedError if none is left."""
-    return _sift(wanted, lambda configuration: engines.check_model(configuration.engine, model))
+    return _sift(wanted, lambda configuration: engines.check_model(configuration, model))
 
 
 def distinct(left_out: Iterable[LeftOut]) -> tuple[LeftOut, ...]:
@@ -168,7 +172,7 @@ def _has_board(dev: Path = Path("/dev")) -> bool:
 
 def _product(part: ConfigurationPart, *, has_gpu: bool) -> list[Configuration]:
     # One whose environment is broken stays in, to be left out with the reason.
-    usable = [n for n, e in engines.ENGINES.items() if n != "fake" and (e.version() is not None or e.problem())]
+    usable = [n for n, e in engines.ENGINES.items() if e.real and (e.version() is not None or e.problem())]
     names = [name for asked in part.engines or [ALL] for name in (usable if asked == ALL else [asked])]
     if not names:
         hint = "pip install 'servewatt[all]', or try the machinery with --engine fake"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
+from servewatt.engines.ctranslate2.entry import ENTRY
 from servewatt.engines.ctranslate2.export import ModelType, check_architecture, export, export_key
 from servewatt.engines.ctranslate2.model import HeldWeights, held_weights
 from servewatt.engines.shared.cache_trial import TRIAL_STEPS, CacheTrial, Timed, try_cache
@@ -25,6 +25,10 @@ from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
 class CTranslate2Engine:
     """Writes a model once a type, then loads it."""
+
+    def check(self, model: Model, configuration: Configuration) -> None:
+        _model_type(configuration)
+        check_architecture(model)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
@@ -40,7 +44,7 @@ class CTranslate2Engine:
 
 def _model_type(configuration: Configuration) -> ModelType:
     """The type of model that a configuration runs; RefusedError for what CTranslate2 cannot compute."""
-    check_options(configuration)
+    ENTRY.check_options(configuration)
     on_gpu = configuration.provider is Provider.CUDA
     rest = dict(configuration.options).get("floating")
     if configuration.precision is Precision.W8A8:

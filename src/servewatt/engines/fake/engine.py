@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from servewatt import __version__
-from servewatt.engines import check_options
 from servewatt.engines.answers import Asked
 from servewatt.engines.base import Artefacts, Step
 from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
+from servewatt.engines.fake.entry import ENTRY
 from servewatt.engines.fake.failures import GENERATING
 from servewatt.engines.shared.host import cpu_threads
 from servewatt.engines.shared.rows import Rows
@@ -30,11 +30,14 @@ class FakeEngine:
     rest is in `fake_failures` and `fake_answers`.
     """
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Nothing to do: it loads checkpoints as they are."""
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> FakeSession:
-        check_options(configuration)
+        self.check(model, configuration)
         options = dict(configuration.options)
         failure = options.get("fail", "")
         if failure and failure not in _FAILURES:

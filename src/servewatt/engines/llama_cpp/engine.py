@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.llama_cpp.batch import Batch
+from servewatt.engines.llama_cpp.entry import ENTRY
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.engines.llama_cpp.gguf_export import (
     FILE_NAME,
@@ -54,6 +54,13 @@ _INVALID_BATCH = -1
 
 class LlamaCppEngine:
     """Writes a model's GGUF file once, then loads it."""
+
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+        ENTRY.check_support(configuration)
+        storage_of(configuration)
+        context_options(configuration)
+        layout_of(read_config(model), model.name)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
@@ -113,7 +120,7 @@ def _decode_failure(status: int) -> Exception:
 
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
     """The folder with the GGUF file."""
-    check_options(configuration)
+    ENTRY.check_options(configuration)
     storage = storage_of(configuration)
     layout_of(read_config(model), model.name)
     library()

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.onnx.entry import ENTRY
 from servewatt.engines.onnx.export import GraphDescription, export, export_key
 from servewatt.engines.onnx.quantised import QUANTISED_FORMAT, graph_file, product_type, quantise_graph
 from servewatt.engines.onnx.replay import ReplaySession
@@ -25,6 +25,9 @@ from servewatt.records import Configuration, Model, Precision, Provider
 
 class OnnxEngine:
     """Exports a model once, then loads the graph over the checkpoint's weights."""
+
+    def check(self, model: Model, configuration: Configuration) -> None:
+        _check(configuration)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
@@ -52,7 +55,7 @@ def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) 
 
 def _check(configuration: Configuration) -> None:
     """RefusedError for what ONNX Runtime has no kernels for."""
-    check_options(configuration)
+    ENTRY.check_options(configuration)
     precision, provider, key = configuration.precision, configuration.provider, configuration.key
     if _replays(configuration) and provider is Provider.CPU:
         raise RefusedError(f"{key}: graphs=on records steps in CUDA graphs", "leave out graphs, or use provider cuda")

@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.onnxruntime_genai.entry import ENTRY
 from servewatt.engines.onnxruntime_genai.export import GraphDescription, GraphType, check_model, export, export_key
 from servewatt.engines.onnxruntime_genai.library import NO_TELEMETRY, quiet_library
 from servewatt.engines.onnxruntime_genai.session import Graph, OnnxRuntimeGenAISession
@@ -31,6 +31,10 @@ _CUDA_LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "l
 class OnnxRuntimeGenAIEngine:
     """Builds a model's graph once, then loads it."""
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        _graph_type(configuration)
+        check_model(model)
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
 
@@ -51,7 +55,7 @@ class OnnxRuntimeGenAIEngine:
 
 def _graph_type(configuration: Configuration) -> GraphType:
     """The graph that a configuration runs; RefusedError for what the builder or the kernels do not have."""
-    check_options(configuration)
+    ENTRY.check_options(configuration)
     precision, provider = configuration.precision, configuration.provider
     if precision not in _CAN_RUN[provider]:
         able = ", ".join(p.value for p in _CAN_RUN[provider])

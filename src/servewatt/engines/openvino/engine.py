@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
+from servewatt.engines.openvino.entry import ENTRY
 from servewatt.engines.openvino.export import convert, convert_key
 from servewatt.engines.openvino.quantised import QUANTISED_FORMAT, product_type, quantise_graph
 from servewatt.engines.shared.decode import GraphSession
@@ -44,12 +44,18 @@ _LEAST_WEIGHT = 16
 class OpenVinoEngine:
     """Converts a model once, then compiles it for the CPU."""
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+        check_configuration(configuration)
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        self.check(model, configuration)
         graph_folder(model, configuration, artefacts)
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         import openvino
 
+        self.check(model, configuration)
         artefact = graph_folder(model, configuration, artefacts)
         settings = plugin_settings(configuration)
         core = openvino.Core()
@@ -71,7 +77,7 @@ def graph_folder(model: Model, configuration: Configuration, artefacts: Artefact
 
     RefusedError for what OpenVINO does not run.
     """
-    _check(configuration)
+    check_configuration(configuration)
     key = convert_key(model)
     converted = artefacts.get_or_build("openvino", key, lambda folder: convert(model, folder))
     bits = BITS.get(configuration.precision)
@@ -82,9 +88,8 @@ def graph_folder(model: Model, configuration: Configuration, artefacts: Artefact
     return artefacts.get_or_build("openvino", key, lambda folder: quantise_graph(converted, folder, bits, group))
 
 
-def _check(configuration: Configuration) -> None:
+def check_configuration(configuration: Configuration) -> None:
     """RefusedError for what OpenVINO does not run."""
-    check_options(configuration)
     if configuration.provider is not Provider.CPU or configuration.precision is Precision.FP16:
         raise RefusedError(
             f"{configuration.key}: {configuration.engine} runs fp32, bf16, int8, int4 and w8a8 on the CPU",

@@ -13,17 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.openvino.engine import (
     PROPERTIES,
     WEIGHTS_FILE,
+    check_configuration,
     graph_folder,
     plugin_settings,
     type_name,
 )
 from servewatt.engines.openvino_genai.again import PlainGraph, shown
-from servewatt.engines.openvino_genai.graph import pipeline_graph
+from servewatt.engines.openvino_genai.entry import ENTRY
+from servewatt.engines.openvino_genai.graph import NO_SELECTABLE_CACHE, no_selectable_cache, pipeline_graph
 from servewatt.engines.shared.cache_trial import TRIAL_STEPS, Timed, try_cache
 from servewatt.engines.shared.decode import left_pad
 from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
@@ -35,11 +36,18 @@ from servewatt.records import Configuration, Facts, Model
 class OpenVinoGenaiEngine:
     """Prepares what engine openvino prepares, and gives its files to a pipeline."""
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+        check_configuration(configuration)
+        if model.architecture in NO_SELECTABLE_CACHE:
+            raise no_selectable_cache()
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        self.check(model, configuration)
         pipeline_graph(graph_folder(model, configuration, artefacts) / "graph.xml")
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        check_options(configuration)
+        self.check(model, configuration)
         folder = graph_folder(model, configuration, artefacts)
         continuous = dict(configuration.options).get("batching") == "continuous"
         with printed() as text, dropping_file_pages(WEIGHTS_FILE):

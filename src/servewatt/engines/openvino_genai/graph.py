@@ -15,6 +15,18 @@ from xml.etree.ElementTree import Element
 
 from servewatt.errors import RefusedError
 
+NO_SELECTABLE_CACHE = frozenset({"BloomForCausalLM"})
+"""Architectures whose exported graph computes attention by several operators."""
+
+
+def no_selectable_cache() -> RefusedError:
+    """The refusal of a graph whose cache has no rows to select."""
+    return RefusedError(
+        "openvino-genai: attention is not one operator in this architecture's graph, so its cache has no rows to "
+        "select, and a pipeline would run another graph than engine openvino",
+        "use engine openvino",
+    )
+
 
 def pipeline_graph(path: Path) -> bytes:
     """The text of an `openvino_model.xml` made of the `graph.xml` at `path`.
@@ -23,11 +35,7 @@ def pipeline_graph(path: Path) -> bytes:
     """
     graph = _Graph(ElementTree.parse(path).getroot())
     if graph.parameter("beam_idx") is None:
-        raise RefusedError(
-            "openvino-genai: attention is not one operator in this architecture's graph, so its cache has no rows to "
-            "select, and a pipeline would run another graph than engine openvino",
-            "use engine openvino",
-        )
+        raise no_selectable_cache()
     ids = graph.one(graph.parameter("ids"))
     _rename(ids, "input_ids")
     padding = graph.one(graph.parameter("padding"))

@@ -6,6 +6,7 @@ import math
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,20 @@ def read_config(model: Model) -> dict[str, Any]:
     config = {name: value for name, value in read_object(folder / "config.json").items() if value is not None}
     if config.get("tie_word_embeddings") is False or not any(folder.glob("*.safetensors")):
         return config
-    if own_head(read_tensors(checkpoint_files(folder))) is not None:
+    if _has_own_head(tuple((file, _state(file)) for file in checkpoint_files(folder))):
         config["tie_word_embeddings"] = False
     return config
+
+
+def _state(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=16)
+def _has_own_head(files: tuple[tuple[Path, tuple[int, int]], ...]) -> bool:
+    """Kept, because it may take reading both matrices and a plan asks for each configuration."""
+    return own_head(read_tensors(tuple(file for file, _ in files))) is not None
 
 
 def stored_tensors(folder: str | Path) -> dict[str, StoredTensor]:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.packed_linear import pack_as_asked
 from servewatt.engines.shared.torch_model import dtype_name, load_module, prepare_torch, takes_position_ids
 from servewatt.engines.shared.torch_session import TorchSession
+from servewatt.engines.torch.entry import ENTRY
 from servewatt.records import Configuration, Facts, Model
 
 if TYPE_CHECKING:
@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 class TorchEngine:
     """Loads a model as a transformers module."""
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+        ENTRY.check_support(configuration)
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Nothing to do: it loads checkpoints as they are."""
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        check_options(configuration)
+        self.check(model, configuration)
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device)
         packed = pack_as_asked(module, configuration)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.shared.packed_linear import LEAST_BYTES, can_pack
 from servewatt.engines.shared.torch_model import prepare_torch, torch_dtype
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
+from servewatt.engines.torch_graph.entry import ENTRY
 from servewatt.engines.torch_graph.model.packed import is_packed
 from servewatt.engines.torch_graph.model.positions import make_tables
 from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels
@@ -33,14 +33,17 @@ if TYPE_CHECKING:
 class TorchGraphEngine:
     """Loads a model of one of seven architectures as our own decoder."""
 
-    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
-        """Check the model; kernels are compiled where they run, at the first generation."""
-        check_options(configuration)
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
         Choices.of(configuration)
         decoder_shape(model)
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Check the model; kernels are compiled where they run, at the first generation."""
+        self.check(model, configuration)
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        check_options(configuration)
+        ENTRY.check_options(configuration)
         choices = Choices.of(configuration)
         shape = decoder_shape(model)
         device = prepare_torch(configuration)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.shared.causal_graph import (
     CacheShape,
@@ -22,6 +21,7 @@ from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.packed_linear import pack_as_asked
 from servewatt.engines.shared.torch_model import dtype_name, load_module, prepare_torch
 from servewatt.engines.shared.torch_session import TorchSession
+from servewatt.engines.torchscript.entry import ENTRY
 from servewatt.records import Configuration, Facts, Model
 
 if TYPE_CHECKING:
@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 class TorchScriptEngine:
     """Traces a model at load: that takes seconds, and a stored trace would be a second copy of the weights."""
 
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
+        ENTRY.check_support(configuration)
+
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Nothing to do: it loads checkpoints as they are."""
 
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         import torch
 
-        check_options(configuration)
+        self.check(model, configuration)
         device = prepare_torch(configuration)
         module = load_module(model, configuration.precision, device, register_attention())
         packed = pack_as_asked(module, configuration)

@@ -12,10 +12,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from servewatt.engines import check_options
 from servewatt.engines.base import Artefacts, Session
 from servewatt.engines.shared.host import metadata_version
 from servewatt.engines.shared.torch_model import prepare_torch
+from servewatt.engines.vllm.entry import ENTRY
 from servewatt.engines.vllm.session import VllmSession
 from servewatt.engines.vllm.settings import OTHER_ENGINES, VARIABLES, VllmSettings, cache_variables, check_model
 from servewatt.errors import RefusedError, UnavailableError
@@ -29,16 +29,18 @@ _NO_ROOM = ("gpu memory utilization", "gpu_memory_utilization")
 class VllmEngine:
     """Loads checkpoints as they are."""
 
-    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
-        """Check model and options; vLLM compiles where it runs, when it is loaded."""
-        check_options(configuration)
+    def check(self, model: Model, configuration: Configuration) -> None:
+        ENTRY.check_options(configuration)
         VllmSettings.of(model, configuration)
         check_model(model)
 
+    def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
+        """Check model and options; vLLM compiles where it runs, when it is loaded."""
+        self.check(model, configuration)
+
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
-        check_options(configuration)
+        self.check(model, configuration)
         settings = VllmSettings.of(model, configuration)
-        check_model(model)
         os.environ.update(VARIABLES)
         make_arguments, engine_class = _imported(configuration)
         prepare_torch(configuration)
