@@ -6,13 +6,14 @@ PACKAGES := src tests tools benchmarks
 # PyTorch for the CPU comes without triton. The interpreter of 3.6 and older fails with numpy 2.4.
 TRITON := triton==3.7.1
 
-.PHONY: help demo test test-kernels check format constraints clean
+.PHONY: help demo test test-kernels check docs format constraints clean
 
 help:
 	@echo "make demo    install, measure the bundled model in four engines, recommend one (report in demo-output/)"
 	@echo "make test    run the tests"
 	@echo "make test-kernels  run those of the Triton kernels, in its interpreter"
 	@echo "make check   format, lint, strict types, import contract"
+	@echo "make docs    build the documentation (build/site/index.html)"
 	@echo "make format  rewrite files in the project's format"
 	@echo "make clean   remove the environment and everything built"
 
@@ -57,6 +58,14 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(PACKAGES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,docs]'
+	@touch $@
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is build/site/index.html; a browser opens it as a file."
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff format $(PACKAGES)

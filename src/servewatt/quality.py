@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from servewatt.records import Configuration, Facts, Interval, Model, Status, Via
 
 QUALITY_VERSION = 1
-"""Version of the `Quality` record as stored; docs/format.md describes it."""
+"""Version of the `Quality` record as stored; docs/reference/records.md describes it."""
 
 
 @dataclass(frozen=True)

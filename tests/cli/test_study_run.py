@@ -175,7 +175,7 @@ def test_the_published_protocol_leaves_room_for_the_longest_prompt(tmp_path: Pat
 def test_the_difference_between_protocols_is_documented_line_by_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["study", "run", "--explain", "--markdown"]) == 0
     printed = capsys.readouterr().out
-    document = Path("docs/study-protocols.md").read_text(encoding="utf-8")
+    document = Path("docs/explanation/study-protocols.md").read_text(encoding="utf-8")
     assert printed.strip() in document
     assert len(DIFFERENCES) > 10
     assert set(PROTOCOLS) == {"sound", "published", "quick"}

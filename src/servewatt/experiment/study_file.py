@@ -107,7 +107,7 @@ def _watts_in_order(watts: tuple[float, float]) -> tuple[float, float]:
 
 
 class ProcedurePart(_Strict):
-    """How to measure; see docs/method.md."""
+    """How to measure; see docs/explanation/joule.md."""
 
     blocks: Annotated[int, _range("procedure", "blocks")] = Procedure.blocks
     seed: Annotated[int, _range("procedure", "seed")] = Procedure.seed

@@ -98,7 +98,7 @@ class Workload:
 
 @dataclass(frozen=True)
 class Procedure:
-    """How each trial is measured. The defaults are the rules of docs/method.md."""
+    """How each trial is measured. The defaults are the rules of docs/explanation/joule.md."""
 
     blocks: int = 5
     seed: int = 0

@@ -9,7 +9,7 @@ from servewatt.records.plan import Plan
 from servewatt.records.readings import Domain
 
 RECORD_VERSION = 1
-"""Version of the records as stored; docs/format.md describes each."""
+"""Version of the records as stored; docs/reference/records.md describes each."""
 
 
 @dataclass(frozen=True)

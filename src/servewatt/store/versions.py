@@ -17,7 +17,7 @@ BRIEF_VERSION = 1
 
 
 def check_record_version(version: int, where: str) -> None:
-    """Refuse records newer than this program; older ones are read (docs/format.md has the rule)."""
+    """Refuse records newer than this program; older ones are read (docs/reference/records.md has the rule)."""
     _check(version, RECORD_VERSION, f"{where} holds records")
 
 

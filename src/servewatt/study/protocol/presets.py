@@ -184,4 +184,4 @@ DIFFERENCES = (
         "measured; above 5 % the trial is repeated",
     ),
 )
-"""What differs. docs/study-protocols.md shows the same lines."""
+"""What differs. docs/explanation/study-protocols.md shows the same lines."""

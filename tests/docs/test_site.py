@@ -1,0 +1,65 @@
+"""The site's generated pages hold what the code holds, and no page needs the network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+import servewatt
+from servewatt.engines import ENGINES
+from tools.site import commands, engines
+from tools.site.pages import PLACE, foreign, generated, with_tables
+
+DOCS = Path(__file__).parents[2] / "docs"
+COMMANDS = {" ".join(path): command for path, command in commands.commands()}
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_the_reference_has_every_option_of_every_command(path: str) -> None:
+    page = commands.pages()[f"{path.split(maxsplit=1)[0]}.md" if path else "index.md"]
+    assert f"Usage: servewatt {path}".rstrip() in page
+    for parameter in COMMANDS[path].params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert max(parameter.opts, key=len) in page
+
+
+def test_the_reference_has_the_commands_of_groups_too() -> None:
+    assert {"run", "report", "study run", "engines add", "models prune"} <= set(COMMANDS)
+
+
+def test_the_api_page_names_every_public_name() -> None:
+    page = generated()["reference/api.md"]
+    for name in getattr(servewatt, "__all__", ()):
+        assert f".{name}\n" in page or f"::: servewatt.{name}" in page or name == "__version__"
+
+
+@pytest.mark.parametrize("name", engines.LISTED)
+def test_an_engine_s_tables_hold_its_options_and_install_line(name: str) -> None:
+    table = engines.options(name)
+    assert all(f"`{option.name}`" in table and option.help in table for option in ENGINES[name].options)
+    assert ENGINES[name].install_line in engines.install(name)
+
+
+def test_precisions_by_hand() -> None:
+    assert engines.precisions("vllm").splitlines()[2] == "| `cuda` | yes | yes | yes | no | no | no |"
+
+
+def test_support_by_hand() -> None:
+    rows = {row.split("|")[1].strip(): row.split("|") for row in engines.support("cuda").splitlines()}
+    bloom = rows["engine"].index(" Bloom ")
+    assert rows["[onnxruntime-genai](onnxruntime-genai.md)"][bloom].strip() == "no"
+    assert rows["[vllm](vllm.md)"][bloom].split() == ["fp32", "bf16", "fp16"]
+    assert not any("openvino" in engine for engine in rows)
+
+
+def test_every_place_of_a_table_can_be_filled() -> None:
+    for path in DOCS.rglob("*.md"):
+        assert not PLACE.search(with_tables(path.read_text(encoding="utf-8"))), path
+
+
+def test_what_a_browser_would_load_from_elsewhere_is_found() -> None:
+    page = """<link rel="canonical" href="https://a"><a href="https://b">b</a><link rel="stylesheet" href="x.css">
+        <script src="https://c/shim"></script><img src="//d/e.png"><img src="f.png">"""
+    assert foreign(page) == ["https://c/shim", "//d/e.png"]
