@@ -131,9 +131,16 @@ def observed(observations: Sequence[Observation], runs: Sequence[RunNote] = (), 
     )
 
 
-def published_alone() -> StudyView:
-    """The view of the published cells, without observations."""
-    cells = published.cells()
+def published_alone(models: Sequence[str] = ()) -> StudyView:
+    """The view of the published cells, without observations; of these models, or of all if none is named.
+
+    Raises InputError for a model that was not published.
+    """
+    known = {m.name for m in published.models()}
+    for name in models:
+        if name not in known:
+            raise InputError(f"model {name!r} is not among the published ones", f"known: {', '.join(sorted(known))}")
+    cells = tuple(c for c in published.cells() if not models or c.model in models)
     return StudyView((), from_cells(cells, published.parameters()), cells, work="pass")
 
 
@@ -156,6 +163,6 @@ def select(observations: Sequence[Observation], models: Sequence[str]) -> tuple[
 
 def _batteries(observations: Sequence[Observation]) -> tuple[Battery, ...]:
     """The batteries of `servewatt study analyse`, so that both show the same numbers; none without a valid trial."""
-    from servewatt.study.tests.analyses import analyse_observations
+    from servewatt.study.tests.examine import examine_observations
 
-    return tuple(a.battery for a in analyse_observations(observations, alpha=ALPHA)) if usable(observations) else ()
+    return tuple(a.battery for a in examine_observations(observations, alpha=ALPHA)) if usable(observations) else ()

@@ -23,7 +23,7 @@ from servewatt.records import (
 from servewatt.study.data.cells import By
 from servewatt.study.data.observations import Observation
 from servewatt.study.data.results_file import Results, RunNote, WorkloadNote
-from servewatt.study.published.beside import Comparison, Source, compare
+from servewatt.study.published.beside import BesidePublished, Source, set_beside
 from tests.study.builders import observation
 
 DOMAINS = (
@@ -72,7 +72,7 @@ def results(observations: Iterable[Observation], *notes: RunNote) -> Results:
     return Results(tuple(observations), notes)
 
 
-def source(found: Comparison, name: str) -> Source:
+def source(found: BesidePublished, name: str) -> Source:
     return next(s for s in found.sources if s.name == name)
 
 
@@ -81,7 +81,7 @@ ONE = trials("phi2", cuda_torch=2.0, cuda_onnx=3.0, cuda_jit=4.0)
 
 
 def test_without_results_the_published_table_is_checked_alone() -> None:
-    found = compare()
+    found = set_beside()
     assert [s.name for s in found.sources] == ["published"]
     assert "2412.15441" in found.sources[0].citation
     assert (found.rows, found.ranks, found.overall, found.steps) == ((), (), (), ())
@@ -91,14 +91,14 @@ def test_without_results_the_published_table_is_checked_alone() -> None:
 
 
 def test_by_time_the_claims_about_time_and_the_polling_loop_are_shown() -> None:
-    found = compare(by=By.TIME)
+    found = set_beside(by=By.TIME)
     assert [c.claim.name for c in found.claims] == ["cuda-before-cpu-time"]
     assert len(found.steps) == 12
     assert found.boundaries == ()
 
 
 def test_ours_and_theirs_stand_in_one_row_each_over_its_own_least() -> None:
-    found = compare(results(ONE, note("h200", "phi2")))
+    found = set_beside(results(ONE, note("h200", "phi2")))
     rows = {r.configuration: r for r in found.rows}
     assert list(rows) == ["<CUDA, TORCH>", "<CUDA, ONNX>", "<CUDA, JIT>"]
     onnx = rows["<CUDA, ONNX>"]
@@ -110,7 +110,7 @@ def test_ours_and_theirs_stand_in_one_row_each_over_its_own_least() -> None:
 
 
 def test_ranks_are_told_with_and_without_jit() -> None:
-    found = compare(results(ONE))
+    found = set_beside(results(ONE))
     with_jit, without = found.ranks
     assert (with_jit.jit, without.jit) == (True, False)
     # JIT < TORCH < ONNX and TORCH < ONNX < JIT: one pair of three agrees.
@@ -121,7 +121,7 @@ def test_ranks_are_told_with_and_without_jit() -> None:
 
 def test_campaigns_are_compared_one_by_one() -> None:
     cpu = trials("phi2", "cpu", cpu_torch=30.0, cpu_onnx=20.0, cpu_ov=10.0)
-    found = compare(results((*ONE, *cpu)))
+    found = set_beside(results((*ONE, *cpu)))
     assert [s.name for s in found.sources] == ["published", "cpu", "h200"]
     assert {r.source for r in found.rows} == {"cpu", "h200"}
     taus = {r.source: r.tau for r in found.ranks if r.jit}
@@ -140,7 +140,7 @@ def test_campaigns_are_compared_one_by_one() -> None:
 
 def test_only_fp32_has_a_counterpart_and_the_rest_is_told() -> None:
     more = (*ONE, *trials("phi2", cuda_onnx_bf16=1.0), *trials("my-own-model", cuda_torch=1.0))
-    found = compare(results(more))
+    found = set_beside(results(more))
     assert source(found, "h200").unmatched == ("<CUDA, ONNX, bf16>", "my-own-model")
     assert source(found, "h200").models == 1
     assert {r.configuration for r in found.rows} == {"<CUDA, TORCH>", "<CUDA, ONNX>", "<CUDA, JIT>"}
@@ -148,56 +148,56 @@ def test_only_fp32_has_a_counterpart_and_the_rest_is_told() -> None:
 
 def test_a_campaign_over_http_stands_beside_the_published_one_which_was_too() -> None:
     served = tuple(replace(o, configuration=o.configuration.replace(">", ", HTTP>")) for o in ONE)
-    found = compare(results(served))
+    found = set_beside(results(served))
     assert {r.configuration for r in found.rows} == {"<CUDA, TORCH>", "<CUDA, ONNX>", "<CUDA, JIT>"}
     told = source(found, "h200")
     assert told.stand_ins == ("<CUDA, JIT, HTTP>", "<CUDA, ONNX, HTTP>", "<CUDA, TORCH, HTTP>")
     assert told.unmatched == ()
     # Beside the same in process, which is shown, the ones over HTTP have no counterpart left.
-    both = source(compare(results((*ONE, *served))), "h200")
+    both = source(set_beside(results((*ONE, *served))), "h200")
     assert both.stand_ins == ()
     assert both.unmatched == told.stand_ins
 
 
 def test_the_boundary_and_the_work_of_ours_are_told() -> None:
     mixed = (*ONE, *trials("phi2", cpu_torch=30.0))
-    told = source(compare(results(mixed, note("h200", "phi2"))), "h200")
+    told = source(set_beside(results(mixed, note("h200", "phi2"))), "h200")
     assert told.machine == "NVIDIA H200, Example Xeon, 16 CPUs"
     assert told.boundary.startswith("machine boundary, the same for every configuration: ")
     assert "cpu:estimate (estimated), gpu:0 (counter)" in told.boundary
     assert "an idle GPU is paid by CPU configurations too" in told.boundary
     assert told.work == "per generated token, output lengths equal; medians over blocks"
     assert told.repetitions == (3, 3)
-    eos = source(compare(results(ONE, note("h200", "phi2", stop="eos", domains=DOMAINS[:1]))), "h200")
+    eos = source(set_beside(results(ONE, note("h200", "phi2", stop="eos", domains=DOMAINS[:1]))), "h200")
     assert eos.work == "per generated token; medians over blocks"
     assert "idle GPU" not in eos.boundary
 
 
 def test_random_weights_and_estimates_are_told() -> None:
     trained = tuple(replace(o, weights=Weights.TRAINED) for o in trials("tinyllama", cuda_torch=1.0))
-    assert source(compare(results(ONE)), "h200").weights == "random"
-    assert source(compare(results((*ONE, *trained))), "h200").weights == "random for 1 of 2 models"
-    assert source(compare(results(trained)), "h200").weights == "trained"
+    assert source(set_beside(results(ONE)), "h200").weights == "random"
+    assert source(set_beside(results((*ONE, *trained))), "h200").weights == "random for 1 of 2 models"
+    assert source(set_beside(results(trained)), "h200").weights == "trained"
     estimated = tuple(replace(o, grade=Grade.ESTIMATED) for o in ONE)
-    assert source(compare(results(estimated)), "h200").estimated
-    assert not source(compare(results(ONE)), "h200").estimated
+    assert source(set_beside(results(estimated)), "h200").estimated
+    assert not source(set_beside(results(ONE)), "h200").estimated
 
 
 def test_one_model_leaves_out_the_claims_which_are_extremes_over_all() -> None:
-    found = compare(results((*ONE, *trials("tinyllama", cuda_torch=1.0))), models=["phi2"])
+    found = set_beside(results((*ONE, *trials("tinyllama", cuda_torch=1.0))), models=["phi2"])
     assert found.claims == ()
     assert {r.model for r in found.rows} == {"phi2"}
     assert all({v.model for v in s.values} <= {"phi2"} for s in found.savings)
-    assert {b.model for b in compare(models=["phi2"]).boundaries} == {"phi2"}
+    assert {b.model for b in set_beside(models=["phi2"]).boundaries} == {"phi2"}
 
 
 def test_an_unknown_model_is_refused_with_the_nearest() -> None:
     with pytest.raises(InputError) as caught:
-        compare(models=["tinylama"])
+        set_beside(models=["tinylama"])
     assert "tinyllama" in caught.value.hint
 
 
 @pytest.mark.parametrize("strange", [trials("phi2", cuda_torch_bf16=1.0), trials("my-own-model", cuda_torch=1.0), ()])
 def test_results_without_any_counterpart_are_refused(strange: tuple[Observation, ...]) -> None:
     with pytest.raises(InputError, match="published counterpart"):
-        compare(results(strange))
+        set_beside(results(strange))

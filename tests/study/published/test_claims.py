@@ -8,7 +8,7 @@ import pytest
 
 from servewatt.study.data.cells import Cell
 from servewatt.study.published import medians as published
-from servewatt.study.published.claims import CLAIMS, ClaimCheck, Verdict, check
+from servewatt.study.published.claims import CLAIMS, ClaimCheck, Support, check
 from servewatt.study.published.savings import Saving
 
 
@@ -35,14 +35,14 @@ def with_energy(model: str, configuration: str, energy_j: float) -> tuple[Cell, 
 
 def test_the_lower_end_on_cuda_is_supported_as_worded() -> None:
     found = claim_check("cuda-least")
-    assert found.verdict is Verdict.SUPPORTED
+    assert found.verdict is Support.SUPPORTED
     assert rows(found.readings[0].saving) == ("stablecode-3b", "<CUDA, TORCH>", "<CUDA, ONNX>")
     assert {"cuda-torch", "within-cuda", "all"} <= set(found.support)
 
 
 def test_the_upper_end_on_cuda_is_supported_within_cuda_only() -> None:
     found = claim_check("cuda-most")
-    assert found.verdict is Verdict.ELSEWHERE
+    assert found.verdict is Support.ELSEWHERE
     assert found.support == ("within-cuda", "cuda-torch-onnx")
     assert percent(found) == {"cuda-torch": 90.87, "within-cuda": 89.16, "cuda-torch-onnx": 89.16}
     assert rows(found.readings[1].saving) == ("bloomz-1b1", "<CUDA, TORCH>", "<CUDA, ONNX>")
@@ -50,7 +50,7 @@ def test_the_upper_end_on_cuda_is_supported_within_cuda_only() -> None:
 
 def test_the_lower_end_on_the_cpu_is_not_in_the_table() -> None:
     found = claim_check("cpu-least")
-    assert found.verdict is Verdict.ABSENT
+    assert found.verdict is Support.ABSENT
     assert found.support == ()
     assert rows(found.nearest) == ("stablecode-3b-completion", "<CPU, ONNX>", "<CPU, TORCH>")
     assert found.nearest is not None
@@ -61,7 +61,7 @@ def test_the_lower_end_on_the_cpu_is_not_in_the_table() -> None:
 
 def test_the_upper_end_on_the_cpu_is_openvino_s() -> None:
     found = claim_check("cpu-most")
-    assert found.verdict is Verdict.ELSEWHERE
+    assert found.verdict is Support.ELSEWHERE
     assert found.support == ("within-cpu", "cpu-ov-torch")
     assert rows(found.readings[1].saving) == ("stablecode-3b", "<CPU, OV>", "<CPU, TORCH>")
     assert percent(found)["cpu-onnx"] == 62.90
@@ -70,7 +70,7 @@ def test_the_upper_end_on_the_cpu_is_openvino_s() -> None:
 @pytest.mark.parametrize("name", ["cuda-before-cpu-energy", "cuda-before-cpu-time"])
 def test_cuda_is_before_the_cpu_in_all_models_but_one(name: str) -> None:
     found = claim_check(name)
-    assert found.verdict is Verdict.ELSEWHERE
+    assert found.verdict is Support.ELSEWHERE
     assert [(r.definition, r.above_zero, r.models) for r in found.readings] == [
         ("cuda-cpu", 11, 12),
         ("cuda-cpu-best", 12, 12),
@@ -83,7 +83,7 @@ def test_cuda_is_before_the_cpu_in_all_models_but_one(name: str) -> None:
 
 def test_torch_on_cuda_needs_the_least_energy_of_all() -> None:
     found = claim_check("cuda-torch-first")
-    assert found.verdict is Verdict.SUPPORTED
+    assert found.verdict is Support.SUPPORTED
     assert (found.readings[0].above_zero, found.readings[0].models) == (12, 12)
 
 
@@ -91,16 +91,16 @@ def test_another_table_changes_the_verdict() -> None:
     # 8.98 % where the published table has 8.91 %.
     other = with_energy("stablecode-3b-completion", "<CPU, ONNX>", 631788.437874 * (1 - 0.0898))
     found = claim_check("cpu-least", other)
-    assert found.verdict is Verdict.ELSEWHERE
+    assert found.verdict is Support.ELSEWHERE
     assert found.support == ("within-cpu",)
     assert found.nearest is None
     # And a table in which TORCH on CUDA is not the least for one model.
     worse = with_energy("phi2", "<CUDA, TORCH>", 200_000.0)
-    assert claim_check("cuda-torch-first", worse).verdict is Verdict.ABSENT
+    assert claim_check("cuda-torch-first", worse).verdict is Support.ABSENT
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.89164, Verdict.ELSEWHERE), (0.89166, Verdict.ABSENT)])
-def test_a_figure_is_met_to_its_last_digit(share: float, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("share", "verdict"), [(0.89164, Support.ELSEWHERE), (0.89166, Support.ABSENT)])
+def test_a_figure_is_met_to_its_last_digit(share: float, verdict: Support) -> None:
     other = with_energy("bloomz-1b1", "<CUDA, TORCH>", 114327.170499 * (1 - share))
     assert claim_check("cuda-most", other).verdict is verdict
 
@@ -108,7 +108,7 @@ def test_a_figure_is_met_to_its_last_digit(share: float, verdict: Verdict) -> No
 def test_a_table_without_the_rows_supports_nothing() -> None:
     cuda_only = tuple(c for c in published.cells() if c.configuration.startswith("<CUDA"))
     found = claim_check("cpu-most", cuda_only)
-    assert found.verdict is Verdict.ABSENT
+    assert found.verdict is Support.ABSENT
     assert all(r.saving is None and r.models == 0 for r in found.readings)
     assert found.nearest is None
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 
 from servewatt.stats.records import Interval, Verdict
-from servewatt.study.tables.battery import refusals, render_analyses
-from servewatt.study.tests.analyses import Analysis
+from servewatt.study.tables.battery import refusals, render_examinations
 from servewatt.study.tests.decision import Against, Decision
+from servewatt.study.tests.examine import Examination
 from servewatt.study.tests.findings import Battery, Effect, Finding
 
 PAIR = ("<CPU, OV>", "<CPU, JIT>")
@@ -17,10 +17,10 @@ def battery(*findings: Finding, notes: tuple[str, ...] = ()) -> Battery:
     return Battery("phi2", "s_per_token", 0.05, ((PAIR[0], 5), (PAIR[1], 4)), findings, notes)
 
 
-def shown(*analyses: Analysis, notes: tuple[str, ...] = (), width: int = 120) -> str:
+def shown(*examinations: Examination, notes: tuple[str, ...] = (), width: int = 120) -> str:
     console = Console(width=width, color_system=None, force_terminal=False)
     with console.capture() as captured:
-        render_analyses(console, analyses, notes)
+        render_examinations(console, examinations, notes)
     return captured.get()
 
 
@@ -31,7 +31,7 @@ def line(text: str, beginning: str) -> list[str]:
 def test_p_values_and_effects_stand_beside_their_test() -> None:
     large, delta = Effect("omega squared", 0.96, "large"), Effect("cliff's delta", -0.4, "medium")
     text = shown(
-        Analysis(
+        Examination(
             battery(
                 Finding("shapiro-wilk", PAIR[:1], 0.91234, 0.3, 0.9),
                 Finding("welch-anova", PAIR, 62.84, 0.00002, 0.0004, large),
@@ -60,7 +60,7 @@ def test_refusals_are_told_once_with_what_they_kept_from_being_computed() -> Non
         "Shapiro-Wilk of <CPU, OV>, <CPU, JIT>: all observations are equal",
         f"Levene, Games-Howell of <CPU, OV> and <CPU, JIT>: {why}",
     ]
-    text = shown(Analysis(found))
+    text = shown(Examination(found))
     assert "refused: Levene, Games-Howell of" in text
     assert line(text, "<CPU, OV>  <CPU")[4:] == ["0.230", "—", "—", "—", "—"]
 
@@ -68,8 +68,8 @@ def test_refusals_are_told_once_with_what_they_kept_from_being_computed() -> Non
 def test_the_decision_and_where_it_differs() -> None:
     against = Against(PAIR[1], Interval(0.9, 0.8, 1.1, 5), Verdict.UNDECIDED, 4)
     decision = Decision("phi2", "s_per_token", 0.95, PAIR[0], (against,), ("<CPU, ONNX>",), "Undecided between both.")
-    analysis = Analysis(battery(notes=("Dunn is blind here",)), decision, ("Games-Howell tells them apart",))
-    text = shown(analysis, notes=("1 row left out",))
+    examination = Examination(battery(notes=("Dunn is blind here",)), decision, ("Games-Howell tells them apart",))
+    text = shown(examination, notes=("1 row left out",))
     assert text.startswith("! 1 row left out")
     assert "note: Dunn is blind here" in text
     assert "servewatt: Undecided between both." in text
@@ -85,7 +85,7 @@ def test_it_fits_a_narrow_terminal() -> None:
         Finding("dunn-holm", names, -1.2, 0.23, 0.46, delta),
         Finding("games-howell", names, -3.4, 0.01, 0.12, delta),
     ]
-    text = shown(Analysis(Battery("m", "x", 0.05, ((names[0], 5), (names[1], 5)), tuple(pair))), width=80)
+    text = shown(Examination(Battery("m", "x", 0.05, ((names[0], 5), (names[1], 5)), tuple(pair))), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "negligible" in text
     assert "…" not in text
@@ -94,6 +94,6 @@ def test_it_fits_a_narrow_terminal() -> None:
 def test_long_names_are_wrapped_not_cut() -> None:
     names = ("<CUDA, torch-graph, int4, prefill_products=triton>", "<CUDA, torch-graph, int8, prefill_products=triton>")
     pair = Finding("dunn-holm", names, -1.2, 0.23, 0.46, Effect("cliff's delta", -1.0, "large"))
-    text = shown(Analysis(Battery("m", "x", 0.05, ((names[0], 5), (names[1], 5)), (pair,))), width=80)
+    text = shown(Examination(Battery("m", "x", 0.05, ((names[0], 5), (names[1], 5)), (pair,))), width=80)
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from servewatt.cli.options import FILE, json_option
 from servewatt.cli.ranges import Finite
+from servewatt.errors import InputError
 
+if TYPE_CHECKING:
+    from servewatt.study.data.csv_table import CsvTable
+    from servewatt.study.data.observations import Observation
+    from servewatt.study.tests.examine import Examination
+
+_INPUTS = "give results files, or --csv FILE --value COLUMN --group COLUMN"
 EXAMPLES = """\b
 Examples:
   servewatt study analyse h200.parquet
@@ -42,22 +51,84 @@ def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **o
     effect sizes and Holm's correction over everything analysed; then servewatt's own decision, which pairs blocks.
     """
     from servewatt import wire
-    from servewatt.cli.study import analysing
-    from servewatt.study.tests.analyses import analyse_observations, analyse_table
+    from servewatt.study.tests.examine import Document, examine_csv, examine_observations
 
     notes: tuple[str, ...] = ()
     alpha, models = options["alpha"], options["models"]
     if csv_file is not None:
-        table = analysing.read_table(csv_file, results, options)
+        table = _read_table(csv_file, results, options)
         notes = table.notes
-        with analysing.busy():
-            analyses = analyse_table(table, options["value"], models, alpha)
+        with _busy():
+            analyses = examine_csv(table, options["value"], models, alpha)
     else:
-        found = analysing.read_observations(results, options)
+        found = _read_observations(results, options)
         variables, without_jit = options["variables"], options["without_jit"]
-        with analysing.busy():
-            analyses = analyse_observations(found, variables, models, without_jit=without_jit, alpha=alpha)
+        with _busy():
+            analyses = examine_observations(found, variables, models, without_jit=without_jit, alpha=alpha)
     if as_json:
-        click.echo(wire.document(analysing.Document(notes, analyses)))
+        click.echo(wire.document(Document(notes, analyses)))
     else:
-        analysing.show(analyses, notes)
+        _show(analyses, notes)
+
+
+def _read_table(path: Path, results: Sequence[Path], options: Mapping[str, Any]) -> CsvTable:
+    """The CSV file, by the command's `options`.
+
+    Raises InputError if they do not go together, or the file cannot be read.
+    """
+    if results:
+        raise InputError(f"both --csv and results files are given: {results[0]}", _INPUTS)
+    for name, option in (("variables", "--variable"), ("without_jit", "--without-jit")):
+        if options[name]:
+            raise InputError(f"{option} goes with results files, not with --csv", _INPUTS)
+    for name in ("value", "group"):
+        if not options[name]:
+            raise InputError(f"--csv needs --{name}", "name the columns: --value COLUMN --group COLUMN")
+    if options["value"] in (options["group"], options["subject"]):
+        raise InputError(
+            f"the values and what groups them are both column {options['value']!r}",
+            "--value names the column of measured numbers, --group that of configurations, --subject that of models",
+        )
+    if options["group"] == options["subject"]:
+        raise InputError(
+            f"--group and --subject are both column {options['group']!r}, so no subject has two groups to compare",
+            "leave out --subject, or name another column",
+        )
+    from servewatt.study.data.csv_table import read_csv
+
+    return read_csv(path, options["value"], options["group"], options["subject"])
+
+
+def _read_observations(results: Sequence[Path], options: Mapping[str, Any]) -> tuple[Observation, ...]:
+    """The observations of results files.
+
+    Raises InputError if none are given, or an option of --csv is.
+    """
+    for name in ("value", "group", "subject"):
+        if options[name]:
+            raise InputError(f"--{name} goes with --csv", _INPUTS)
+    if not results:
+        raise InputError("there is nothing to analyse", _INPUTS)
+    from servewatt.study.data.results_file import read_all
+
+    return read_all(results).observations
+
+
+@contextmanager
+def _busy() -> Iterator[None]:
+    """Says that tests are computed, which takes about half a second for each model and variable."""
+    from rich.console import Console
+
+    from servewatt.cli.progress import step
+
+    with step(Console(stderr=True), "computing tests"):
+        yield
+
+
+def _show(analyses: Sequence[Examination], notes: Sequence[str]) -> None:
+    """Print to the terminal."""
+    from rich.console import Console
+
+    from servewatt.study.tables.battery import render_examinations
+
+    render_examinations(Console(), analyses, notes)

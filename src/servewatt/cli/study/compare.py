@@ -42,10 +42,10 @@ def command(results: tuple[Path, ...], by: str, models: tuple[str, ...], markdow
     from servewatt import wire
     from servewatt.study.data import results_file
     from servewatt.study.data.cells import By
-    from servewatt.study.published.beside import compare
+    from servewatt.study.published.beside import set_beside
     from servewatt.study.tables.document import render_terminal, to_markdown
 
-    found = compare(results_file.read_all(results) if results else None, By(by), models)
+    found = set_beside(results_file.read_all(results) if results else None, By(by), models)
     if as_json:
         click.echo(wire.document(found))
     elif markdown:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from servewatt.cli.options import FILE, FOLDER, PATH
+from servewatt.errors import InputError, counted
+
+if TYPE_CHECKING:
+    from servewatt.report.figures import Figure
+    from servewatt.report.table import Table
+    from servewatt.study.view import StudyView
 
 EXAMPLES = """\b
 Examples:
@@ -17,8 +25,6 @@ Examples:
   servewatt study tables results.parquet --folder study
   servewatt study tables --published --table savings
 """
-
-
 _FORMS = click.Choice(["text", "latex", "csv", "html"])
 
 
@@ -34,20 +40,87 @@ _FORMS = click.Choice(["text", "latex", "csv", "html"])
 @click.option("--list", "list_names", is_flag=True, help="List the tables and figures, and what each needs.")
 def command(files: tuple[Path, ...], published: bool, table: str, form: str, **options: Any) -> None:
     """Tables and figures of results FILES (several count as one), or of the published study."""
-    from servewatt.cli.study import showing_tables
-    from servewatt.study import outputs as study_outputs
+    from servewatt.study import outputs
 
     if options["list_names"]:
-        showing_tables.show_names()
+        _show_names()
         return
     figure, out, folder = options["figure"], options["out"], options["folder"]
     if (figure is None) != (out is None):
         raise click.UsageError("--figure and --out go together: --figure energy-boxes --out energy.svg")
-    tested = folder is not None or study_outputs.needs_tests(table if figure is None else "", figure or "")
-    view = showing_tables.find_view(files, published=published, models=options["models"], tested=tested)
+    tested = folder is not None or outputs.needs_tests(table if figure is None else "", figure or "")
+    view = _find_view(files, published=published, models=options["models"], tested=tested)
     if folder is not None:
-        showing_tables.write_folder(view, folder, files, published=published)
+        _write_folder(view, folder, files, published=published)
     elif figure is not None:
-        showing_tables.write_figure(study_outputs.draw(view, figure), out)
+        _write_figure(outputs.draw(view, figure), out)
     else:
-        showing_tables.print_table(study_outputs.make_table(view, table), form)
+        _print_table(outputs.make_table(view, table), form)
+
+
+def _find_view(files: Sequence[Path], *, published: bool, models: Sequence[str], tested: bool) -> StudyView:
+    """What the tables are made of: the results files as one, or the published medians."""
+    from servewatt.study.data import results_file
+    from servewatt.study.view import observed, published_alone, select
+
+    if published:
+        if files:
+            raise InputError(
+                "--published shows the published medians alone, without results files", "leave out one of the two"
+            )
+        return published_alone(models)
+    if not files:
+        raise InputError(
+            "no results file was named", "`servewatt study collect --out FILE` writes one; or show --published"
+        )
+    found = results_file.read_all(files)
+    return observed(select(found.observations, models), found.runs, tested=tested)
+
+
+def _show_names() -> None:
+    """The tables and figures, and which of them `--published` cannot fill."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+
+    from servewatt.study import outputs
+
+    grid = Grid("name", "what it shows", "needs", box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for heading, kinds in (("tables", outputs.TABLES), ("figures", outputs.FIGURES)):
+        grid.add_row(f"[bold]{heading}[/bold]")
+        for name, kind in kinds.items():
+            needs = "observations" if kind.observations else "observations or --published"
+            grid.add_row(f"  {name}", kind.title, needs)
+    Console().print(grid)
+
+
+def _print_table(table: Table, form: str) -> None:
+    """One table on standard output."""
+    from rich.console import Console
+
+    from servewatt.report.table_forms import FORMS, renderable
+
+    console = Console()
+    if form == "text" and console.is_terminal:
+        console.print(renderable(table, console.width))
+    else:
+        click.echo(FORMS[form](table), nl=False)
+
+
+def _write_figure(figure: Figure, path: Path) -> None:
+    """One figure into a file whose ending says the format."""
+    from servewatt.report.figures import FORMATS, write_to
+
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise InputError(f"cannot tell a format from the name {path.name}", f"end it in .{', .'.join(FORMATS)}")
+    write_to(figure, path, kind)
+    click.echo(f"wrote {path}", err=True)
+
+
+def _write_folder(view: StudyView, folder: Path, files: Sequence[Path], *, published: bool) -> None:
+    """Everything into a folder."""
+    from servewatt.study.page.folder import write_folder
+
+    words = ["servewatt", "study", "tables", *(["--published"] if published else map(str, files))]
+    written = write_folder(view, folder, f"{shlex.join(words)} --folder {shlex.quote(str(folder))}")
+    click.echo(f"wrote {counted(len(written), 'file')}; open {folder / 'index.html'}", err=True)

@@ -115,7 +115,7 @@ VARIABLES = (
 
 
 @dataclass(frozen=True)
-class Counted:
+class CountedDomains:
     """Names of the domains whose joules add up inside a boundary."""
 
     whole: frozenset[str]
@@ -130,8 +130,8 @@ def observe(run: Run, results: Sequence[Result], campaign: str) -> tuple[Observa
         counted_domains(boundary, run.environment.domains, results)
         for boundary in (run.plan.procedure.boundary, Boundary.CPU, Boundary.GPU)
     )
-    counted = Counted(whole, cpu, gpu)
-    return tuple(_observation(run, result, counted, campaign) for result in results)
+    domains = CountedDomains(whole, cpu, gpu)
+    return tuple(_observation(run, result, domains, campaign) for result in results)
 
 
 def usable(observations: Iterable[Observation]) -> tuple[Observation, ...]:
@@ -143,7 +143,7 @@ def usable(observations: Iterable[Observation]) -> tuple[Observation, ...]:
     return tuple(last.values())
 
 
-def _observation(run: Run, result: Result, counted: Counted, campaign: str) -> Observation:
+def _observation(run: Run, result: Result, domains: CountedDomains, campaign: str) -> Observation:
     trial = result.trial
     model, configuration = trial.model, trial.configuration
     ended = Observation(
@@ -169,17 +169,17 @@ def _observation(run: Run, result: Result, counted: Counted, campaign: str) -> O
     generate = result.section("generate")
     if result.status is not Status.OK or generate is None:
         return ended
-    measured = _measured(ended, result, generate, counted)
+    measured = _measured(ended, result, generate, domains)
     limit = limit_of(run.plan.model.shape, configuration, [result], run.environment, confidence=0.95)
     if limit is None or limit.floor_s_per_token is None or limit.times_floor is None:
         return measured
     return replace(measured, floor_s_per_token=limit.floor_s_per_token, times_floor=limit.times_floor.estimate)
 
 
-def _measured(ended: Observation, result: Result, generate: Section, counted: Counted) -> Observation:
-    figures = trial_figures(result, counted.whole)
-    energies, cpu, gpu = (section_energies(generate, part) or () for part in (counted.whole, counted.cpu, counted.gpu))
-    powers = section_powers(result.section("idle"), counted.whole)
+def _measured(ended: Observation, result: Result, generate: Section, domains: CountedDomains) -> Observation:
+    figures = trial_figures(result, domains.whole)
+    energies, cpu, gpu = (section_energies(generate, part) or () for part in (domains.whole, domains.cpu, domains.gpu))
+    powers = section_powers(result.section("idle"), domains.whole)
     cpu_j, gpu_j = _sum_j(cpu), _sum_j(gpu)
     tokens = generate.tokens_out
     return replace(

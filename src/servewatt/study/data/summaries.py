@@ -177,24 +177,24 @@ def _group_mean(key: tuple[str, int, str], members: Sequence[Summary]) -> GroupM
 
 def _summary(key: tuple[str, str, str], parameters: int, weights: Weights, trials: Sequence[Observation]) -> Summary:
     source, model, label = key
-    counted = sorted(usable(trials), key=_block)
+    valid = sorted(usable(trials), key=_block)
     return Summary(
         source,
         model,
         parameters,
         weights,
         label,
-        ok=len(counted),
+        ok=len(valid),
         blocks=len({_block(o) for o in trials}),
-        measures=_measures(counted),
-        failure=_failure(trials, {_block(o) for o in counted}),
+        measures=_measures(valid),
+        failure=_failure(trials, {_block(o) for o in valid}),
     )
 
 
-def _measures(counted: Sequence[Observation]) -> tuple[Measure, ...]:
+def _measures(valid: Sequence[Observation]) -> tuple[Measure, ...]:
     measures = []
     for variable in VARIABLES:
-        pairs = [(o, getattr(o, variable.name)) for o in counted]
+        pairs = [(o, getattr(o, variable.name)) for o in valid]
         usable = [(o, float(v)) for o, v in pairs if v is not None and math.isfinite(v)]
         if not usable:
             continue
@@ -210,11 +210,11 @@ def _block(observation: Observation) -> tuple[str, int]:
     return observation.run, observation.block
 
 
-def _failure(trials: Sequence[Observation], counted: Set[tuple[str, int]]) -> str:
+def _failure(trials: Sequence[Observation], valid: Set[tuple[str, int]]) -> str:
     if not trials:
         return "not measured"
     # The last attempt tells how a block ended.
-    last = {_block(o): o for o in sorted(trials, key=lambda o: o.attempt) if _block(o) not in counted}
+    last = {_block(o): o for o in sorted(trials, key=lambda o: o.attempt) if _block(o) not in valid}
     blocks = len({_block(o) for o in trials})
     texts = []
     for (status, reason), count in Counter((o.status, o.reason) for o in last.values()).most_common():

@@ -66,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BesidePublished:
     """Everything that `servewatt study compare` tells."""
 
     by: By
@@ -85,7 +85,7 @@ class Comparison:
     """Of the published figures; only where they are checked by themselves, by time."""
 
 
-def compare(results: Results | None = None, by: By = By.ENERGY, models: Sequence[str] = ()) -> Comparison:
+def set_beside(results: Results | None = None, by: By = By.ENERGY, models: Sequence[str] = ()) -> BesidePublished:
     """Set `results` beside the published table, or check the published table alone.
 
     `models` narrows it to these; all if empty. Raises InputError for an unknown model, and for results of which
@@ -103,7 +103,7 @@ def compare(results: Results | None = None, by: By = By.ENERGY, models: Sequence
     alone = results is None
     agreements = [agreement(theirs, cells, by, jit) for cells in kept for jit in (True, False) if cells]
     every = (savings(cells, d, by) for d in DEFINITIONS for cells in (theirs, *kept))
-    return Comparison(
+    return BesidePublished(
         by=by,
         sources=(_published_source(theirs), *_campaign_sources(results, campaigns, kept)),
         rows=tuple(row for cells in kept for row in _rows(theirs, cells, by)),
@@ -182,12 +182,12 @@ def _campaign_sources(
 ) -> Iterable[Source]:
     if results is None:
         return
-    counted = usable(results.observations)
+    valid = usable(results.observations)
     for cells, matched in zip(campaigns, kept, strict=True):
         if not cells:
             continue
         name, models = cells[0].source, {c.model for c in cells}
-        own = [o for o in counted if o.campaign == name and o.model in models]
+        own = [o for o in valid if o.campaign == name and o.model in models]
         runs = [r for r in results.runs if r.campaign == name]
         blocks = [c.repetitions for c in matched or cells]
         plain_labels = stand_ins(c.configuration for c in cells)

@@ -24,7 +24,7 @@ class End(StrEnum):
         return found.least if self is End.LEAST else found.most
 
 
-class Verdict(StrEnum):
+class Support(StrEnum):
     """Whether the published table supports a claim."""
 
     SUPPORTED = "supported"
@@ -68,7 +68,7 @@ class ClaimCheck:
     """A claim, and what the published table and our results give."""
 
     claim: Claim
-    verdict: Verdict
+    verdict: Support
     readings: tuple[Reading, ...]
     """The published table by the claim's definitions, the worded one first."""
     support: tuple[str, ...]
@@ -158,7 +158,7 @@ def check(claim: Claim, published: Sequence[Cell], ours: Sequence[Sequence[Cell]
     definitions = [definition(name) for name in (claim.worded, *claim.others)]
     readings = tuple(_reading(published, d, claim) for d in definitions)
     support = tuple(r.definition for r in readings if _gives(claim, r.saving))
-    verdict = Verdict.SUPPORTED if claim.worded in support else Verdict.ELSEWHERE if support else Verdict.ABSENT
+    verdict = Support.SUPPORTED if claim.worded in support else Support.ELSEWHERE if support else Support.ABSENT
     # The study's own definition is told even where it does not give the figure: it was meant to.
     shown = dict.fromkeys((claim.worded, *claim.others[:1], *support))
     return ClaimCheck(
@@ -166,7 +166,7 @@ def check(claim: Claim, published: Sequence[Cell], ours: Sequence[Sequence[Cell]
         verdict=verdict,
         readings=tuple(r for r in readings if r.definition in shown),
         support=support,
-        nearest=_nearest(claim, definitions[0], published) if verdict is Verdict.ABSENT else None,
+        nearest=_nearest(claim, definitions[0], published) if verdict is Support.ABSENT else None,
         ours=tuple(_reading(cells, definition(name), claim) for cells in ours for name in shown if cells),
     )
 

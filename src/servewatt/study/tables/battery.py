@@ -13,8 +13,8 @@ from rich.text import Text
 from servewatt.errors import counted
 from servewatt.report.units import DASH
 from servewatt.study.data.observations import VARIABLES
-from servewatt.study.tests.analyses import Analysis
 from servewatt.study.tests.battery import KRUSKAL_WALLIS, LEVENE, SHAPIRO_WILK, WELCH
+from servewatt.study.tests.examine import Examination
 from servewatt.study.tests.findings import Battery, Effect, Finding
 from servewatt.study.tests.posthoc import DUNN, GAMES_HOWELL
 
@@ -29,30 +29,30 @@ _NAMES = {
 _PAIRWISE = (DUNN, GAMES_HOWELL)
 
 
-def render_analyses(console: Console, analyses: Sequence[Analysis], notes: Iterable[str] = ()) -> None:
-    """Print analyses one after another, then what the numbers mean; `notes` are about the whole input."""
+def render_examinations(console: Console, examinations: Sequence[Examination], notes: Iterable[str] = ()) -> None:
+    """Print examinations one after another, then what the numbers mean; `notes` are about the whole input."""
     for note in notes:
         console.print(_item("! ", note, "yellow"))
-    for analysis in analyses:
-        console.print(battery_report(analysis))
-    if analyses:
-        console.print(Text(_legend(analyses), style="dim"))
+    for examination in examinations:
+        console.print(battery_report(examination))
+    if examinations:
+        console.print(Text(_legend(examinations), style="dim"))
 
 
-def battery_report(analysis: Analysis) -> RenderableType:
+def battery_report(examination: Examination) -> RenderableType:
     """One variable of one subject."""
-    battery = analysis.battery
+    battery = examination.battery
     parts: list[RenderableType] = [_head(battery)]
     parts += [t for t in (normality_table(battery), omnibus_table(battery), pair_table(battery)) if t.row_count]
     parts += [_item("refused: ", text, "yellow") for text in refusals(battery)]
     parts += [_item("note: ", note, "dim") for note in battery.notes]
-    decision = analysis.decision
+    decision = examination.decision
     if decision is not None:
         colour = "yellow" if decision.rivals else "green"
         parts.append(_item("servewatt: ", decision.sentence, f"bold {colour}"))
         if decision.unknown:
             parts.append(_item("           ", f"without a valid value: {', '.join(decision.unknown)}", "dim"))
-        parts += [_item("differs: ", text, "yellow") for text in analysis.disagreements]
+        parts += [_item("differs: ", text, "yellow") for text in examination.disagreements]
     return Group(*parts, Text())
 
 
@@ -125,9 +125,9 @@ def _head(battery: Battery) -> Text:
     return head
 
 
-def _legend(analyses: Sequence[Analysis]) -> str:
-    alphas = ", ".join(f"{alpha:g}" for alpha in sorted({a.battery.alpha for a in analyses}))
-    count = sum(not f.refused for a in analyses if not a.same_as for f in a.battery.findings)
+def _legend(examinations: Sequence[Examination]) -> str:
+    alphas = ", ".join(f"{alpha:g}" for alpha in sorted({a.battery.alpha for a in examinations}))
+    count = sum(not f.refused for a in examinations if not a.same_as for f in a.battery.findings)
     tests = counted(count, "finding")
     return (
         f"* p below {alphas} · p: as each test's procedure gives it · family: corrected after Holm over all findings "

@@ -10,7 +10,7 @@ from servewatt.report import units
 from servewatt.report.table import Column, Entry, Form, Table
 from servewatt.report.units import Scale
 from servewatt.study.data.cells import By
-from servewatt.study.published.beside import Comparison, Row, Source
+from servewatt.study.published.beside import BesidePublished, Row, Source
 from servewatt.study.published.checks import WHOLE
 from servewatt.study.published.claims import ClaimCheck, Reading
 from servewatt.study.published.medians import SOURCE
@@ -21,7 +21,7 @@ PER_MODEL = ("within-cuda", "cuda-torch-onnx", "within-cpu", "cpu-onnx-torch", "
 """Definitions that give one saving a model."""
 
 
-def tables(shown: Comparison) -> tuple[Table, ...]:
+def tables(shown: BesidePublished) -> tuple[Table, ...]:
     """Every table of the comparison, the answer first; none that would be empty."""
     made = [
         *(claim_table(shown, one) for one in shown.claims),
@@ -36,7 +36,7 @@ def tables(shown: Comparison) -> tuple[Table, ...]:
     return tuple(table for table in made if table.rows)
 
 
-def claim_table(shown: Comparison, one: ClaimCheck) -> Table:
+def claim_table(shown: BesidePublished, one: ClaimCheck) -> Table:
     """One headline figure: what the published table gives by each definition, and what ours gives by the same."""
     columns = (
         Column("definition", "definition"),
@@ -49,7 +49,7 @@ def claim_table(shown: Comparison, one: ClaimCheck) -> Table:
     return Table(one.claim.name, f"{one.claim.text}: {one.verdict.value}", columns, rows, grouped=0)
 
 
-def ranks_table(shown: Comparison, source: Source) -> Table:
+def ranks_table(shown: BesidePublished, source: Source) -> Table:
     """The published order of configurations and ours, model by model, with Kendall's tau."""
     columns = (
         Column("model", "model"),
@@ -75,7 +75,7 @@ def ranks_table(shown: Comparison, source: Source) -> Table:
     return Table("ranks", title, columns, rows, tuple(notes), grouped=0)
 
 
-def values_table(shown: Comparison, source: Source) -> Table:
+def values_table(shown: BesidePublished, source: Source) -> Table:
     """Both sides' values, and each over the least of its side."""
     own = [r for r in shown.rows if r.source == source.name]
     unit = "J" if shown.by is By.ENERGY else "s"
@@ -94,7 +94,7 @@ def values_table(shown: Comparison, source: Source) -> Table:
     return Table("values", f"Values by {shown.by.value}: {source.name} and published", columns, rows)
 
 
-def savings_table(shown: Comparison) -> Table:
+def savings_table(shown: BesidePublished) -> Table:
     """The extremes over models of each definition of savings, with the rows they come from."""
     columns = (
         Column("definition", "definition"),
@@ -109,7 +109,7 @@ def savings_table(shown: Comparison) -> Table:
     return Table("savings", f"Savings of {shown.by.value} by definition", columns, tuple(rows), notes, grouped=3)
 
 
-def models_table(shown: Comparison, source: Source) -> Table:
+def models_table(shown: BesidePublished, source: Source) -> Table:
     """Savings model by model, of the definitions in `PER_MODEL`."""
     single = [s for s in shown.savings if s.source == source.name and s.values and s.definition.name in PER_MODEL]
     in_percent = Scale("", units.PERCENT.divisor)  # the title says the unit
@@ -126,7 +126,7 @@ def models_table(shown: Comparison, source: Source) -> Table:
     return Table(f"models-{source.name}", title, tuple(columns), rows, grouped=0)
 
 
-def boundaries_table(shown: Comparison) -> Table:
+def boundaries_table(shown: BesidePublished) -> Table:
     """The published CPU configurations in order, by each boundary of energy that the study measured."""
     columns = (
         Column("model", "model"),
@@ -150,7 +150,7 @@ def boundaries_table(shown: Comparison) -> Table:
     return Table("boundaries", "CPU configurations by the boundary of energy: published", columns, rows, notes)
 
 
-def steps_table(shown: Comparison) -> Table:
+def steps_table(shown: BesidePublished) -> Table:
     """The time of one published request in steps of the quickest one."""
     columns = (
         Column("model", "model"),
@@ -169,7 +169,7 @@ def steps_table(shown: Comparison) -> Table:
     return Table("steps", f"Time of a request in {label}: published", columns, rows, notes, grouped=0)
 
 
-def definitions_table(shown: Comparison) -> Table:
+def definitions_table(shown: BesidePublished) -> Table:
     """What each definition of savings means."""
     used = {s.definition.name for s in shown.savings}
     columns = (Column("definition", "definition"), Column("sentence", "how savings are computed"))
@@ -177,7 +177,7 @@ def definitions_table(shown: Comparison) -> Table:
     return Table("definitions", "Definitions", columns, rows, grouped=0)
 
 
-def _claim_rows(shown: Comparison, one: ClaimCheck) -> Iterable[tuple[Entry, ...]]:
+def _claim_rows(shown: BesidePublished, one: ClaimCheck) -> Iterable[tuple[Entry, ...]]:
     for reading in one.readings:
         yield _reading_row(shown, one, reading)
         same = [r for r in one.ours if r.definition == reading.definition]
@@ -190,7 +190,7 @@ def _claim_rows(shown: Comparison, one: ClaimCheck) -> Iterable[tuple[Entry, ...
         yield (Entry("the nearest figure"), Entry(SOURCE), share, Entry(""), source)
 
 
-def _reading_row(shown: Comparison, one: ClaimCheck, reading: Reading) -> tuple[Entry, ...]:
+def _reading_row(shown: BesidePublished, one: ClaimCheck, reading: Reading) -> tuple[Entry, ...]:
     saving, count = reading.saving, f"{reading.models}"
     if one.claim.percent is None:
         count = f"{reading.above_zero} of {reading.models}"
@@ -216,7 +216,7 @@ def _rank_row(one: RankAgreement, without: RankAgreement | None) -> tuple[Entry,
 
 
 def _overall(one: OverallAgreement) -> str:
-    told = f"the same order in {one.same_order} of {count_of(one.compared, 'model')}"
+    told = f"the same order in {one.same_order} of {counted(one.compared, 'model')}"
     if one.median_tau is not None:
         told += f", median tau {one.median_tau:+.2f} over {one.models}"
     return f"{_jit(one.jit)}: {told}"
@@ -253,11 +253,11 @@ def _savings_rows(one: Savings, grade: Grade | None) -> Iterable[tuple[Entry, ..
             )
 
 
-def _grade(shown: Comparison, source: Source) -> Grade | None:
+def _grade(shown: BesidePublished, source: Source) -> Grade | None:
     return _estimated(source, shown.by)
 
 
-def _grade_of(shown: Comparison, name: str) -> Grade | None:
+def _grade_of(shown: BesidePublished, name: str) -> Grade | None:
     return next((_estimated(s, shown.by) for s in shown.sources if s.name == name), None)
 
 
@@ -291,8 +291,3 @@ def _order(labels: Sequence[str]) -> str:
 def _heading(name: str) -> str:
     """A definition's name in lines as short as its words allow."""
     return name.replace("-", "-\n")
-
-
-def count_of(number: int, noun: str) -> str:
-    """`1 model`, `2 models`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from servewatt.errors import counted
 from servewatt.records import Weights
 from servewatt.report.table import Column, Table, shown_rows
 from servewatt.report.table_forms import renderable
-from servewatt.study.published.beside import Comparison, Source
+from servewatt.study.published.beside import BesidePublished, Source
 from servewatt.study.published.medians import SOURCE
-from servewatt.study.tables.beside import count_of, tables
+from servewatt.study.tables.beside import tables
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +23,7 @@ NOT_COMPARABLE = (
 )
 
 
-def render_terminal(console: Console, shown: Comparison) -> None:
+def render_terminal(console: Console, shown: BesidePublished) -> None:
     """Print the whole comparison to `console`."""
     from rich.padding import Padding
     from rich.text import Text
@@ -39,7 +40,7 @@ def render_terminal(console: Console, shown: Comparison) -> None:
         console.print(renderable(table, console.width))
 
 
-def to_markdown(shown: Comparison) -> str:
+def to_markdown(shown: BesidePublished) -> str:
     """The whole comparison as Markdown."""
     lines = [f"# {_title(shown)}", ""]
     lines += [f"- **{_escape(_name(s))}**: {_escape('; '.join(_source_lines(s)))}" for s in shown.sources]
@@ -51,7 +52,7 @@ def to_markdown(shown: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _title(shown: Comparison) -> str:
+def _title(shown: BesidePublished) -> str:
     what = "The published table, checked" if len(shown.sources) == 1 else "Our results beside the published ones"
     return f"{what}, by {shown.by.value}"
 
@@ -65,7 +66,7 @@ def _source_lines(source: Source) -> list[str]:
     count = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     times = "repetitions" if source.name == SOURCE else "blocks" if most > 1 else "block"
     lines = [source.machine] if source.machine else []
-    lines += [f"{source.work}; {count_of(source.models, 'model')}, {count} {times}", f"energy: {source.boundary}"]
+    lines += [f"{source.work}; {counted(source.models, 'model')}, {count} {times}", f"energy: {source.boundary}"]
     if source.weights != Weights.TRAINED.value:
         lines.append(f"weights: {source.weights}")
     if source.estimated:

@@ -9,7 +9,7 @@ from servewatt.errors import InputError
 from servewatt.study.tests.effects import omega_squared_ranks, omega_squared_welch
 from servewatt.study.tests.explain import explanations
 from servewatt.study.tests.findings import Battery, Effect, Finding
-from servewatt.study.tests.groups import VARIANCE, Group, clean, constant, counted, scaled, too_few
+from servewatt.study.tests.groups import VARIANCE, Group, clean, constant, observation_count, scaled, too_few
 from servewatt.study.tests.libraries import computed, library
 from servewatt.study.tests.posthoc import dunn, frame, games_howell
 
@@ -59,9 +59,9 @@ def shapiro_wilk(group: Group) -> Finding:
     Source: S. S. Shapiro and M. B. Wilk, Biometrika 52 (1965); p-value by J. P. Royston, Appl. Statist. 44 (1995).
     """
     if group.n < 3:
-        refused = f"{counted(group.n)}; the test needs three"
+        refused = f"{observation_count(group.n)}; the test needs three"
     elif group.n > SHAPIRO_MOST:
-        refused = f"{counted(group.n)}; its p-value is known for at most {SHAPIRO_MOST}"
+        refused = f"{observation_count(group.n)}; its p-value is known for at most {SHAPIRO_MOST}"
     elif group.is_constant:
         refused = "all observations are equal"
     else:

@@ -69,7 +69,7 @@ def scaled(groups: Sequence[Group]) -> tuple[Group, ...]:
     return tuple(Group(g.name, tuple(math.ldexp(v, -exponent) for v in g.values)) for g in groups)
 
 
-def counted(n: int) -> str:
+def observation_count(n: int) -> str:
     """`no observations`, `one observation`, `3 observations`."""
     return "no observations" if n == 0 else "one observation" if n == 1 else f"{n} observations"
 
@@ -81,7 +81,6 @@ def too_few(groups: Sequence[Group], least: int, because: str = "") -> str:
     for n in dict.fromkeys(g.n for g in few):
         names = [g.name for g in few if g.n == n]
         each = " each" if n else ""
-        told.append(
-            f"{names[0]} has {counted(n)}" if len(names) == 1 else f"{'; '.join(names)} have {counted(n)}{each}"
-        )
+        count = observation_count(n)
+        told.append(f"{names[0]} has {count}" if len(names) == 1 else f"{'; '.join(names)} have {count}{each}")
     return "; ".join([*told, because] if because and any(g.n for g in few) else told)

@@ -10,7 +10,7 @@ from servewatt.errors import InputError
 from servewatt.records import Status
 from servewatt.study.data.csv_table import CsvSubject, CsvTable
 from servewatt.study.data.observations import Observation
-from servewatt.study.tests.analyses import Analysis, analyse_observations, analyse_table
+from servewatt.study.tests.examine import Examination, examine_csv, examine_observations
 from tests.study.builders import failed, observation
 
 TORCH, ONNX, JIT = "<CUDA, TORCH>", "<CUDA, ONNX>", "<CUDA, JIT>"
@@ -25,15 +25,15 @@ def trials(model: str, configuration: str, level: float, drift: tuple[float, ...
     ]
 
 
-def only(analyses: tuple[Analysis, ...]) -> Analysis:
-    (analysis,) = analyses
-    return analysis
+def only(examinations: tuple[Examination, ...]) -> Examination:
+    (examination,) = examinations
+    return examination
 
 
 def test_one_analysis_for_each_model_and_variable_that_has_data() -> None:
     made = [o for model in ("pythia-410m", "codegemma-2b") for o in trials(model, TORCH, 2) + trials(model, ONNX, 1)]
     timed = [replace(o, s_per_token=0.1 + o.block / 100) for o in made if o.model == "codegemma-2b"]
-    found = analyse_observations([o for o in made if o.model != "codegemma-2b"] + timed)
+    found = examine_observations([o for o in made if o.model != "codegemma-2b"] + timed)
     assert [(a.battery.subject, a.battery.variable) for a in found] == [
         ("pythia-410m", "energy_j_per_token"),
         ("codegemma-2b", "energy_j_per_token"),
@@ -48,7 +48,7 @@ def test_one_analysis_for_each_model_and_variable_that_has_data() -> None:
 def test_two_names_of_the_same_observations_count_once() -> None:
     made = [o for n, level in ((TORCH, 2.0), (ONNX, 1.0)) for o in trials("m", n, level)]
     gpu_alone = [replace(o, gpu_energy_j_per_token=o.energy_j_per_token) for o in made]
-    energy, gpu = analyse_observations(gpu_alone)
+    energy, gpu = examine_observations(gpu_alone)
     assert (energy.same_as, gpu.same_as) == ("", "energy_j_per_token")
     assert gpu.battery.variable == "gpu_energy_j_per_token"
     assert gpu.battery.notes[0] == "the same observations as of global energy; the family counts their tests once"
@@ -56,7 +56,7 @@ def test_two_names_of_the_same_observations_count_once() -> None:
     assert welch[0].p_family == welch[1].p_family == welch[0].p_value
     # One joule more, and they are two variables, although their ranks are the same.
     apart = [replace(o, gpu_energy_j_per_token=1 + (o.energy_j_per_token or 0)) for o in made]
-    energy, gpu = analyse_observations(apart)
+    energy, gpu = examine_observations(apart)
     kruskal = [f for a in (energy, gpu) for f in a.battery.findings if f.test == "kruskal-wallis"]
     assert gpu.same_as == ""
     assert [f.p_family for f in kruskal] == pytest.approx([2 * (kruskal[0].p_value or 0)] * 2)
@@ -64,19 +64,19 @@ def test_two_names_of_the_same_observations_count_once() -> None:
 
 def test_variables_models_and_jit_can_be_chosen() -> None:
     made = trials("m", TORCH, 2) + trials("m", ONNX, 1) + trials("m", JIT, 3) + trials("n", TORCH, 1)
-    found = only(analyse_observations(made, ["energy_j_per_token"], ["m"], without_jit=True))
+    found = only(examine_observations(made, ["energy_j_per_token"], ["m"], without_jit=True))
     assert [name for name, _ in found.battery.groups] == [TORCH, ONNX]
     with pytest.raises(InputError, match="no variable 'energy'"):
-        analyse_observations(made, ["energy"])
+        examine_observations(made, ["energy"])
     with pytest.raises(InputError, match="no model 'o'"):
-        analyse_observations(made, models=["o"])
+        examine_observations(made, models=["o"])
 
 
 def test_failed_trials_leave_a_group_without_observations() -> None:
     made = trials("m", TORCH, 2) + trials("m", ONNX, 1)
     made += [failed("m", JIT, block, Status.OUT_OF_MEMORY, "24 GB") for block in range(5)]
     made.append(observation("m", TORCH, 0, run="m", attempt=1, energy_j_per_token=2.5, s_per_token=None))
-    found = only(analyse_observations(made))
+    found = only(examine_observations(made))
     assert found.battery.groups == ((TORCH, 5), (ONNX, 5), (JIT, 0))
     refused = next(f for f in found.battery.findings if f.test == "games-howell" and f.groups == (TORCH, JIT))
     assert refused.refused == f"{JIT} has no observations"
@@ -87,19 +87,19 @@ def test_failed_trials_leave_a_group_without_observations() -> None:
 def test_a_variable_that_a_configuration_does_not_have_leaves_it_out() -> None:
     made = [replace(o, gpu_energy_j_per_token=1.0 + o.block) for o in trials("m", TORCH, 1)] + trials("m", ONNX, 1)
     made.append(failed("m", "<CPU, OV>", 0, Status.CRASHED, "signal 11"))
-    found = only(analyse_observations(made, ["gpu_energy_j_per_token"]))
+    found = only(examine_observations(made, ["gpu_energy_j_per_token"]))
     assert found.battery.groups == ((TORCH, 5),)
 
 
 def test_nothing_to_analyse_is_an_error() -> None:
     with pytest.raises(InputError, match="no valid observation"):
-        analyse_observations([failed("m", TORCH, 0, Status.CRASHED, "signal 11")])
+        examine_observations([failed("m", TORCH, 0, Status.CRASHED, "signal 11")])
 
 
 def test_campaigns_are_subjects_of_their_own_and_machines_are_told() -> None:
     here, there = trials("m", TORCH, 1), [replace(o, campaign="other") for o in trials("m", TORCH, 1)]
     moved = [replace(o, machine="another") if o.block > 2 else o for o in there]
-    found = analyse_observations(here + moved)
+    found = examine_observations(here + moved)
     assert [a.battery.subject for a in found] == ["m (other)", "m (synthetic)"]
     assert found[0].battery.notes[0].startswith("these observations come from 2 machines")
 
@@ -107,7 +107,7 @@ def test_campaigns_are_subjects_of_their_own_and_machines_are_told() -> None:
 def test_pairs_decide_what_scatter_between_blocks_hides_from_the_tests() -> None:
     # 10 % between configurations in every block, while blocks scatter by 19 %.
     less = tuple(v * s for v, s in zip(DRIFT, (0.900, 0.901, 0.899, 0.9005, 0.8995), strict=True))
-    found = only(analyse_observations(trials("m", TORCH, 1) + trials("m", ONNX, 1, less)))
+    found = only(examine_observations(trials("m", TORCH, 1) + trials("m", ONNX, 1, less)))
     assert found.decision is not None
     assert not found.decision.rivals
     dunn, games = found.disagreements
@@ -119,7 +119,7 @@ def test_pairs_decide_what_scatter_between_blocks_hides_from_the_tests() -> None
 
 def test_tests_of_a_fixed_number_of_blocks_may_reject_earlier() -> None:
     made = trials("m", TORCH, 1, (1.00, 1.02, 0.98)) + trials("m", ONNX, 1, (0.92, 0.88, 0.91))
-    found = only(analyse_observations(made))
+    found = only(examine_observations(made))
     assert found.decision is not None
     assert found.decision.rivals
     assert any(t.startswith("Games-Howell tells <CUDA, ONNX> from <CUDA, TORCH>") for t in found.disagreements)
@@ -128,15 +128,15 @@ def test_tests_of_a_fixed_number_of_blocks_may_reject_earlier() -> None:
 
 def test_blocks_of_separate_runs_cannot_be_paired() -> None:
     apart = [replace(o, run="another") for o in trials("m", ONNX, 0.1)]
-    found = only(analyse_observations(trials("m", TORCH, 1) + apart))
+    found = only(examine_observations(trials("m", TORCH, 1) + apart))
     assert all("because they share no block" in t for t in found.disagreements)
     assert len(found.disagreements) == 2
 
 
 def test_a_table_has_no_decision() -> None:
     subjects = tuple(CsvSubject(n, {"a": (1.0, 2.0, 3.0), "b": (7.0, 8.0, 9.5)}) for n in ("m", "n"))
-    found = analyse_table(CsvTable(subjects), "joules", ["n"])
+    found = examine_csv(CsvTable(subjects), "joules", ["n"])
     assert only(found).battery.subject == "n"
     assert only(found).decision is None
     with pytest.raises(InputError, match="no subject 'o'"):
-        analyse_table(CsvTable(subjects), "joules", ["o"])
+        examine_csv(CsvTable(subjects), "joules", ["o"])

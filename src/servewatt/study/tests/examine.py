@@ -29,7 +29,7 @@ JIT = "torchscript"
 
 
 @dataclass(frozen=True)
-class Analysis:
+class Examination:
     """One variable of one subject."""
 
     battery: Battery
@@ -41,6 +41,14 @@ class Analysis:
     same_as: str = ""
     """The subject's variable that has the very same observations, such as global energy where the boundary is the GPU:
     the family counts their tests once."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Everything that `servewatt study analyse` finds, as it prints it in JSON."""
+
+    notes: tuple[str, ...]
+    analyses: tuple[Examination, ...]
 
 
 @dataclass(frozen=True)
@@ -63,14 +71,14 @@ class _Observed:
         return replace(battery, notes=(*_machines(usable(self.observations)), *battery.notes))
 
 
-def analyse_observations(
+def examine_observations(
     observations: Sequence[Observation],
     variables: Sequence[str] = (),
     models: Sequence[str] = (),
     *,
     without_jit: bool = False,
     alpha: float = 0.05,
-) -> tuple[Analysis, ...]:
+) -> tuple[Examination, ...]:
     """Every variable of every model and campaign; all that have data unless `variables` or `models` are named.
 
     Only valid trials enter, the last attempt of each block. A configuration without any is a group without
@@ -92,16 +100,16 @@ def analyse_observations(
     return tuple(_beside_decision(batteries[one.key], one) for one in observed)
 
 
-def analyse_table(
+def examine_csv(
     table: CsvTable, variable: str, subjects: Sequence[str] = (), alpha: float = 0.05
-) -> tuple[Analysis, ...]:
+) -> tuple[Examination, ...]:
     """Every subject of a CSV table; without blocks there is no decision.
 
     Raises InputError for an unknown subject, or an `alpha` not between 0 and 1.
     """
     _check(subjects, {s.name for s in table.subjects}, "subject")
     found = (s for s in table.subjects if not subjects or s.name in subjects)
-    return tuple(Analysis(b) for b in correct_family(run_battery(s.name, variable, s.groups, alpha) for s in found))
+    return tuple(Examination(b) for b in correct_family(run_battery(s.name, variable, s.groups, alpha) for s in found))
 
 
 def disagreements(battery: Battery, decision: Decision) -> tuple[str, ...]:
@@ -163,14 +171,14 @@ def _machines(valid: Sequence[Observation]) -> tuple[str, ...]:
     return (f"these observations come from {len(machines)} machines, which the tests do not know",)
 
 
-def _beside_decision(battery: Battery, observed: _Observed) -> Analysis:
+def _beside_decision(battery: Battery, observed: _Observed) -> Examination:
     same_as = battery.variable if battery.variable != observed.variable else ""
     if same_as:
         title = next((v.title for v in VARIABLES if v.name == same_as), same_as)
         note = f"the same observations as of {title}; the family counts their tests once"
         battery = replace(battery, variable=observed.variable, notes=(note, *battery.notes))
     decision = decide(observed.observations, battery.variable, 1 - battery.alpha)
-    return Analysis(battery, decision, () if decision is None else disagreements(battery, decision), same_as)
+    return Examination(battery, decision, () if decision is None else disagreements(battery, decision), same_as)
 
 
 def _pair(battery: Battery, test: str, first: str, second: str) -> Finding | None:

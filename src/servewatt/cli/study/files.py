@@ -9,8 +9,6 @@ from servewatt import wire
 from servewatt.errors import InputError
 from servewatt.whole_files import write_whole
 
-REPLACE_HINT = "name another file with --out, or replace it with --force"
-
 
 def write_text(path: Path, text: str) -> None:
     """Write a file, whole or not at all, and the folders above it; InputError if it cannot be written."""
