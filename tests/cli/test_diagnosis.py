@@ -9,7 +9,7 @@ from rich.console import Console
 
 from servewatt.cli.diagnosis import Diagnosis, MeterDiagnosis, show
 from servewatt.records import Component, Domain, Gpu, Grade
-from servewatt.report.tables import environment_pairs
+from servewatt.report.run.environment import environment_table
 from tests.harness.builders import ENVIRONMENT
 
 PACKAGE = Domain("cpu:package-0", Component.CPU, Grade.COUNTER, 0.001)
@@ -29,7 +29,7 @@ def test_what_is_unknown_is_not_shown_as_zero() -> None:
     assert "0 GiB" not in text and "0.0 GiB" not in text
     # Nor in a report, nor where an older run recorded zeros.
     for environment in (UNKNOWN, replace(UNKNOWN, memory_bytes=0, gpus=(Gpu(0, "NVIDIA GB10", 0, ""),))):
-        told = {pair.name: pair.value for pair in environment_pairs(environment)}
+        told = {str(name.value): value.value for name, value in environment_table(environment).rows}
         assert told["GPU 0"] == "NVIDIA GB10, memory not told, driver —"
         assert told["Memory"] == "—"
 

@@ -11,7 +11,8 @@ from servewatt.recommend import choose
 from servewatt.recommend.order import in_order_of_choice
 from servewatt.recommend.records import Constraints
 from servewatt.records import Configuration, Result, Via
-from servewatt.report.view import Mark, comparison_for, view
+from servewatt.report.table import Mark
+from servewatt.report.view import comparison_for, view
 from servewatt.stats import analyse
 from servewatt.stats.compare import ranking
 from servewatt.stats.records import Verdict

@@ -12,13 +12,13 @@ import pytest
 from servewatt import wire
 from servewatt.records import Boundary, Status
 from servewatt.report.export import (
-    INTERVALS,
     Document,
     configurations_csv,
     to_json,
     trials_csv,
 )
 from servewatt.report.markdown import to_markdown
+from servewatt.report.run.measures import INTERVALS
 from servewatt.stats import analyse
 from servewatt.stats.records import ConfigurationSummary
 from tests.report import synthetic

@@ -10,8 +10,9 @@ from servewatt import wire
 from servewatt.records import Via
 from servewatt.report.export import Document, configurations_csv, to_json
 from servewatt.report.html import render_html
-from servewatt.report.http_share import http_table
 from servewatt.report.markdown import to_markdown
+from servewatt.report.run.http import http_table
+from servewatt.report.table import Table, entry_text
 from servewatt.report.terminal import render_terminal
 from servewatt.stats.records import Analysis, HttpShare, Interval
 from tests.report import synthetic
@@ -33,26 +34,33 @@ def analysis(share: HttpShare = SHARE) -> Analysis:
     return synthetic.analysis(summaries=summaries, comparisons=(), rankings=(), http_shares=(share,))
 
 
+def heads(table: Table) -> tuple[str, ...]:
+    """Of the shares, between the name and the number of blocks."""
+    return tuple(column.title for column in table.columns[1:-1])
+
+
 def test_the_shares_are_per_cent_with_their_intervals_and_grade() -> None:
     table = http_table(analysis())
-    assert table.heads == ("outside engine", "energy/token", "time/token")
+    assert heads(table) == ("outside engine", "energy/token", "time/token")
     (row,) = table.rows
-    assert [(s.estimate, s.interval) for s in row.shares] == [
+    name, *shares, blocks = map(entry_text, table.columns, row)
+    assert [(s.estimate, s.interval) for s in shares] == [
         ("0.61", "[0.58, 0.64]"),
         ("~4.1", "[3.2, 5.0]"),  # the CPU's joules are estimated
         ("-1.23", "(2 blocks)"),
     ]
-    assert (row.key, row.label, row.blocks) == ("torch/cuda/fp32/b1", "torch", 5)
+    assert {c.scale.unit for c in table.columns[1:-1]} == {"%"}
+    assert (name.estimate, row[0].short, blocks.estimate) == ("torch/cuda/fp32/b1", "torch", "5")
     within, between = table.notes
     assert "time, not energy" in within and "two trials" in between
 
 
 def test_columns_without_anything_in_them_are_left_out() -> None:
     older = http_table(analysis(replace(SHARE, outside_engine=None)))
-    assert (older.heads, len(older.notes)) == (("energy/token", "time/token"), 1)
+    assert (heads(older), len(older.notes)) == (("energy/token", "time/token"), 1)
     alone = http_table(analysis(replace(SHARE, process=None, energy=None, time=None)))
-    assert (alone.heads, len(alone.notes)) == (("outside engine",), 1)
-    assert alone.rows[0].key == "torch/cuda/fp32/b1"
+    assert (heads(alone), len(alone.notes)) == (("outside engine",), 1)
+    assert alone.rows[0][0].value == "torch/cuda/fp32/b1"
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -64,7 +72,7 @@ def test_every_form_of_the_report_states_them(width: int) -> None:
     assert "HTTP's share" in shown and "~4.1 [3.2, 5.0]" in shown
     assert all(len(line) <= width for line in shown.splitlines())
     page = render_html(analysis(), synthetic.recommendation())
-    assert "What HTTP adds" in page and "[3.2, 5.0]" in page and "Outside engine, %" in page
+    assert "What HTTP adds" in page and "[3.2, 5.0]" in page and "outside engine<small>%</small>" in page
     assert "| torch/cuda/fp32/b1 | 0.61 [0.58, 0.64] | ~4.1 [3.2, 5.0] | -1.23 (2 blocks) | 5 |" in to_markdown(
         analysis(), synthetic.recommendation()
     )

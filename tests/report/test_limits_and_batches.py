@@ -12,11 +12,12 @@ from servewatt.recommend.choose import choose
 from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Gpu, Provider, Result, Shape
 from servewatt.report import export
-from servewatt.report.batches import batch_table
 from servewatt.report.figures import figures
 from servewatt.report.html import render_html
-from servewatt.report.limits import limit_table
 from servewatt.report.markdown import to_markdown
+from servewatt.report.run.batches import batch_sentences, batch_table
+from servewatt.report.run.limits import limit_table
+from servewatt.report.table import Table, shown_rows
 from servewatt.report.terminal import terminal_report
 from servewatt.stats import analyse
 from servewatt.stats.records import Analysis
@@ -54,29 +55,36 @@ def terminal(made: Analysis, width: int) -> str:
     return console.export_text()
 
 
+def texts(table: Table) -> dict[str, dict[str, str]]:
+    """Key of the configuration -> name of the column -> what stands there."""
+    heads = [column.name for column in table.columns]
+    rows = ([text.estimate for text in row.texts] for row in shown_rows(table))
+    return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+
+
 def test_the_floor_stands_beside_what_was_measured() -> None:
-    rows = {r.key: r for r in limit_table(analysis()).rows}
+    rows = texts(limit_table(analysis()))
     # The batches take 20 and 46.7 ms a step, so 33.3 ms. 2404 MB and 4.5 tokens of 0.8 MB, less a cache of 62.9 MB, at
     # 4.8 TB/s: 0.4885 ms.
     one = rows["torch/cuda/fp32/b1"]
-    assert (one.floor, one.measured.estimate, one.bound_by) == ("0.488", "33.3", "memory")
-    assert one.times.estimate == "68.2"
+    assert (one["floor_s_per_token"], one["decode_s_per_token"], one["bound_by"]) == ("0.488", "33.3", "memory")
+    assert one["times_floor"] == "68.2"
     assert "less 62.9 MB a step that the last-level cache may keep" in limit_table(analysis()).notes
     # The weights are read once for 16 rows: 150.25 MB, and 3.6 MB of cache.
-    assert rows["torch/cuda/fp32/b16"].bytes_per_token == "154"
+    assert rows["torch/cuda/fp32/b16"]["bytes_per_token"] == "154"
     cpu = rows["torch/cpu/fp32/b1"]
-    assert (cpu.floor, cpu.times.estimate) == ("—", "—")
+    assert (cpu["floor_s_per_token"], cpu["times_floor"]) == ("—", "—")
     assert "no floor where the device's memory bandwidth is not known" in limit_table(analysis()).notes
 
 
 def test_the_best_batch_is_told_with_its_uncertainty_and_its_latency() -> None:
     table = batch_table(analysis())
-    assert [(r.family, r.batch, r.begins, r.best) for r in table.rows] == [
-        ("torch cuda fp32", 1, True, False),
-        ("torch cuda fp32", 4, False, False),
-        ("torch cuda fp32", 16, False, True),
+    assert [(r.texts[0].estimate, r.texts[1].estimate, r.same) for r in shown_rows(table)] == [
+        ("torch cuda fp32", "1", 0),
+        ("torch cuda fp32", "4", 1),
+        ("torch cuda fp32", "▸16", 1),
     ]
-    (sentence,) = table.sentences
+    (sentence,) = batch_sentences(analysis())
     # 140 J against 480 J: 71 % less.
     assert sentence.startswith("torch cuda fp32: least energy per token at batch 16; saves 71 % [")
     assert sentence.endswith("between tokens instead of 33.3 ms")

@@ -23,7 +23,7 @@ from servewatt.models.tokenizer import Tokenizer
 from servewatt.models.tokenizer import load as load_tokenizer
 from servewatt.quality import Assessment, Document, HeldOut, Perplexity, Quality
 from servewatt.records import Configuration, Interval, Model, Plan, Status, Stop, Weights
-from servewatt.report.quality import RANDOM
+from servewatt.report.run.quality import RANDOM
 from servewatt.stats import quality as statistics
 from servewatt.workloads.held_out import Texts, read_texts
 from servewatt.workloads.prompts import Problem

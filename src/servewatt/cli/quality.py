@@ -75,7 +75,7 @@ def command(out: Path | None, store: str | None, as_json: bool, **asked: Any) ->
     from servewatt.cli import assessing
     from servewatt.experiment import quality_file
     from servewatt.records import Status
-    from servewatt.report.quality import render_quality
+    from servewatt.report.run.quality import render_quality
     from servewatt.store import Store
 
     with Store.open(store) as opened:

@@ -93,7 +93,7 @@ def _good_enough(analysis: Analysis, limits: Constraints, asked: dict[str, Any])
 
 def _worth(analysis: Analysis, answer: Recommendation) -> str:
     """What is known of the outputs of the choice, unless it is the reference itself."""
-    from servewatt.report.quality import quality_sentence
+    from servewatt.report.run.quality import quality_sentence
 
     if answer.choice is None or analysis.quality is None:
         return ""

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from servewatt.report import units
-from servewatt.report.batches import family_labels
 from servewatt.report.drawing import blank, caption, titled
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, Figure, finished
+from servewatt.report.run.batches import family_labels
 from servewatt.stats.records import Analysis, BatchCurve, Interval
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, INK)

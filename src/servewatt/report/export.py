@@ -8,56 +8,14 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from servewatt.quality import Assessment
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status
-from servewatt.report.view import comparison_for
+from servewatt.report.run.ranking import configuration_table
+from servewatt.report.table_forms import to_csv
 from servewatt.stats.energy import counted_domains, grade_line, section_energies, total_j
-from servewatt.stats.records import Analysis, Interval
-
-INTERVALS = (
-    "energy_j_per_token",
-    "energy_j_per_request",
-    "active_j_per_token",
-    "prefill_j_per_token",
-    "decode_j_per_token",
-    "load_energy_j",
-    "load_s",
-    "idle_power_w",
-    "tokens_per_s",
-    "ttft_s",
-    "ttft_p95_s",
-    "inter_token_mean_s",
-    "inter_token_p50_s",
-    "inter_token_p95_s",
-    "inter_token_p99_s",
-    "request_p50_s",
-    "request_p95_s",
-)
-"""The measures of a ConfigurationSummary that have an interval: three columns each."""
+from servewatt.stats.records import Analysis
 
 _CONFIGURATION = ("configuration", "engine", "provider", "precision", "batch", "threads", "options", "via")
-_LIMIT = (
-    "weight_bytes_per_step",
-    "cache_bytes_per_step",
-    "bytes_per_token",
-    "decode_flops_per_token",
-    "prefill_flops_per_prompt",
-    "bandwidth_bytes_s",
-    "floor_s_per_token",
-    "bound_by",
-)
-_LIMIT_INTERVALS = ("decode_s_per_token", "times_floor", "bandwidth_share")
-_QUALITY = (
-    "quality_status",
-    "equal_share",
-    "leading_share",
-    "perplexity_ratio",
-    "perplexity_ratio_low",
-    "perplexity_ratio_high",
-    "bits_per_byte",
-    "pass_rate",
-)
 _SECTIONS = ("load", "idle", "prefill", "generate")
 
 
@@ -95,40 +53,7 @@ def to_json(analysis: Analysis, recommendation: Recommendation, results: Sequenc
 
 def configurations_csv(analysis: Analysis) -> str:
     """One row a configuration, in the order of the ranking; SI base units, empty where nothing was measured."""
-    heads = ["run", "model", "weights", "boundary", "rank", *_CONFIGURATION, "blocks", "trials", "energy_grade"]
-    for name in INTERVALS:
-        heads += [name, f"{name}_low", f"{name}_high"]
-    heads += ["energy_error_share", "peak_rss_bytes", "peak_gpu_bytes", "cpu_percent", "gpu_percent"]
-    heads += ["output_agreement", "on_pareto_front", "best_over_this", "best_over_this_low", "best_over_this_high"]
-    heads += ["best_needs", *_LIMIT]
-    for name in _LIMIT_INTERVALS:
-        heads += [name, f"{name}_low", f"{name}_high"]
-    heads += _QUALITY
-    rows: list[list[object]] = []
-    rank = 0
-    for summary in analysis.summaries:
-        measured = summary.has_energy
-        rank += measured
-        row: list[object] = [
-            *_run(analysis.run.id, analysis.run.plan.model),
-            analysis.boundary.value,
-            rank if measured else None,
-        ]
-        row += [*_configuration(summary.configuration), summary.blocks, sum(c.count for c in summary.statuses)]
-        row += [summary.energy_grade]
-        for name in INTERVALS:
-            row += _bounds(getattr(summary, name))
-        row += [summary.energy_error_share, summary.peak_rss_bytes, summary.peak_gpu_bytes, summary.cpu_percent]
-        row += [summary.gpu_percent, summary.output_agreement, summary.on_pareto_front]
-        comparison = comparison_for(analysis, summary.configuration)
-        row += _bounds(comparison.ratio if comparison else None)
-        row += [comparison.verdict.value if comparison else None]
-        row += [getattr(summary.limit, name, None) for name in _LIMIT]
-        for name in _LIMIT_INTERVALS:
-            row += _bounds(getattr(summary.limit, name, None))
-        row += _quality(analysis.quality.of(summary.configuration) if analysis.quality is not None else None)
-        rows.append(row)
-    return _csv(heads, rows)
+    return to_csv(configuration_table(analysis), notes=False)
 
 
 def trials_csv(results: Sequence[Result], analysis: Analysis | None = None) -> str:
@@ -211,24 +136,6 @@ def _configuration(configuration: Configuration) -> list[object]:
         configuration.threads,
         options,
         configuration.via.value,
-    ]
-
-
-def _bounds(interval: Interval | None) -> list[object]:
-    return [None, None, None] if interval is None else [interval.estimate, interval.low, interval.high]
-
-
-def _quality(found: Assessment | None) -> list[object]:
-    if found is None:
-        return [None] * len(_QUALITY)
-    same, scored = found.agreement, found.perplexity
-    return [
-        found.status.value,
-        same.equal_share if same is not None else None,
-        same.leading_share if same is not None else None,
-        *_bounds(scored.ratio if scored is not None else None),
-        scored.bits_per_byte if scored is not None else None,
-        found.pass_rate.estimate if found.pass_rate is not None else None,
     ]
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
-from servewatt.report import batches, http_share, limits, tables, units
+from servewatt.report import units
 from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
+from servewatt.report.html_table import html_pairs, to_html
 from servewatt.report.plain_text import cleaned, glued
-from servewatt.report.quality import quality_columns, quality_notes
-from servewatt.report.units import DASH
-from servewatt.report.view import Mark, view
+from servewatt.report.run import batches, http, limits, ranking, trials
+from servewatt.report.run.environment import environment_table
+from servewatt.report.run.quality import quality_notes
+from servewatt.report.table import Mark, Table, entry_text
+from servewatt.report.units import Quantity
+from servewatt.report.view import View, constraint_texts, view
 from servewatt.stats.records import Analysis
 
 if TYPE_CHECKING:
@@ -50,42 +55,104 @@ def render_html(
     drawn = figures(analysis, results)
     analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
-    template = templates().get_template("report.html.j2")
-    return template.render(
-        analysis=analysis,
-        run=analysis.run,
-        plan=analysis.run.plan,
-        recommendation=recommendation,
-        constraints=tables.constraint_texts(recommendation.constraints),
-        view=shown,
-        random=shown.weights.startswith("weights: random"),
-        confidence=units.percent(analysis.confidence),
-        choice=next((r for r in shown.rows if r.mark is Mark.CHOICE), None),
-        ranked=tables.ranked(shown),
-        ranking_rows=tables.ranking_rows(shown),
-        figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in drawn],
-        compared=tables.compared(analysis),
-        limits=limits.limit_table(analysis),
-        limits_title=limits.TITLE,
-        limits_explanation=limits.EXPLANATION,
-        batches=batches.batch_table(analysis),
-        batches_title=batches.TITLE,
-        batches_explanation=batches.EXPLANATION,
-        http=http_share.http_table(analysis),
-        quality=quality_columns(analysis),
-        quality_notes=quality_notes(analysis),
-        details=tables.details(analysis),
-        detail_heads=tables.DETAIL_HEADS,
-        trials=tables.trials(analysis, results),
-        proofs=tables.proofs(analysis),
-        proof_heads=tables.PROOF_HEADS,
-        environment=tables.environment_pairs(analysis.run.environment),
-        command=command,
-        counted=counted,
-        glued=lambda text: glued(text, "\N{NO-BREAK SPACE}"),
-        dash=DASH,
-        shown_warnings=4,
+    ranked = ranking.ranking_table(shown, analysis)
+    ranked = replace(ranked, title=f"By energy per generated token, least first; {shown.interval} over blocks")
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            analysis=analysis,
+            run=analysis.run,
+            plan=analysis.run.plan,
+            recommendation=recommendation,
+            constraints=constraint_texts(recommendation.constraints),
+            view=shown,
+            random=shown.weights.startswith("weights: random"),
+            confidence=units.percent(analysis.confidence),
+            facts=_facts(shown, ranked),
+            ranked=ranked,
+            boundaries=ranking.boundary_table(shown),
+            details=ranking.detail_table(analysis),
+            sections=_sections(analysis, shown),
+            compared=ranking.comparison_table(analysis),
+            figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in drawn],
+            quality_notes=quality_notes(analysis),
+            left_out=trials.left_out(shown),
+            trials=trials.trial_table(analysis, results),
+            proofs=trials.facts_table(analysis),
+            environment=environment_table(analysis.run.environment),
+            command=command,
+            counted=counted,
+            glued=lambda text: glued(text, "\N{NO-BREAK SPACE}"),
+            table=to_html,
+            pairs=html_pairs,
+            shown_warnings=4,
+        )
     )
+
+
+def _facts(shown: View, ranked: Table) -> list[tuple[str, str, str]]:
+    """What stands beneath the answer: a name, a value, and more about it in small print."""
+    place = next((i for i, row in enumerate(shown.rows) if row.mark is Mark.CHOICE), None)
+    if place is None:
+        known = shown.candidates
+        return [("Still in question", counted(len(known), "configuration"), ", ".join(known))] if known else []
+
+    def said(name: str) -> Quantity:
+        return entry_text(ranked.head(name), ranked.column(name)[place])
+
+    energy, grade = said("energy_j_per_token"), said("energy_grade").estimate
+    unit, request = ranked.head("energy_j_per_token").scale.unit, ranked.head("request_p95_s").scale.unit
+    return [
+        (
+            "Energy, estimated" if shown.rows[place].estimated else "Energy",
+            f"{energy.estimate} {unit}",
+            f"{energy.interval} {grade}".strip(),
+        ),
+        (
+            "Speed",
+            f"{said('tokens_per_s').estimate} tokens/s",
+            f"request p95 {said('request_p95_s').estimate} {request}",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A part of the page that holds one table."""
+
+    name: str
+    title: str
+    table: Table
+    sentences: tuple[str, ...] = ()
+
+
+def _sections(analysis: Analysis, shown: View) -> list[_Section]:
+    """Batches and limits, where the run tells of them; HTTP's share stands further down, after the comparisons."""
+    interval = f"{shown.interval} over blocks"
+    found = [
+        _Section(
+            "batches",
+            batches.TITLE,
+            replace(batches.batch_table(analysis), title=f"{batches.EXPLANATION}; medians, {interval}"),
+            batches.batch_sentences(analysis),
+        ),
+        _Section(
+            "limit",
+            limits.TITLE,
+            replace(limits.limit_table(analysis), title=f"{limits.EXPLANATION}; {interval}"),
+        ),
+        _Section(
+            "http",
+            "What HTTP adds",
+            replace(
+                http.http_table(analysis),
+                title=f"Shares in per cent; {units.percent(analysis.confidence)} intervals valid at every look, "
+                "that hold together",
+            ),
+        ),
+    ]
+    return [section for section in found if section.table.rows]
 
 
 def themed(figure: Figure) -> str:

@@ -37,6 +37,8 @@ _SPECIAL = {
     "\N{EN DASH}": "--",
     "µ": r"$\mu$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
+    "▸": r"$\triangleright$",
+    "≈": r"$\approx$",
     "≥": r"$\geq$",
     "≤": r"$\leq$",
     "∞": r"$\infty$",
@@ -61,7 +63,8 @@ def to_latex(table: Table) -> str:
     size = _size(table, rows)
     lines = [f"% {table.name}: needs \\usepackage{{{'booktabs,longtable' if long else 'booktabs'}}}"]
     body, heads, layout = _body(table, rows), _heads(table.columns), _layout(table.columns, rows)
-    caption = f"\\caption{{{escape(table.title)}}}\\label{{tab:{table.name}}}"
+    title = " · ".join([table.title, *table.told])
+    caption = f"\\caption{{{escape(title)}}}\\label{{tab:{table.name}}}"
     if long:
         lines += [f"{{{size}\\setlength{{\\tabcolsep}}{{3pt}}", f"\\begin{{longtable}}{{{layout}}}", caption + r" \\"]
         lines += [r"\toprule", *heads, r"\midrule", r"\endfirsthead", r"\toprule", *heads, r"\midrule", r"\endhead"]

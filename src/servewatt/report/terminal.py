@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
-from servewatt.report import batches, http_share, limits
-from servewatt.report.plain_text import GLUE, cleaned, glued
-from servewatt.report.quality import quality_notes
-from servewatt.report.terminal_tables import (
-    batch_rows_table,
-    energy_table,
-    http_rows_table,
-    limit_rows_table,
-    ranking_table,
-    resource_table,
-)
-from servewatt.report.view import Note, View, boundary_line, view
+from servewatt.report.plain_text import cleaned, glued
+from servewatt.report.run import batches, http, limits, ranking, trials
+from servewatt.report.run.quality import quality_notes
+from servewatt.report.table import Entry, Table
+from servewatt.report.table_forms import renderable
+from servewatt.report.terminal_text import Unglued, hanging
+from servewatt.report.view import View, boundary_line, view
 from servewatt.stats.records import Analysis
+
+_WIDE = 112
+"""From this width configurations are ranked by their full keys."""
+
+_MOST_RANKED = 10
+"""Places by boundary that are shown."""
 
 _LEFT_BAR = box.Box("    \n▌   \n    \n▌   \n    \n    \n    \n    \n")
 
@@ -41,38 +41,35 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
     shown = view(analysis, recommendation)
     parts: list[RenderableType] = [_head(analysis), _answer(shown, recommendation)]
     if shown.rows:
-        parts += [energy_table(shown, analysis, width), Text(), resource_table(shown, analysis, width)]
+        energy = renderable(ranking.energy_table(shown, analysis), width, short=width < _WIDE)
+        parts += [energy, Text(), renderable(ranking.resource_table(shown, analysis), width, short=True)]
         parts += [Text(), _legend(shown), *(Text(note, style="dim") for note in quality_notes(analysis))]
     if shown.rankings:
-        parts += [Text(), ranking_table(shown)]
-    if analysis.batch_curves:
-        parts += [Text(), batch_rows_table(shown, analysis, width)]
-        parts += [_hanging("  ", Text(glued(sentence))) for sentence in batches.batch_table(analysis).sentences]
-    if any(s.limit is not None for s in analysis.summaries):
-        parts += [Text(), limit_rows_table(analysis, width)]
-        parts += [_hanging("  ", Text(glued("; ".join(limits.limit_table(analysis).notes)), style="dim"))]
-    if analysis.http_shares:
-        parts += [Text(), http_rows_table(analysis, width)]
-        parts += [_hanging("  ", Text(note, style="dim")) for note in http_share.http_table(analysis).notes]
-    parts += _notes("Excluded", shown.excluded)
-    parts += _notes("Without energy", shown.unmeasured)
-    parts += _notes("Trials left out", shown.failures)
+        parts += [Text(), renderable(ranking.boundary_table(shown, most=_MOST_RANKED), width, short=True)]
+    parts += _section(batches.batch_table(analysis), width, batches.batch_sentences(analysis))
+    parts += _section(limits.limit_table(analysis), width)
+    parts += _section(http.http_table(analysis), width)
+    for table in trials.left_out(shown):
+        parts += [Text(), Text(table.title, style="bold"), *map(_pair, table.rows)]
     if shown.warnings:
         parts += [Text(), Text("Warnings", style="bold yellow")]
-        parts += [_hanging("! ", Text(glued(warning)), "yellow") for warning in shown.warnings]
+        parts += [hanging("! ", Text(glued(warning)), "yellow") for warning in shown.warnings]
     parts += [Text(), _foot(analysis)]
-    return _Unglued(Group(*parts))
+    return Unglued(Group(*parts))
 
 
-class _Unglued:
-    """What is laid out with `GLUE` between numbers and units, shown with spaces there."""
+def _section(table: Table, width: int, sentences: Sequence[str] = ()) -> list[RenderableType]:
+    """A table with what it says beneath it; nothing where it has no rows."""
+    if not table.rows:
+        return []
+    parts: list[RenderableType] = [Text(), renderable(replace(table, notes=()), width, short=True)]
+    parts += [hanging("  ", Text(glued(sentence))) for sentence in sentences]
+    return parts + [hanging("  ", Text(glued(note), style="dim")) for note in table.notes]
 
-    def __init__(self, inner: RenderableType) -> None:
-        self._inner = inner
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for segment in console.render(self._inner, options):
-            yield Segment(segment.text.replace(GLUE, " "), segment.style, segment.control)
+def _pair(row: Sequence[Entry]) -> RenderableType:
+    name, reason = (str(entry.value) for entry in row)
+    return hanging("  ", Text.assemble(name, "  ", (glued(reason), "dim")))
 
 
 def _head(analysis: Analysis) -> Text:
@@ -115,20 +112,3 @@ def _foot(analysis: Analysis) -> Text:
         where.append(f"virtual machine ({shown.virtual_machine})")
     boundary = boundary_line(analysis.boundary, shown)
     return Text(" · ".join(where) + f"\n{boundary}", style="dim")
-
-
-def _notes(title: str, notes: Iterable[Note]) -> list[RenderableType]:
-    listed = list(notes)
-    if not listed:
-        return []
-    lines: list[RenderableType] = [Text(), Text(title, style="bold")]
-    lines += [_hanging("  ", Text.assemble(note.key, "  ", (glued(note.text), "dim"))) for note in listed]
-    return lines
-
-
-def _hanging(lead: str, text: Text, style: str = "") -> RenderableType:
-    grid = Table.grid()
-    grid.add_column(width=len(lead))
-    grid.add_column(overflow="fold")
-    grid.add_row(Text(lead, style=style), text)
-    return grid

@@ -1,49 +1,23 @@
-"""What every form of the report shows: the ranking and its surroundings as text, laid out nowhere yet."""
+"""What every form of the report says of a run beside its tables: the answer, the order, what is left out and why."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from servewatt.errors import counted
-from servewatt.recommend.records import Recommendation
+from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
 from servewatt.report import units
 from servewatt.report.plain_text import brief
-from servewatt.report.units import DASH, MISSING, Quantity, Scale
-from servewatt.stats.records import Analysis, BoundaryRanking, Comparison, ConfigurationSummary, Interval, Verdict
-
-
-class Mark(StrEnum):
-    """What the recommendation says of a configuration."""
-
-    CHOICE = "recommended"
-    CANDIDATE = "still in question"
-    EXCLUDED = "excluded"
-    NONE = ""
-
-    @property
-    def symbol(self) -> str:
-        """One character, so that no meaning hangs on colour."""
-        return {Mark.CHOICE: "▸", Mark.CANDIDATE: "≈", Mark.EXCLUDED: "\N{MULTIPLICATION SIGN}", Mark.NONE: ""}[self]
-
-
-@dataclass(frozen=True)
-class Units:
-    """The unit of each column; every row is shown in it."""
-
-    energy: Scale
-    rate: Scale
-    ttft: Scale
-    inter_token: Scale
-    request: Scale
-    memory: Scale
+from servewatt.report.table import Mark
+from servewatt.report.units import DASH, MISSING, Quantity
+from servewatt.stats.records import Analysis, BoundaryRanking, Comparison, ConfigurationSummary, Verdict
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration of the ranked table."""
+    """One configuration of the ranking: what is concluded of it. What was measured is in its summary."""
 
     rank: str
     """Place by energy, from 1, among those in question; empty where excluded, a dash for one without energy."""
@@ -51,24 +25,10 @@ class Row:
     label: str
     """The key without what all configurations share."""
     mark: Mark
-    energy: Quantity
     saving: Quantity
     """What the best saves against this configuration."""
     verdict: str
-    grade: str
     estimated: bool
-    tokens_per_s: Quantity
-    ttft: Quantity
-    inter_token_mean: Quantity
-    inter_token_p95: Quantity
-    request_p95: Quantity
-    memory: str
-    gpu_memory: str
-    cpu: str
-    gpu: str
-    trials: str
-    """Valid trials / all trials."""
-    agreement: str
     missing: str
     """Why there is no energy; empty where there is."""
     summary: ConfigurationSummary
@@ -88,7 +48,6 @@ class View:
 
     sentence: str
     rows: tuple[Row, ...]
-    units: Units
     weights: str
     boundary: str
     interval: str
@@ -106,17 +65,12 @@ class View:
     """What all configurations have in common, such as `cpu, b1`."""
 
     @property
-    def has_gpu(self) -> bool:
-        return any(r.gpu != DASH or r.gpu_memory != DASH for r in self.rows)
-
-    @property
     def has_estimate(self) -> bool:
         return any(r.estimated for r in self.rows)
 
 
 def view(analysis: Analysis, recommendation: Recommendation) -> View:
     """Everything the report says about a run, as text in chosen units."""
-    scales = _units(analysis.summaries)
     labels = short_labels([s.configuration for s in analysis.summaries])
     rows: list[Row] = []
     for summary in analysis.summaries:
@@ -124,7 +78,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         if summary.has_energy:
             out = _mark(summary.configuration, recommendation) is Mark.EXCLUDED
             place = "" if out else str(1 + sum(r.rank not in {DASH, ""} for r in rows))
-        rows.append(_row(summary, place, labels[summary.configuration.key], scales, analysis, recommendation))
+        rows.append(_row(summary, place, labels[summary.configuration.key], analysis, recommendation))
     if not any(r.rank.isdigit() for r in rows):
         # Without a #1 there is nothing that it saves.
         rows = [replace(r, saving=MISSING, verdict="") for r in rows]
@@ -133,7 +87,6 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
     return View(
         sentence=recommendation.sentence,
         rows=tuple(rows),
-        units=scales,
         weights=weights_line(analysis.run.plan.model),
         boundary=boundary_line(analysis.boundary, analysis.run.environment),
         interval=f"{units.percent(analysis.confidence)} confidence intervals",
@@ -162,6 +115,22 @@ def boundary_line(boundary: Boundary, environment: Environment) -> str:
     """The boundary and the domains metered on this machine, each with its grade."""
     domains = ", ".join(_domain(d) for d in environment.domains) or "none"
     return f"boundary: {boundary.value}; metered: {domains}"
+
+
+def constraint_texts(constraints: Constraints) -> tuple[str, ...]:
+    """The user's limits in words; empty if there are none."""
+    limits = []
+    if constraints.max_latency_p95_s is not None:
+        limits.append(f"request p95 at most {units.duration(constraints.max_latency_p95_s)}")
+    if constraints.max_ttft_s is not None:
+        limits.append(f"TTFT p95 at most {units.duration(constraints.max_ttft_s)}")
+    if constraints.max_memory_bytes is not None:
+        limits.append(f"memory at most {units.memory(constraints.max_memory_bytes)}")
+    if constraints.provider is not None:
+        limits.append(f"provider {constraints.provider.value}")
+    if constraints.concurrency is not None:
+        limits.append(f"at most {constraints.concurrency} at a time")
+    return tuple(limits)
 
 
 def comparison_for(analysis: Analysis, configuration: Configuration) -> Comparison | None:
@@ -220,60 +189,18 @@ def _domain(domain: Domain) -> str:
     return f"{domain.name} ({domain.grade.value})"
 
 
-def _estimates(
-    summaries: Iterable[ConfigurationSummary], pick: Callable[[ConfigurationSummary], Interval | None]
-) -> list[float | None]:
-    return [None if (found := pick(s)) is None else found.estimate for s in summaries]
-
-
-def _units(summaries: Sequence[ConfigurationSummary]) -> Units:
-    return Units(
-        energy=units.si(_estimates(summaries, lambda s: s.energy_j_per_token if s.has_energy else None), "J"),
-        rate=units.PLAIN,
-        ttft=units.seconds(_estimates(summaries, lambda s: s.ttft_s)),
-        inter_token=units.seconds(
-            _estimates(summaries, lambda s: s.inter_token_mean_s) + _estimates(summaries, lambda s: s.inter_token_p95_s)
-        ),
-        request=units.seconds(_estimates(summaries, lambda s: s.request_p95_s)),
-        memory=units.binary([s.peak_rss_bytes for s in summaries] + [s.peak_gpu_bytes for s in summaries]),
-    )
-
-
 def _row(
-    summary: ConfigurationSummary,
-    rank: str,
-    label: str,
-    scales: Units,
-    analysis: Analysis,
-    recommendation: Recommendation,
+    summary: ConfigurationSummary, rank: str, label: str, analysis: Analysis, recommendation: Recommendation
 ) -> Row:
-    estimated = grade_is_estimated(summary.energy_grade)
-    energy = units.quantity(summary.energy_j_per_token, scales.energy)
-    if estimated and energy.estimate != DASH:
-        energy = Quantity(f"~{energy.estimate}", energy.interval, energy.value)
     comparison = comparison_for(analysis, summary.configuration)
-    total = sum(c.count for c in summary.statuses)
     return Row(
         rank=rank,
         key=summary.configuration.key,
         label=label,
         mark=_mark(summary.configuration, recommendation),
-        energy=energy,
         saving=MISSING if comparison is None else units.saved(comparison.ratio),
         verdict="" if comparison is None else verdict_text(comparison),
-        grade=summary.energy_grade or Grade.MISSING.value,
-        estimated=estimated,
-        tokens_per_s=units.quantity(summary.tokens_per_s, scales.rate, most=3),
-        ttft=units.quantity(summary.ttft_s, scales.ttft, most=3),
-        inter_token_mean=units.quantity(summary.inter_token_mean_s, scales.inter_token, most=3),
-        inter_token_p95=units.quantity(summary.inter_token_p95_s, scales.inter_token, most=3),
-        request_p95=units.quantity(summary.request_p95_s, scales.request, most=3),
-        memory=units.in_unit(summary.peak_rss_bytes, scales.memory),
-        gpu_memory=units.in_unit(summary.peak_gpu_bytes, scales.memory),
-        cpu=units.number(summary.cpu_percent, 0),
-        gpu=units.number(summary.gpu_percent, 0),
-        trials=f"{sum(c.count for c in summary.statuses if c.status is Status.OK)}/{total}",
-        agreement=units.percent(summary.output_agreement),
+        estimated=grade_is_estimated(summary.energy_grade),
         missing=_why_missing(summary, analysis),
         summary=summary,
     )

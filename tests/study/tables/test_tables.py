@@ -11,9 +11,10 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.records import Status, Weights
+from servewatt.report.html_table import to_html
 from servewatt.report.latex import escape, to_latex
 from servewatt.report.table import Column, Entry, Form, Table, letters
-from servewatt.report.table_forms import FORMS, to_csv, to_html, to_text
+from servewatt.report.table_forms import FORMS, to_csv, to_text
 from servewatt.study.outputs import TABLES, make_table, possible
 from servewatt.study.view import StudyView, caption, observed, published_alone, select
 from tests.study.builders import observation, small, study

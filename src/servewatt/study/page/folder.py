@@ -11,8 +11,9 @@ from servewatt.records import Weights
 from servewatt.report import tables
 from servewatt.report.figures import Figure, save
 from servewatt.report.html import templates, themed
+from servewatt.report.html_table import to_html
 from servewatt.report.table import Table
-from servewatt.report.table_forms import FORMS, SUFFIXES, to_html
+from servewatt.report.table_forms import FORMS, SUFFIXES
 from servewatt.study import outputs as study_outputs
 from servewatt.study.data.names import STUDY
 from servewatt.study.outputs import FIGURES, TABLES
