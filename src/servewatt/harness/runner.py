@@ -71,7 +71,7 @@ def _run_worker(trial: Trial, mode: str) -> Result:
         environment=environment,
         python=python,
     )
-    result = _result(ended, trial, started_at, oom_killed=oom_kills() > kills_before)
+    result = result_of(ended, trial, started_at, oom_killed=oom_kills() > kills_before)
     if result.status is Status.OUT_OF_MEMORY and others_hold_most_memory(configuration.provider):
         result = replace(result, transient=True)
     return point_to_log(replace(result, parent_cpu_s=ended.waiter_cpu_s))
@@ -87,7 +87,7 @@ def worker_environment(configuration: Configuration) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(pools, threads), **offline, **silent}
 
 
-def _result(ended: Ended, trial: Trial, started_at: str, *, oom_killed: bool) -> Result:
+def result_of(ended: Ended, trial: Trial, started_at: str, *, oom_killed: bool) -> Result:
     """What the worker says of the trial, or what can be said in its place."""
     log = printable(ended.log)
     if ended.timed_out:

@@ -25,6 +25,7 @@ from servewatt.processes.endings import ending
 from servewatt.records import PowerSample, Status, UtilisationSample
 
 STARTED = b"started\n"
+PAUSE, RESUME = b"p", b"r"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 10.0
@@ -83,6 +84,26 @@ class Sampler:
         """The sampling process."""
         return self._child.pid
 
+    def pause(self) -> Samples:
+        """Stop sampling until `resume`; what it saw since then. Raises as `stop` does."""
+        assert self._child.stdout is not None
+        self._tell(PAUSE)
+        if not select.select([self._child.stdout], [], [], STOP_TIMEOUT_S)[0]:
+            self.kill()
+            raise _lost(f"did not answer within {STOP_TIMEOUT_S:g} s")
+        return self._samples(self._child.stdout.readline())
+
+    def resume(self) -> None:
+        """Go on sampling, with a sample at once."""
+        self._tell(RESUME)
+
+    def _tell(self, word: bytes) -> None:
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(word)
+        except OSError as error:
+            raise _lost(f"ended early ({ending(self._child.wait(END_TIMEOUT_S))})") from error
+
     def stop(self) -> Samples:
         """End the sampling; ProcessEndedError, which makes the trial invalid, if the process died or is stuck."""
         try:
@@ -92,6 +113,9 @@ class Sampler:
             raise _lost(f"did not answer within {STOP_TIMEOUT_S:g} s") from None
         if self._child.returncode != 0:
             raise _lost(f"ended early ({ending(self._child.returncode)})")
+        return self._samples(answer)
+
+    def _samples(self, answer: bytes) -> Samples:
         try:
             return wire.load(Samples, answer)
         except InputError as error:
@@ -111,33 +135,67 @@ def _lost(how: str) -> ProcessEndedError:
     return ProcessEndedError((Status.INVALID, reason, "did something else end it? run the same command again"))
 
 
-def sample_until_closed(order: SamplerOrder, started: Callable[[], None]) -> Samples:
-    """Sample at the order's interval until standard input is closed; `started` is called when it begins."""
-    from servewatt.meters import open_meters
-    from servewatt.meters.nvml import first_visible_board
-    from servewatt.meters.utilisation import UtilisationSampler
+class Sampling:
+    """Samples at the order's interval, as standard input asks for: see `run`."""
 
-    meters = open_meters(order.meters, order.cpu_watts)
-    utilisation = UtilisationSampler(order.pid, gpu=first_visible_board())
-    power_seen: list[PowerSample] = []
-    use_seen: list[UtilisationSample] = []
-    gc.disable()
-    started()
-    start_s, start_cpu_s = time.monotonic(), time.process_time()
-    due_s = start_s
-    while True:
-        for meter in meters:
-            power_seen.extend(meter.power())
-        use_seen.append(utilisation.sample())
-        due_s = max(due_s + order.interval_s, time.monotonic())
-        readable, _, _ = select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))
-        if readable:
-            break
-    for meter in meters:
-        power_seen.extend(meter.power())
-        meter.close()
-    utilisation.close()
-    return Samples(tuple(power_seen), tuple(use_seen), time.process_time() - start_cpu_s, time.monotonic() - start_s)
+    def __init__(self, order: SamplerOrder) -> None:
+        from servewatt.meters import open_meters
+        from servewatt.meters.nvml import first_visible_board
+        from servewatt.meters.utilisation import UtilisationSampler
+
+        self._interval_s = order.interval_s
+        self._meters = open_meters(order.meters, order.cpu_watts)
+        self._utilisation = UtilisationSampler(order.pid, gpu=first_visible_board())
+        self._power: list[PowerSample] = []
+        self._use: list[UtilisationSample] = []
+        self._since = (0.0, 0.0)
+
+    def run(self, say: Callable[[bytes], None]) -> None:
+        """Sample until standard input is closed; a PAUSE on it ends that until a RESUME.
+
+        What was seen since the last answer is said at each pause and at the end.
+        """
+        gc.disable()
+        say(STARTED)
+        while True:
+            word = self._until_told()
+            say(wire.dump(self._seen()).encode() + b"\n")
+            if word != PAUSE:
+                return
+            if os.read(sys.stdin.fileno(), 1) != RESUME:
+                say(wire.dump(Samples()).encode())
+                return
+
+    def _until_told(self) -> bytes:
+        """Sample until something is on standard input; that, or nothing at its end."""
+        self._since = time.monotonic(), time.process_time()
+        due_s = self._since[0]
+        while True:
+            self._sample_power()
+            self._use.append(self._utilisation.sample())
+            due_s = max(due_s + self._interval_s, time.monotonic())
+            readable, _, _ = select.select([sys.stdin], [], [], max(0.0, due_s - time.monotonic()))
+            if readable:
+                self._sample_power()
+                return os.read(sys.stdin.fileno(), 1)
+
+    def _sample_power(self) -> None:
+        for meter in self._meters:
+            self._power.extend(meter.power())
+
+    def _seen(self) -> Samples:
+        began_s, began_cpu_s = self._since
+        seen = Samples(
+            tuple(self._power), tuple(self._use), time.process_time() - began_cpu_s, time.monotonic() - began_s
+        )
+        self._power, self._use = [], []
+        return seen
+
+    def close(self) -> None:
+        """Close meters and files."""
+        for meter in self._meters:
+            meter.close()
+        self._utilisation.close()
 
 
 def _main(arguments: Sequence[str]) -> None:
@@ -151,8 +209,9 @@ def _main(arguments: Sequence[str]) -> None:
             answers.write(words)
             answers.flush()
 
-        samples = sample_until_closed(wire.load(SamplerOrder, order), lambda: say(STARTED))
-        say(wire.dump(samples).encode())
+        sampling = Sampling(wire.load(SamplerOrder, order))
+        sampling.run(say)
+        sampling.close()
 
 
 if __name__ == "__main__":

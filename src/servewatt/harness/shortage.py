@@ -74,6 +74,25 @@ def others_hold_most_memory(provider: Provider, root: Path = Path("/"), nvml: An
     return len(known) == 2 and int(known["MemAvailable"]) < int(known["MemTotal"]) / 2
 
 
+def available_bytes(provider: Provider, root: Path = Path("/"), nvml: Any = None) -> int | None:
+    """Memory that a new process could use, of the machine (its control group's limit included) or of the GPU in use.
+
+    None where it is not known.
+    """
+    if provider is not Provider.CPU:
+        board = _board_memory(nvml)
+        return None if board is None else board[1] - board[0]
+    known = re.search(r"^MemAvailable:\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
+    free = [] if known is None else [int(known[1]) * 1024]
+    group = root / "sys/fs/cgroup"
+    limit, used = text_of(group / "memory.max").strip(), text_of(group / "memory.current").strip()
+    if limit.isdigit() and used.isdigit():
+        # Of what the group uses, files that are only cached are given back when memory is asked for.
+        cached = re.search(r"^inactive_file (\d+)", text_of(group / "memory.stat"), re.MULTILINE)
+        free.append(int(limit) - int(used) + (int(cached[1]) if cached else 0))
+    return min(free, default=None)
+
+
 def _board_memory(nvml: Any) -> tuple[int, int] | None:
     """(used, all) bytes of the GPU that CUDA programs use by default; None where that cannot be told."""
     board = first_visible_board(nvml)

@@ -49,6 +49,8 @@ class Work:
     end_s: float = 0.0
     engine_s: list[float] = field(default_factory=list)
     """Through HTTP: seconds that the engine worked on each batch, by the server."""
+    first_batch: int = 0
+    """Which of the workload's batches the first generation was; the others follow in their order."""
 
     def add(self, start_s: float, steps_s: list[float], tokens: Tokens, same_as: int | None = None) -> None:
         """Keep a generation; `same_as` is the index of one of the same batch."""
@@ -102,6 +104,35 @@ class Generator:
         self._show_decoding()
         return self._run_checked(self._batches[0], new_tokens, self._stop_ids)
 
+    def touch(self) -> None:
+        """Two tokens of the first batch: what others have pushed out of the caches meanwhile comes back."""
+        self._run(self._batches[0], min(2, self._workload.new_tokens))
+
+    def some_for(self, least_s: float, first_batch: int) -> Work:
+        """Whole batches for at least `least_s`, from `first_batch` on and around; nothing is looked at here."""
+        work = Work(first_batch=first_batch)
+        begin_s = time.monotonic()
+        while not work.starts_s or time.monotonic() - begin_s < least_s:
+            start_s = time.monotonic()
+            place = len(work.starts_s)
+            steps_s, tokens = self._run(self._batches[self._place(work, place)], self._workload.new_tokens)
+            work.add(start_s, steps_s, tokens, place % len(self._batches) if place >= len(self._batches) else None)
+        work.end_s = time.monotonic()
+        work.passes = len(work.starts_s) // len(self._batches)
+        return work
+
+    def batch_after(self, work: Work) -> int:
+        """The batch that comes after those of `work`."""
+        return self._place(work, len(work.starts_s))
+
+    def tokens_in(self, work: Work) -> int:
+        """Prompt tokens of all its batches."""
+        batches = (self._batches[self._place(work, index)] for index in range(len(work.starts_s)))
+        return sum(len(prompt) for batch in batches for prompt in batch.prompts)
+
+    def _place(self, work: Work, index: int) -> int:
+        return (work.first_batch + index) % len(self._batches)
+
     def prefill_for(self, least_s: float) -> Work:
         """Prefill every batch, one token out, in whole passes for at least `least_s`."""
         return self._work_for(least_s, 1)
@@ -131,9 +162,9 @@ class Generator:
         new_tokens = self._workload.new_tokens if new_tokens is None else new_tokens
         ends_s = [*work.starts_s[1:], work.end_s]
         for index, (start_s, times_s, end_s) in enumerate(zip(work.starts_s, work.steps_s, ends_s, strict=True)):
-            place = index % len(self._batches)
-            asked = self._asked(self._batches[place], new_tokens, self._stop_ids)
-            if index == place or work.tokens[index] is not work.tokens[place]:
+            first = index % len(self._batches)
+            asked = self._asked(self._batches[self._place(work, index)], new_tokens, self._stop_ids)
+            if index == first or work.tokens[index] is not work.tokens[first]:
                 check_tokens(asked, work.tokens[index])
             check_times(asked, start_s, times_s, end_s)
 
@@ -143,6 +174,17 @@ class Generator:
             self._generation(index, start_s, steps_s, work)
             for index, (start_s, steps_s) in enumerate(zip(work.starts_s, work.steps_s, strict=True))
         )
+
+    @property
+    def batch_count(self) -> int:
+        """Batches of a pass."""
+        return len(self._batches)
+
+    def once(self, first_batch: int) -> Work:
+        """One batch, with the check of its answer."""
+        work = self._run_checked(self._batches[first_batch], self._workload.new_tokens, self._stop_ids)
+        work.first_batch = first_batch
+        return work
 
     def outputs(self, work: Work) -> tuple[tuple[int, ...], ...]:
         """New token ids of each prompt, from the first pass; those of repeated prompts are left out."""
@@ -166,7 +208,7 @@ class Generator:
         return sum(len(prompt) for b in self._batches for prompt in b.prompts)
 
     def _generation(self, index: int, start_s: float, steps_s: list[float], work: Work) -> Generation:
-        batch = self._batches[index % len(self._batches)]
+        batch = self._batches[self._place(work, index)]
         if self._stop_ids:
             tokens_out = sum(token is not None for step in work.tokens[index] for token in step)
         else:

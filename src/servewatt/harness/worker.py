@@ -63,8 +63,8 @@ class Measurement:
         self.domains: tuple[Domain, ...] = tuple(domain for meter in meters for domain in meter.domains())
         outermost = [d for d in self.domains if d.within is None]
         self._quantum_s = max((d.quantum_s for d in outermost), default=0.0)
-        self._stepping = stepping_domain(outermost)
-        self._pids: tuple[int, ...] = ()
+        self.stepping = stepping_domain(outermost)
+        self.pids: tuple[int, ...] = ()
         """Processes that work for the session, besides this one."""
 
     def load(self) -> Session:
@@ -73,7 +73,7 @@ class Measurement:
         first = take_mark(self._meters)
         session = self._open()
         session.synchronize()
-        self._log.stretches.append(Stretch("load", first, take_mark(self._meters, self._pids)))
+        self._log.stretches.append(Stretch("load", first, take_mark(self._meters, self.pids)))
         self._log.generator = Generator(session, trial.workload, trial.configuration.batch, trial.model)
         return session
 
@@ -83,7 +83,7 @@ class Measurement:
             from servewatt.harness.through_http import HttpSession, Server
 
             self._log.server = HttpSession(Server(trial.model, trial.configuration))
-            self._pids = (self._log.server.pid,)
+            self.pids = (self._log.server.pid,)
             return self._log.server
         return engines.create(trial.configuration.engine).load(trial.model, trial.configuration, ArtefactCache())
 
@@ -93,8 +93,8 @@ class Measurement:
         self._log.work = self._log.generator.try_out(TRY_OUT_TOKENS)
         self.prove(session)
 
-    def measure(self, session: Session) -> None:
-        """Settle, warm up, prove, then the measured sections."""
+    def make_ready(self, session: Session) -> None:
+        """Settle, warm up, prove, then what is measured before the work itself: idle, and prefill."""
         procedure = self._trial.procedure
         generator = self._log.generator
         assert generator is not None
@@ -109,21 +109,26 @@ class Measurement:
         gc.freeze()
         gc.disable()
 
-        first = self._mark()
+        first = self.mark()
         time.sleep(lengths.idle_s)
         # Waiting for a step goes on with idling, so here both ends can have one.
-        self._log.stretches.append(Stretch("idle", first, self._mark()))
+        self._log.stretches.append(Stretch("idle", first, self.mark()))
 
-        first = self._mark()
+        first = self.mark()
         work = generator.prefill_for(lengths.prefill_s)
         tokens = work.passes * generator.tokens_in_per_pass, work.passes * generator.rows_per_pass
         self._end("prefill", first, session, work.passes, *tokens)
         generator.check(work, 1)
 
-        first = self._mark()
-        work = generator.generate_for(lengths.generate_s)
+    def measure(self, session: Session) -> None:
+        """Make ready, then the section `generate`."""
+        self.make_ready(session)
+        generator = self._log.generator
+        assert generator is not None
+        first = self.mark()
+        work = generator.generate_for(section_lengths(self._trial.procedure, self._quantum_s).generate_s)
         session.synchronize()
-        last = take_mark(self._meters, self._pids)
+        last = take_mark(self._meters, self.pids)
         gc.enable()
         generator.check(work)
         self._log.work = work
@@ -132,16 +137,21 @@ class Measurement:
         tokens_out = sum(g.tokens_out for g in generator.generations(work))
         tokens_in = work.passes * generator.tokens_in_per_pass
         self._log.stretches.append(Stretch("generate", first, last, work.passes, tokens_in, tokens_out))
+        self.note_peak(session)
+
+    def note_peak(self, session: Session) -> None:
+        """Keep the most device memory that the engine tells of."""
         self._log.peak_gpu_bytes = check_peak_bytes(session.peak_device_bytes())
 
-    def _mark(self) -> Mark:
-        return take_mark_at_step(self._meters, self._stepping, self._pids)
+    def mark(self) -> Mark:
+        """Read everything, just after a step of the counter in use if that is coarse."""
+        return take_mark_at_step(self._meters, self.stepping, self.pids)
 
     def _end(
         self, name: str, first: Mark, session: Session, passes: int = 0, tokens_in: int = 0, tokens_out: int = 0
     ) -> None:
         session.synchronize()
-        stretch = Stretch(name, first, take_mark(self._meters, self._pids), passes, tokens_in, tokens_out)
+        stretch = Stretch(name, first, take_mark(self._meters, self.pids), passes, tokens_in, tokens_out)
         self._log.stretches.append(stretch)
 
     def prove(self, session: Session) -> None:
@@ -201,19 +211,20 @@ def run_trial(trial: Trial, *, prepare: bool) -> Result:
         if not isinstance(error, ServewattError | ProcessEndedError) or len(str(error)) > LONGEST_REASON:
             # To the trial's log, as a reason is cut short.
             traceback.print_exception(error)
-    result = _to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
+    result = to_result(trial, log, domains, samples, (status, reason, hint), prepare=prepare)
     return replace(result, transient=transient)
 
 
-def _to_result(
+def to_result(
     trial: Trial,
     log: Log,
     domains: Sequence[Domain],
     samples: Samples,
     outcome: tuple[Status, str, str],
     *,
-    prepare: bool,
+    prepare: bool = False,
 ) -> Result:
+    """The trial's result from what it logged and sampled, and how it ended (status, reason, hint)."""
     status, reason, hint = outcome
     result = Result(trial, status, reason, hint, log.started_at, log.facts)
     if prepare or status is not Status.OK:

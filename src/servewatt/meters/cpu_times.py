@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,6 +100,24 @@ def process_stat(pid: int, proc: Path = PROC) -> ProcessStat | None:
     fields = tail.split()
     ticks = sum(int(field) for field in fields[11:15])
     return ProcessStat(pid, int(fields[1]), name, ticks * TICK_S, int(fields[21]) * PAGE_BYTES)
+
+
+def threads_cpu_s(pid: int, proc: Path = PROC) -> float:
+    """CPU time so far of the living threads of a process, to the nanosecond where the kernel keeps it.
+
+    0 if it is gone. Without the kernel's scheduler statistics, to a tick (`process_stat`).
+    """
+    total_ns = 0
+    try:
+        with os.scandir(proc / str(pid) / "task") as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError, ProcessLookupError), Path(entry.path, "schedstat").open("rb") as file:
+                    total_ns += int(file.read().split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    if total_ns == 0 and (stat := process_stat(pid, proc)) is not None:
+        return stat.cpu_s
+    return total_ns / 1e9
 
 
 def processes(proc: Path = PROC) -> Iterator[ProcessStat]:

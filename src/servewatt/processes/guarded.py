@@ -84,31 +84,25 @@ def run_guarded(
     """
     try:
         with contextlib.ExitStack() as stack:
-            guarded = _start(stack, command, question, environment, log)
+            guarded = start(stack, command, file_with(stack, question), environment, log)
             try:
                 cpu_before_s = time.process_time()
                 timed_out = guarded.await_end(time.monotonic() + timeout_s)
                 waiter_cpu_s = time.process_time() - cpu_before_s
             finally:
                 guarded.end()
-            returncode, said = guarded.outcome()
+            return guarded.ended(timed_out=timed_out, waiter_cpu_s=waiter_cpu_s)
     except OSError as error:
-        raise ServewattError(
-            f"cannot start a process: {error.strerror or error}", _HINTS.get(error.errno or 0, "")
-        ) from error
-    return Ended(
-        returncode=returncode,
-        timed_out=timed_out,
-        answer=bytes(guarded.answer),
-        log=said.decode(errors="replace"),
-        waiter_cpu_s=waiter_cpu_s,
-        answer_too_long=guarded.answer_too_long,
-        lingered=guarded.lingered,
-    )
+        raise cannot_start(error) from error
+
+
+def cannot_start(error: OSError) -> ServewattError:
+    """Why a process could not be started, and what to do."""
+    return ServewattError(f"cannot start a process: {error.strerror or error}", _HINTS.get(error.errno or 0, ""))
 
 
 @dataclass
-class _Guarded:
+class Guarded:
     """A command that runs under a guardian."""
 
     child: subprocess.Popen[bytes]
@@ -162,7 +156,20 @@ class _Guarded:
             self.child.kill()
         self.child.wait()
 
-    def outcome(self) -> tuple[int, bytes]:
+    def ended(self, *, timed_out: bool, waiter_cpu_s: float) -> Ended:
+        """How it ended, after `end`. Raises OSError if it never started."""
+        returncode, said = self._outcome()
+        return Ended(
+            returncode=returncode,
+            timed_out=timed_out,
+            answer=bytes(self.answer),
+            log=said.decode(errors="replace"),
+            waiter_cpu_s=waiter_cpu_s,
+            answer_too_long=self.answer_too_long,
+            lingered=self.lingered,
+        )
+
+    def _outcome(self) -> tuple[int, bytes]:
         """The command's exit code, or negative signal number, and the end of its log. OSError if it never started."""
         head, _, log = self.status.partition(b"\n")
         match head.split():
@@ -176,19 +183,21 @@ class _Guarded:
                 return -signal.SIGKILL, b"servewatt: the process that guards it was killed\n"
 
 
-def _start(
+def start(
     stack: contextlib.ExitStack,
     command: Sequence[str],
-    question: bytes,
+    asked: FileIO,
     environment: Mapping[str, str],
-    log: IO[str] | None,
-) -> _Guarded:
-    """The command under a guardian; what is opened for it is closed with `stack`."""
-    asked = stack.enter_context(_file_with(question))
-    answer_from, answer_to = _pipe(stack)
-    status_from, status_to = _pipe(stack)
-    control_from, control = _pipe(stack)
-    log_from, log_to = _pipe(stack) if log is None else (None, None)
+    log: IO[str] | None = None,
+) -> Guarded:
+    """The command under a guardian, with `asked` as its standard input; what is opened for it is closed with `stack`.
+
+    Raises OSError if the guardian cannot be started.
+    """
+    answer_from, answer_to = pipe(stack)
+    status_from, status_to = pipe(stack)
+    control_from, control = pipe(stack)
+    log_from, log_to = pipe(stack) if log is None else (None, None)
     given = [control_from, status_to, log_from, answer_to]
     numbers = [file.fileno() if file else -1 for file in given]
     said_to = log_to or log
@@ -208,10 +217,10 @@ def _start(
     for file in (*given, log_to):
         if file:
             file.close()
-    return _Guarded(child, mark, control, answer_from, status_from)
+    return Guarded(child, mark, control, answer_from, status_from)
 
 
-def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
+def pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
     """The ends of a pipe to read from and to write to."""
     read_fd, write_fd = os.pipe()
     ends = FileIO(read_fd, "rb"), FileIO(write_fd, "wb")
@@ -220,24 +229,23 @@ def _pipe(stack: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
     return ends
 
 
-def _file_with(content: bytes) -> FileIO:
-    """An unnamed file that holds `content`, to be read from its beginning; in memory where the kernel has such files.
+def file_with(stack: contextlib.ExitStack, content: bytes) -> FileIO:
+    """An unnamed file that holds `content`, to be read from its beginning; closed with `stack`.
 
-    Not a pipe: writing more than a pipe holds would wait for a child that does not read, past any time.
+    In memory where the kernel has such files. Not a pipe: writing more than a pipe holds would wait for a child that
+    does not read, past any time.
     """
     try:
-        with contextlib.ExitStack() as stack:
-            try:
-                file = FileIO(os.memfd_create("question"), "r+b")
-            except (AttributeError, OSError):
-                file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
-            stack.enter_context(file)
-            left = memoryview(content)
-            while left:
-                left = left[file.write(left) :]
-            file.seek(0)
-            stack.pop_all()
-            return file
+        try:
+            file = FileIO(os.memfd_create("question"), "r+b")
+        except (AttributeError, OSError):
+            file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        stack.enter_context(file)
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) :]
+        file.seek(0)
+        return file
     except OSError as error:
         raise ServewattError(
             f"cannot write a temporary file: {error.strerror}",

@@ -8,9 +8,9 @@ system-wide monotonic clock (`time.monotonic`), so marks taken by different proc
 """
 
 from servewatt.records.interval import Interval
-from servewatt.records.plan import Configuration, Model, Plan, Procedure, Shape, Trial, Workload
+from servewatt.records.plan import Configuration, Model, Plan, Procedure, Race, Shape, Trial, Workload
 from servewatt.records.readings import Domain, PowerSample, Reading, UtilisationSample
-from servewatt.records.result import DomainEnergy, Facts, Generation, Result, Section
+from servewatt.records.result import DomainEnergy, Facts, Generation, Result, Section, Slice
 from servewatt.records.run import RECORD_VERSION, Environment, Gpu, Run
 from servewatt.records.timing import DecodeWork, Timing
 from servewatt.records.vocabulary import (
@@ -43,6 +43,7 @@ __all__ = [
     "Workload",
     "Procedure",
     "Plan",
+    "Race",
     "Trial",
     "Domain",
     "Reading",
@@ -50,6 +51,7 @@ __all__ = [
     "UtilisationSample",
     "DomainEnergy",
     "Section",
+    "Slice",
     "Generation",
     "Facts",
     "Result",

@@ -127,6 +127,31 @@ class Procedure:
     cpu_watts: tuple[float, float] | None = None
     """(idle, full load) watts of the CPU for the estimating meter, where the user knows them."""
     boundary: Boundary = Boundary.MACHINE
+    duet: bool = False
+    """Whether the trials of a block are measured together, as a duet episode of alternating slices."""
+    slice_s: float = 0.5
+    """Least length of a slice of a duet episode; at least one whole batch, and longer with a coarse counter."""
+
+    @property
+    def identity(self) -> str:
+        """What tells it from others in a digest.
+
+        What later versions added counts only where it is used, so that runs of earlier ones keep their digests.
+        """
+        later = () if self.duet else ("duet", "slice_s")
+        known = vars(replace(self, blocks=0)).items()
+        return f"Procedure({', '.join(f'{name}={value!r}' for name, value in known if name not in later)})"
+
+
+@dataclass(frozen=True)
+class Race:
+    """When a race may stop. Not part of what is measured: the same race goes on with another budget."""
+
+    budget_s: float
+    """Most seconds that one start of the command measures; an episode that has begun is finished, with few rounds."""
+    tie: float = 0.03
+    """Share of the cost below which a saving does not matter."""
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True)
@@ -137,23 +162,25 @@ class Plan:
     workload: Workload
     configurations: tuple[Configuration, ...]
     procedure: Procedure
+    race: Race | None = None
+    """Of duet episodes, as many as a choice takes; None for a given number of blocks."""
 
     @property
     def digest(self) -> str:
         """SHA-256 over what decides each trial.
 
         The model's folder is left out, its revision is in; the number of blocks is left out, so that blocks can be
-        added to a run.
+        added to a run, and so is the race, which goes on with another budget.
         """
         parts = (
-            self.model.name,
-            self.model.revision,
-            self.model.weights.value,
-            self.workload.digest,
-            replace(self.procedure, blocks=0),
-            sorted(c.key for c in self.configurations),
+            repr(self.model.name),
+            repr(self.model.revision),
+            repr(self.model.weights.value),
+            repr(self.workload.digest),
+            self.procedure.identity,
+            repr(sorted(c.key for c in self.configurations)),
         )
-        return hashlib.sha256(repr(parts).encode()).hexdigest()
+        return hashlib.sha256(f"({', '.join(parts)})".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

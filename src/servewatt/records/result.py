@@ -64,6 +64,43 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A short stretch of generating in a duet episode, in which the processes of several configurations take turns."""
+
+    round: int
+    """From 0; in each round every configuration has one slice. -1 for the slice that a process takes on joining."""
+    position: int
+    """Place within the round, from 0."""
+    start_s: float
+    work_s: float
+    """Until the last batch was finished and the device idle."""
+    tail_s: float
+    """From there to the step of the counter that closed the slice; 0 for counters that are fine enough."""
+    energy: tuple[DomainEnergy, ...] = ()
+    """Over work and tail."""
+    own_cpu_s: float = 0.0
+    foreign_cpu_s: float | None = None
+    """CPU time of everything else on the machine, the other processes of the episode included."""
+    stolen_cpu_s: float | None = None
+    blocked_cpu_s: float | None = None
+    """CPU time of the episode's other processes, which should be blocked meanwhile."""
+    residents: int = 1
+    """Processes of the episode that were loaded, this one included."""
+    batches: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    first_third_s: float | None = None
+    """Mean time from one token to the next in the slice's first third, and in its last: a cold start shows here."""
+    last_third_s: float | None = None
+    attempt: int = 0
+    """From 0; a slice with a fault is repeated."""
+    fault: str = ""
+    """Why it counts for nothing; empty for a valid one."""
+    generations: tuple[Generation, ...] = ()
+    """Empty once the trial's result has them."""
+
+
+@dataclass(frozen=True)
 class Facts:
     """What really runs, as the loaded engine shows it; never what was asked for."""
 
@@ -115,6 +152,8 @@ class Result:
     """The end of what the worker wrote to standard output and error."""
     transient: bool = False
     """Whether what kept it from succeeding may pass, such as a full disk: a new start of the command tries again."""
+    slices: tuple[Slice, ...] = ()
+    """Of a trial in a duet episode: the section `generate` is the sum of its valid slices, and not one stretch."""
     timing: Timing | None = None
     """What `generations` say, where they have been left out to read many trials fast; see `times`."""
 

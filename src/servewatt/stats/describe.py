@@ -68,7 +68,7 @@ def trial_figures(result: Result, domains: frozenset[str]) -> TrialFigures:
     idle_power = sum(idle_powers.values()) if idle_powers is not None else None
     duration = generate.duration_s if generate else 0.0
     tokens = generate.tokens_out if generate else 0
-    requests = generate.passes * requests_per_pass(result) if generate else 0
+    requests = _requests(result, generate)
     prefill = _prefill_j(result, domains)
     active = energy - idle_power * duration if energy is not None and idle_power is not None else None
     times = result.times
@@ -149,6 +149,13 @@ def trial_phases(result: Result, domains: frozenset[str]) -> tuple[PhasePart, ..
 def requests_per_pass(result: Result) -> int:
     """Rows generated in one pass: every prompt, and those repeated to fill the last batch."""
     return len(result.trial.workload.prompts) + result.repeated_rows
+
+
+def _requests(result: Result, generate: Section | None) -> int:
+    """Rows generated in the section `generate`; slices need not make up whole passes."""
+    if result.slices:
+        return sum(one.batches for one in result.slices if not one.fault) * result.trial.configuration.batch
+    return generate.passes * requests_per_pass(result) if generate else 0
 
 
 def _prefill_j(result: Result, domains: frozenset[str]) -> float | None:
@@ -254,11 +261,12 @@ def _phases(trials: Sequence[tuple[PhasePart, ...]], confidence: float) -> tuple
 def _gpu_percent(result: Result, section: Section | None) -> float | None:
     if section is None:
         return None
-    end_s = section.start_s + section.duration_s
+    spans = [(one.start_s, one.start_s + one.work_s) for one in result.slices if not one.fault]
+    spans = spans or [(section.start_s, section.start_s + section.duration_s)]
     inside = [
         sample.gpu_percent
         for sample in result.utilisation
-        if sample.gpu_percent is not None and section.start_s <= sample.time_s <= end_s
+        if sample.gpu_percent is not None and any(start_s <= sample.time_s <= end_s for start_s, end_s in spans)
     ]
     return statistics.fmean(inside) if inside else None
 

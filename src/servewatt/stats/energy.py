@@ -16,8 +16,10 @@ COMPONENTS: Mapping[Boundary, frozenset[Component]] = {
 _PLACE = {grade: place for place, grade in enumerate(Grade)}
 
 
-def counted_domains(boundary: Boundary, domains: Iterable[Domain], results: Iterable[Result]) -> frozenset[str]:
-    """Names of the domains to add up inside `boundary`, over everything the trials metered while generating.
+def counted_domains(
+    boundary: Boundary, domains: Iterable[Domain], results: Iterable[Result], section: str = "generate"
+) -> frozenset[str]:
+    """Names of the domains to add up inside `boundary`, over everything the trials metered in `section`.
 
     A domain counts unless another one inside the same boundary contains it: a package inside a machine-wide domain
     is left out of the machine's energy, yet is the CPU's.
@@ -25,8 +27,8 @@ def counted_domains(boundary: Boundary, domains: Iterable[Domain], results: Iter
     containers = {domain.name: domain.within for domain in domains}
     metered: dict[str, DomainEnergy] = {}
     for result in results:
-        section = result.section("generate")
-        for energy in section.energy if section else ():
+        found = result.section(section)
+        for energy in found.energy if found else ():
             if energy.grade is not Grade.MISSING and energy.component in COMPONENTS[boundary]:
                 metered.setdefault(energy.domain, energy)
 

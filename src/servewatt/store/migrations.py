@@ -15,10 +15,12 @@ from sqlalchemy import (
     Double,
     ForeignKey,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
     Text,
+    UniqueConstraint,
     insert,
     inspect,
     select,
@@ -100,7 +102,26 @@ def _add_briefs_and_claims(connection: Connection) -> None:
     metadata.create_all(connection, tables=[briefs, claims])
 
 
-STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_quality, 3: _add_briefs_and_claims}
+def _add_journal(connection: Connection) -> None:
+    """Version 4: what trials of a running duet episode have measured so far."""
+    metadata = MetaData()
+    Table("runs", metadata, Column("id", String(100), primary_key=True))
+    journal = Table(
+        "journal",
+        metadata,
+        Column("number", Integer, primary_key=True),
+        Column("run_id", String(100), ForeignKey("runs.id"), nullable=False),
+        Column("block", Integer, nullable=False),
+        Column("configuration", String(300), nullable=False),
+        Column("attempt", Integer, nullable=False),
+        Column("place", Integer, nullable=False),
+        Column("content", LargeBinary(2**24), nullable=False),
+        UniqueConstraint("run_id", "block", "configuration", "attempt", "place"),
+    )
+    metadata.create_all(connection, tables=[journal])
+
+
+STEPS: Mapping[int, Callable[[Connection], None]] = {2: _add_quality, 3: _add_briefs_and_claims, 4: _add_journal}
 """Version n -> the step from n - 1 to n, with tables of its own that later changes of `tables` do not touch."""
 
 

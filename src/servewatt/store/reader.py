@@ -115,6 +115,7 @@ class StoreReader:
     def results(self, run_id: str, with_samples: bool = False, *, skip_damaged: bool = False) -> list[Result]:
         """All results of the run with this id so far, in the order stored; samples only if asked for.
 
+        Trials of a duet episode that has not ended come last, with their slices so far.
         `with_samples` adds the power and utilisation samples. A damaged result raises StoreError, or, with
         `skip_damaged`, is noted in `damaged` and stands there as an invalid trial. Raises InputError if there is no
         such run.
@@ -123,8 +124,8 @@ class StoreReader:
         with self._readable.reading() as query:
             found = self._intact(reading.select_results(query, run_id, plan, with_samples=with_samples), skip_damaged)
             results = list(found)
-        self._counts[run_id] = len(results)
-        return results
+            self._counts[run_id] = len(results)
+            return results + list(self._intact(reading.select_open(query, run_id, plan)))
 
     def briefs(self, run_id: str) -> list[Result]:
         """All results of the run as statistics need them (`Result.brief`, with outputs), in the order stored.
@@ -134,7 +135,10 @@ class StoreReader:
         """
         plan = self._plan(run_id)
         with self._readable.reading() as query:
-            return list(self._intact(reading.select_briefs(query, run_id, plan)))
+            return [
+                *self._intact(reading.select_briefs(query, run_id, plan)),
+                *self._intact(reading.select_open(query, run_id, plan)),
+            ]
 
     def qualities(self, model: Model, *, skip_damaged: bool = False) -> list[Quality]:
         """What was found of the quality of this model's configurations, newest first.

@@ -14,7 +14,19 @@ from typing import Any, Protocol, TypeVar
 
 from servewatt.errors import InputError, StoreError
 from servewatt.quality import Quality
-from servewatt.records import Environment, Model, Plan, PowerSample, Result, Run, Status, Trial, UtilisationSample
+from servewatt.records import (
+    Environment,
+    Model,
+    Plan,
+    PowerSample,
+    Result,
+    Run,
+    Slice,
+    Status,
+    Trial,
+    UtilisationSample,
+)
+from servewatt.records.slices import finished
 from servewatt.store.complaints import DamagedStoreError
 from servewatt.store.versions import BRIEF_VERSION, check_quality_version, check_record_version, fill
 from servewatt.wire import load
@@ -24,6 +36,8 @@ T = TypeVar("T")
 RUN_COLUMNS = "id, created_at, plan, environment, servewatt_version, record_version"
 TRIAL_COLUMNS = "trials.number, block, position, attempt, configuration, reason, result"
 NEWEST_FIRST = "ORDER BY created_at DESC, number DESC"
+READY = -1
+"""Place in the journal of what a trial yielded before its first slice."""
 HINT = "restore the store from a copy, or run again"
 
 
@@ -153,6 +167,26 @@ def select_briefs(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Da
             if isinstance(whole, Result) and whole.output_digest == digest:
                 outputs[digest] = whole.outputs
             yield whole
+
+
+def select_open(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Damaged]:
+    """The trials of an episode that has not ended, with their slices so far: it runs, or was killed."""
+    rows = query(
+        "SELECT block, configuration, attempt, place, content FROM journal WHERE run_id = :run_id"
+        " ORDER BY block, configuration, attempt, place",
+        run_id=run_id,
+    )
+    trials: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
+    for *trial, place, content in rows:
+        trials.setdefault(tuple(trial), []).append((place, content))
+    for (block, key, _), parts in trials.items():
+        try:
+            if parts[0][0] != READY:
+                raise _damaged("its beginning is missing")
+            ready = _of_run(_unpack(Result, parts[0][1]), run_id, plan)
+            yield finished(ready, [_unpack(Slice, content) for _, content in parts[1:]])
+        except StoreError as error:
+            yield Damaged(f"the unfinished trial {key} of block {block}", error.message, error.hint, run_id)
 
 
 def select_qualities(query: Query, model: Model) -> Iterator[Quality | Damaged]:

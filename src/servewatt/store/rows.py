@@ -9,10 +9,10 @@ from dataclasses import replace
 import sqlalchemy as sa
 
 from servewatt.quality import Assessment, Quality
-from servewatt.records import Interval, Plan, Result, Run
+from servewatt.records import Interval, Plan, Result, Run, Slice, Trial
 from servewatt.store import tables
 from servewatt.store.claims import Claim, Claimant, lives
-from servewatt.store.reading import Samples
+from servewatt.store.reading import READY, Samples
 from servewatt.store.versions import BRIEF_VERSION, slim
 from servewatt.wire import dump
 
@@ -42,6 +42,7 @@ def update_plan(connection: sa.Connection, run_id: str, plan: Plan) -> None:
 def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None:
     """Keep a result of the run of `plan`: as a whole, and in columns that are handy in SQL."""
     trial, configuration = result.trial, result.trial.configuration
+    connection.execute(tables.journal.delete().where(_in_journal(trial)))
     inserted = connection.execute(
         tables.trials.insert().values(
             run_id=trial.run_id,
@@ -71,6 +72,39 @@ def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None
     if result.power or result.utilisation:
         content = _pack(dump(Samples(result.power, result.utilisation)))
         connection.execute(tables.samples.insert().values(trial=number, content=content))
+
+
+def insert_ready(connection: sa.Connection, result: Result, plan: Plan) -> None:
+    """Keep what a trial of a duet episode has yielded before its first slice."""
+    _insert_journal(connection, result.trial, READY, dump(slim(result, plan)))
+
+
+def insert_slice(connection: sa.Connection, trial: Trial, place: int, one: Slice) -> None:
+    """Keep slice number `place` of a trial, from 0."""
+    _insert_journal(connection, trial, place, dump(one))
+
+
+def _insert_journal(connection: sa.Connection, trial: Trial, place: int, content: str) -> None:
+    connection.execute(
+        tables.journal.insert().values(
+            run_id=trial.run_id,
+            block=trial.block,
+            configuration=trial.configuration.key,
+            attempt=trial.attempt,
+            place=place,
+            content=_pack(content),
+        )
+    )
+
+
+def _in_journal(trial: Trial) -> sa.ColumnElement[bool]:
+    columns = tables.journal.c
+    return sa.and_(
+        columns.run_id == trial.run_id,
+        columns.block == trial.block,
+        columns.configuration == trial.configuration.key,
+        columns.attempt == trial.attempt,
+    )
 
 
 def count_results(connection: sa.Connection, run_id: str) -> int | None:

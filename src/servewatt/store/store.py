@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from servewatt.errors import InputError, StoreError
 from servewatt.quality import Quality
-from servewatt.records import Result, Run
-from servewatt.store import sqlite_place
+from servewatt.records import Result, Run, Slice, Trial
+from servewatt.store import reading, sqlite_place
 from servewatt.store.claims import Claim, Held, this_process
 from servewatt.store.complaints import AlreadyStoredError, LostClaimError, LostStoreError
 from servewatt.store.files import read_file, read_qualities
@@ -21,6 +21,8 @@ from servewatt.store.finite import non_finite
 from servewatt.store.reader import StoreReader, store_place
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from servewatt.store.database import Database
 
 
@@ -93,21 +95,62 @@ class Store(StoreReader):
         """
         from servewatt.store import rows
 
-        if place := non_finite(result):
-            raise InputError(f"a result cannot be kept: its {place} is not a finite number", "measure it again")
+        self._check_finite(result)
         run_id = result.trial.run_id
         plan = self._plan(run_id)
-        known = self._counts.get(run_id, 0)
         with self._database.writing() as connection:
-            count = rows.count_results(connection, run_id)
-            if count is None or count < known:
-                missing = "no longer holds" if count is None else f"holds {count} of {known} results of"
-                raise LostStoreError(
-                    f"{self._database.name} {missing} run {run_id}: it was deleted, moved or replaced meanwhile",
-                    "put it back, or go on with another --store",
-                )
+            count = self._check_complete(connection, run_id)
             rows.insert_result(connection, result, plan)
         self._counts[run_id] = count + 1
+
+    def _check_complete(self, connection: Connection, run_id: str) -> int:
+        """How many results of a run are there. Raises LostStoreError if these are fewer than there were."""
+        from servewatt.store import rows
+
+        known = self._counts.get(run_id, 0)
+        count = rows.count_results(connection, run_id)
+        if count is None or count < known:
+            missing = "no longer holds" if count is None else f"holds {count} of {known} results of"
+            raise LostStoreError(
+                f"{self._database.name} {missing} run {run_id}: it was deleted, moved or replaced meanwhile",
+                "put it back, or go on with another --store",
+            )
+        return count
+
+    def _check_finite(self, result: Result | Slice) -> None:
+        if place := non_finite(result):
+            raise InputError(f"a result cannot be kept: its {place} is not a finite number", "measure it again")
+
+    def keep_ready(self, result: Result) -> None:
+        """Keep what a trial of a duet episode yielded before its first slice; `append` takes its place at the end.
+
+        Raises as `append` does.
+        """
+        from servewatt.store import rows
+
+        self._check_finite(result)
+        plan = self._plan(result.trial.run_id)
+        with self._database.writing() as connection:
+            self._check_complete(connection, result.trial.run_id)
+            rows.insert_ready(connection, result, plan)
+
+    def keep_slice(self, trial: Trial, place: int, one: Slice) -> None:
+        """Keep slice number `place` (from 0) of a trial, until `append` gets the whole. Raises as `append` does."""
+        from servewatt.store import rows
+
+        self._check_finite(one)
+        with self._database.writing() as connection:
+            self._check_complete(connection, trial.run_id)
+            rows.insert_slice(connection, trial, place, one)
+
+    def close_journal(self, run_id: str) -> list[Result]:
+        """Make results of the trials that a killed process left unfinished, and return them."""
+        plan = self._plan(run_id)
+        with self._readable.reading() as query:
+            left = list(self._intact(reading.select_open(query, run_id, plan)))
+        for result in left:
+            self.append(result)
+        return left
 
     def claim(self, subject: str, lease_s: float) -> Claim | Held:
         """Claim `subject` for this process; whoever holds it, if somebody does.

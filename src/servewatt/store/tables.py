@@ -109,6 +109,19 @@ briefs = Table(
     Column("content", Text(LONG), nullable=False),
 )
 
+journal = Table(
+    "journal",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("run_id", String(100), ForeignKey("runs.id"), nullable=False),
+    Column("block", Integer, nullable=False),
+    Column("configuration", String(300), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("content", LargeBinary(LONG), nullable=False),
+    UniqueConstraint("run_id", "block", "configuration", "attempt", "place"),
+)
+
 claims = Table(
     "claims",
     metadata,

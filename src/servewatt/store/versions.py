@@ -8,7 +8,7 @@ from servewatt.errors import StoreError
 from servewatt.quality import QUALITY_VERSION
 from servewatt.records import RECORD_VERSION, Plan, Result
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of the store's tables; `migrations` brings older databases to it."""
 
 

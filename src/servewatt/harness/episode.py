@@ -1,0 +1,291 @@
+"""One duet episode: fresh processes of all configurations stay loaded, and slices of work alternate in random rounds.
+
+Why, and what is computed from it: `servewatt.stats.race`. Only the process whose slice it is has work; the others, and
+this one, are blocked in the kernel. Where memory holds only some of the processes they come in groups, and the anchor
+(the configuration that leads so far) stays through all of them.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from servewatt import engines, wire
+from servewatt.errors import InputError, ServewattError, brief, printable
+from servewatt.harness.failure import oom_kills, point_to_log, try_alone
+from servewatt.harness.fitness import memory_bandwidth_bytes_s
+from servewatt.harness.judge import judge
+from servewatt.harness.residency import Order, Reply
+from servewatt.harness.room import has_room
+from servewatt.harness.runner import result_of, worker_environment
+from servewatt.harness.schedule import ALIGN_FROM_S
+from servewatt.meters.cpu_times import TICK_S, threads_cpu_s
+from servewatt.processes.command import child_environment, python_module_command
+from servewatt.processes.guarded import ANSWER_FD, END_TIMEOUT_S, PARENT_PID
+from servewatt.processes.resident import Resident
+from servewatt.records import Environment, Grade, Provider, Result, Slice, Status, Trial
+from servewatt.records.slices import finished, with_slices
+
+RESIDENCY = "servewatt.harness.residency"
+SLICE_RETRIES = 2
+BLOCKED_SHARE = 0.01
+"""CPU time that blocked processes may use while another measures, as a share of the slice."""
+STEPS_A_SLICE = 10
+"""Steps of a coarse counter that a slice should hold."""
+SAMPLES_A_SLICE = 10
+"""Power samples that a slice should hold where power is integrated."""
+LEAST_BLOCKED_S = 0.005
+"""Less is the kernel's own work, or ours of looking."""
+JOINING = -1
+"""Round of the slice that a process measures when it joins."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A process has joined; its result so far, without slices."""
+
+    result: Result
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A slice of a trial."""
+
+    trial: Trial
+    slice: Slice
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A trial is over, with its slices or with what went wrong."""
+
+    result: Result
+
+
+Event = Ready | Measured | Ended
+
+
+@dataclass(frozen=True)
+class Round:
+    """A finished round: the valid slice of each configuration, by its key, with the result that it is part of."""
+
+    slices: Mapping[str, tuple[Result, Slice]]
+
+
+@dataclass(frozen=True)
+class Next:
+    """How an episode goes on after a round."""
+
+    leave: frozenset[str] = frozenset()
+    """Keys of configurations that end here."""
+    end: bool = False
+
+
+Decide = Callable[[Sequence[Round], Sequence[str]], Next]
+"""Called with the rounds of a group so far, and the keys of those that are still in it."""
+
+
+@dataclass
+class _Member:
+    trial: Trial
+    resident: Resident
+    ready: Result
+    slices: list[Slice] = field(default_factory=list)
+    longest_s: float | None = None
+    """Of its slices."""
+
+    @property
+    def key(self) -> str:
+        return self.trial.configuration.key
+
+    @property
+    def may_freeze(self) -> bool:
+        """Whether its processes may be stopped while it is blocked: a GPU's driver minds that."""
+        return self.trial.configuration.provider is Provider.CPU
+
+
+class Episode:
+    """The trials of one block, measured together."""
+
+    def __init__(
+        self,
+        trials: Sequence[Trial],
+        environment: Environment,
+        decide: Decide,
+        *,
+        anchor: str | None = None,
+        known: Sequence[Result] = (),
+    ) -> None:
+        """`trials`: one a configuration. `known`: earlier results, which tell how much memory each takes."""
+        self._environment = environment
+        self._decide = decide
+        self._anchor = anchor
+        self._known = known
+        self._noise = random.Random(f"{trials[0].procedure.seed}:{trials[0].block}" if trials else "")
+        self._waiting = list(trials)
+        self._noise.shuffle(self._waiting)
+        self._members: list[_Member] = []
+        self._freezes = False
+        self._stack = ExitStack()
+
+    def run(self) -> Iterator[Event]:
+        """Measure, group after group, and yield what happens as it happens."""
+        with self._stack:
+            # A CUDA context draws power that no CPU configuration causes, so each provider has groups of its own.
+            for provider in Provider:
+                waiting = [t for t in self._waiting if t.configuration.provider is provider]
+                waiting.sort(key=lambda trial: trial.configuration.key != self._anchor)
+                while waiting:
+                    waiting = yield from self._join(waiting)
+                    yield from self._rounds()
+                    staying = [m.key for m in self._members if waiting and m.key == self._anchor]
+                    for member in [m for m in self._members if m.key not in staying]:
+                        yield self._leave(member)
+
+    def _join(self, waiting: Sequence[Trial]) -> Generator[Event, None, list[Trial]]:
+        """Start those that memory holds; the others are returned."""
+        left: list[Trial] = []
+        for trial in waiting:
+            if self._members and not has_room(trial, self._known):
+                left.append(trial)
+                continue
+            started_at = datetime.now(UTC).isoformat(timespec="seconds")
+            kills_before = oom_kills()
+            try:
+                resident = self._start(trial)
+            except ServewattError as error:
+                yield Ended(Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True))
+                continue
+            member = _Member(trial, resident, Result(trial, Status.OK, started_at=started_at))
+            reply = self._ask(member, wire.dump(trial).encode(), trial.procedure.timeout_s)
+            if reply is None or reply.result is None or reply.result.status is not Status.OK:
+                yield Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
+                continue
+            member.ready = reply.result
+            self._members.append(member)
+            yield Ready(reply.result)
+            yield from self._measure(member, Order(JOINING, 0, 0, self._slice_s(trial)))
+        return left
+
+    def _start(self, trial: Trial) -> Resident:
+        configuration = trial.configuration
+        python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
+        command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, python=python)
+        resident = Resident(command, child_environment(environment))
+        self._stack.callback(resident.end)
+        return resident
+
+    def _rounds(self) -> Iterator[Event]:
+        """Rounds of the processes that are there, until it is decided that they are enough."""
+        rounds: list[Round] = []
+        while self._members:
+            found: dict[str, tuple[Result, Slice]] = {}
+            for position, member in enumerate(self._noise.sample(self._members, len(self._members))):
+                order = Order(len(rounds), position, 0, self._slice_s(member.trial))
+                yield from self._measure(member, order)
+                last = member.slices[-1] if member.slices else None
+                if last is not None and last.round == order.round and not last.fault:
+                    found[member.key] = member.ready, last
+            rounds.append(Round(found))
+            coming = self._decide(rounds, [member.key for member in self._members])
+            for member in [m for m in self._members if m.key in coming.leave]:
+                yield self._leave(member)
+            if coming.end:
+                return
+
+    def _measure(self, member: _Member, order: Order) -> Iterator[Event]:
+        """One slice, again while something disturbs it; a member that cannot answer is gone."""
+        for attempt in range(SLICE_RETRIES + 1 if order.round != JOINING else 1):
+            others = [m for m in self._members if m is not member]
+            stopped = [m.resident for m in others if m.may_freeze] if self._freezes else []
+            for resident in stopped:
+                resident.freeze()
+            before_s, kills_before = _cpu_s(others), oom_kills()
+            reply = self._ask(member, wire.dump(replace(order, attempt=attempt)).encode(), self._patience_s(member))
+            blocked_s = _cpu_s(others) - before_s
+            for resident in stopped:
+                resident.thaw()
+            if reply is None or reply.slice is None:
+                if member in self._members:
+                    self._members.remove(member)
+                yield Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
+                return
+            known = replace(reply.slice, blocked_cpu_s=blocked_s, residents=len(others) + 1)
+            judged = replace(known, fault=self._fault(member.trial, known))
+            member.longest_s = max(member.longest_s or 0.0, judged.work_s)
+            member.slices.append(judged)
+            yield Measured(member.trial, judged)
+            if not judged.fault:
+                return
+
+    def _fault(self, trial: Trial, found: Slice) -> str:
+        """Why a slice does not count; empty if it does."""
+        window_s = found.work_s + found.tail_s
+        blocked_s = found.blocked_cpu_s or 0.0
+        if blocked_s > max(LEAST_BLOCKED_S, BLOCKED_SHARE * window_s):
+            self._freezes = True
+            return f"blocked processes used {100 * blocked_s / window_s:.0f} % of a CPU"
+        if found.foreign_cpu_s is not None:
+            share = found.foreign_cpu_s / (window_s * self._environment.cpu_count)
+            # The kernel counts in ticks, which a short slice may hold one or two of by chance.
+            slack = 2 * TICK_S * self._environment.cpu_count / (window_s * self._environment.cpu_count)
+            if share > trial.procedure.foreign_limit + slack:
+                return f"other processes used {100 * min(1.0, share):.0f} % of the machine's CPU"
+        return ""
+
+    def _leave(self, member: _Member) -> Ended:
+        """The result of a member that has measured enough."""
+        self._members.remove(member)
+        kills_before = oom_kills()
+        reply = self._ask(member, wire.dump(Order()).encode(), member.trial.procedure.timeout_s)
+        if reply is None or reply.result is None or reply.result.status is not Status.OK:
+            return Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
+        ended = member.resident.close_politely(timeout_s=END_TIMEOUT_S)
+        result = replace(reply.result, parent_cpu_s=ended.waiter_cpu_s, log=printable(ended.log))
+        return Ended(judge(finished(result, member.slices), self._environment, memory_bandwidth_bytes_s))
+
+    def _ask(self, member: _Member, question: bytes, timeout_s: float) -> Reply | None:
+        """What a member answers; None where it does not, or not as it should."""
+        answer = member.resident.ask(question, timeout_s=timeout_s)
+        try:
+            return None if answer is None else wire.load(Reply, answer)
+        except InputError:
+            return None
+
+    def _gone(self, member: _Member, reply: Reply | None, *, oom_killed: bool) -> Result:
+        """The result of a member that failed, by its own words or by how it ended."""
+        trial = member.trial
+        if reply is not None and reply.result is not None:
+            ended = member.resident.close_politely(timeout_s=END_TIMEOUT_S)
+            found = replace(reply.result, log=printable(ended.log), reason=brief(reply.result.reason))
+            if found.trial != trial:
+                again = try_alone(trial.model, trial.configuration)
+                found = Result(trial, Status.FAILED, "the worker answered for another trial", again)
+        else:
+            found = result_of(member.resident.end(), trial, member.ready.started_at, oom_killed=oom_killed)
+        return point_to_log(
+            with_slices(replace(found, sections=found.sections or member.ready.sections), member.slices)
+        )
+
+    def _slice_s(self, trial: Trial) -> float:
+        """How long a slice should last at least."""
+        domains = [domain for domain in self._environment.domains if domain.within is None]
+        least_s = trial.procedure.slice_s
+        if any(domain.grade is Grade.INTEGRATED for domain in domains):
+            least_s = max(least_s, SAMPLES_A_SLICE * trial.procedure.sample_interval_s)
+        coarse_s = max((d.quantum_s for d in domains if d.grade is Grade.COUNTER), default=0.0)
+        return max(least_s, STEPS_A_SLICE * coarse_s) if coarse_s >= ALIGN_FROM_S else least_s
+
+    def _patience_s(self, member: _Member) -> float:
+        """How long a slice may take: a process that hangs should not cost the whole time of a trial."""
+        if member.longest_s is None:
+            return member.trial.procedure.timeout_s
+        return min(member.trial.procedure.timeout_s, 30.0 + 20.0 * member.longest_s)
+
+
+def _cpu_s(members: Collection[_Member]) -> float:
+    """CPU time so far of all their processes' living threads."""
+    return sum(threads_cpu_s(pid) for member in members for pid in member.resident.pids())

@@ -1,0 +1,175 @@
+"""A race: duet episodes until a choice can be promised, or the budget is spent.
+
+What is shown worse is dropped, and what can save less than a tie rests, so that later episodes hold fewer processes
+(`servewatt.stats.race`).
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from servewatt.errors import InputError
+from servewatt.harness.episode import Ended, Episode, Event, Next, Ready, Round
+from servewatt.harness.residency import PAUSE_S
+from servewatt.harness.schedule import Progress, block_order
+from servewatt.records import Configuration, Race, Result, Run, Status, Trial
+from servewatt.records.slices import LEAST_SLICES
+from servewatt.stats.energy import counted_domains
+from servewatt.stats.race import Standing, episode_levels, far_behind, rounds_for, standing
+from servewatt.stats.race.costs import Costs, SliceCost, energy_cost, run_costs, time_cost
+from servewatt.stats.race.episode import ROUNDS
+
+FIRST_SD = 0.1
+"""Standard deviation of a slice's log cost before any is seen."""
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Where a race stands after an episode."""
+
+    standing: Standing
+    episodes: int
+
+
+class Racing:
+    """A race of the configurations of a run, fed with every result as it comes."""
+
+    def __init__(self, run: Run, done: Sequence[Result], clock: Callable[[], float] = time.monotonic) -> None:
+        """`done`: results of earlier starts, as `servewatt.harness.schedule.reopened` gives them."""
+        if run.plan.race is None:
+            raise InputError("the plan has no race", "plan one")
+        self.run = run
+        self.race: Race = run.plan.race
+        self.results = list(done)
+        self.clock = clock
+        self._start_s: dict[str, float] = {}
+        """Seconds from start to ready of each configuration's process."""
+
+    def measure(self, before: Callable[[Sequence[Trial]], None] | None = None) -> Iterator[Event | Progressed]:
+        """Episodes until the race is decided or the budget is spent; `before` is called with the trials of each."""
+        began_s = self.clock()
+        while True:
+            reached = self.standing()
+            if reached is not None and reached.decided:
+                return
+            trials = self._next_trials(reached)
+            if not trials:
+                return
+            left_s = self.race.budget_s - (self.clock() - began_s)
+            if self._expected_s(trials) > left_s and (reached is not None or self._start_s):
+                return
+            if before is not None:
+                before(trials)
+            yield from self._episode(trials, reached, began_s + self.race.budget_s)
+            now = self.standing()
+            if now is not None:
+                yield Progressed(now, len(self.costs().episodes))
+
+    def standing(self) -> Standing | None:
+        """Where the race stands; None before its first episode."""
+        costs = self.costs()
+        if not costs.episodes:
+            return None
+        keys = [c.key for c in self.run.plan.configurations]
+        return standing(costs.episodes, keys, tie=self.race.tie, confidence=self.race.confidence)
+
+    def costs(self) -> Costs:
+        """What the episodes so far say."""
+        return run_costs(self.results, self._cost(), lambda _result: None)
+
+    def _cost(self) -> SliceCost:
+        plan, valid = self.run.plan, [r for r in self.results if r.status is Status.OK]
+        domains = counted_domains(plan.procedure.boundary, self.run.environment.domains, valid)
+        return energy_cost(domains) if domains or not valid else time_cost
+
+    def _next_trials(self, reached: Standing | None) -> list[Trial]:
+        """One trial of each configuration that the next episode should hold."""
+        done = [r.trial.block for r in self.results if r.trial.block >= 0]
+        block = max(done) + 1 if done else 0
+        progress = Progress(self.run, self.results)
+        racing = {c.key for c in self.run.plan.configurations} if reached is None else set(reached.racing)
+        racing |= self._unseen(reached)
+        if reached is not None and len(racing) < 2:
+            return []
+        order = {c.key: place for place, c in enumerate(block_order(self.run.plan, block))}
+        trials = [t for t in progress.missing(block) if t.configuration.key in racing]
+        return sorted(trials, key=lambda trial: order[trial.configuration.key])
+
+    def _unseen(self, reached: Standing | None) -> set[str]:
+        """Keys of configurations that were never measured: what kept them may have passed."""
+        seen = {key for levels in self.costs().episodes for key in levels.log_cost}
+        return {c.key for c in self.run.plan.configurations} - seen - set(reached.dropped if reached else ())
+
+    def _episode(self, trials: Sequence[Trial], reached: Standing | None, deadline_s: float) -> Iterator[Event]:
+        anchor = reached.choice if reached is not None else None
+        director = _Director(self, trials, reached is None, deadline_s)
+        episode = Episode(trials, self.run.environment, director.after_round, anchor=anchor, known=self.results)
+        began_s = self.clock()
+        for event in episode.run():
+            match event:
+                case Ready(result):
+                    self._start_s[result.trial.configuration.key] = self.clock() - began_s
+                    director.ready.append(result)
+                case Ended(result):
+                    self.results.append(result)
+            began_s = self.clock()
+            yield event
+
+    def _expected_s(self, trials: Sequence[Trial]) -> float:
+        """Seconds that an episode of these trials takes at least."""
+        usual = statistics.fmean(self._start_s.values()) if self._start_s else 5.0
+        starts_s = sum(self._start_s.get(t.configuration.key, usual) for t in trials)
+        return starts_s + LEAST_SLICES * sum(self.slice_s(t.configuration) for t in trials)
+
+    def slice_s(self, configuration: Configuration) -> float:
+        """Seconds from one slice's beginning to the next one's."""
+        own = [s for r in self.results if r.trial.configuration == configuration for s in r.slices]
+        least_s = self.run.plan.procedure.slice_s
+        return PAUSE_S + (statistics.fmean(s.work_s + s.tail_s for s in own) if own else least_s)
+
+    @property
+    def start_s(self) -> float:
+        """Mean seconds from start to ready."""
+        return statistics.fmean(self._start_s.values()) if self._start_s else 5.0
+
+
+class _Director:
+    """Decides after each round how an episode goes on."""
+
+    def __init__(self, racing: Racing, trials: Sequence[Trial], is_first: bool, deadline_s: float) -> None:
+        self._racing = racing
+        self._is_first = is_first
+        self._count = len(trials)
+        self._deadline_s = deadline_s
+        self.ready: list[Result] = []
+        """Results of processes that have joined: they tell which domains are metered."""
+
+    def after_round(self, rounds: Sequence[Round], here: Sequence[str]) -> Next:
+        """Whether that were enough rounds, and what may leave already."""
+        costs = [self._costs(one) for one in rounds]
+        costs = [one for one in costs if one]
+        late = self._racing.clock() >= self._deadline_s
+        if not costs or len(rounds) < LEAST_SLICES:
+            return Next(end=len(rounds) >= LEAST_SLICES and (late or len(rounds) >= ROUNDS[1]))
+        gone: frozenset[str] = frozenset()
+        if self._is_first:
+            gone = frozenset(far_behind(costs, self._count, confidence=self._racing.race.confidence)) & frozenset(here)
+        variance = episode_levels(costs).slice_variance
+        sd = variance**0.5 if variance > 0 else FIRST_SD
+        slices = [s for one in rounds for _, s in one.slices.values()]
+        slice_s = PAUSE_S + statistics.fmean(s.work_s + s.tail_s for s in slices) if slices else 1.0
+        enough = len(rounds) >= rounds_for(self._racing.start_s, slice_s, sd)
+        return Next(gone, enough or late or len(frozenset(here) - gone) == 0)
+
+    def _costs(self, one: Round) -> dict[str, float]:
+        cost = self._cost()
+        found = {key: cost(result, part) for key, (result, part) in one.slices.items()}
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _cost(self) -> SliceCost:
+        run = self._racing.run
+        domains = counted_domains(run.plan.procedure.boundary, run.environment.domains, self.ready, "idle")
+        return energy_cost(domains) if domains else time_cost
