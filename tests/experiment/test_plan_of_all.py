@@ -93,6 +93,27 @@ def test_what_is_left_out_is_one_line(capsys: pytest.CaptureFixture[str]) -> Non
     assert len(plan["configurations"]) == 4
 
 
+def test_what_an_engine_refuses_of_options_and_model_is_not_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    """Option group is for quantised weights: fp32 with it would be refused by every trial."""
+    asked = [*QUICK[:1], *QUICK[3:], "--engine", "onnx", "--provider", "cpu", "--precision", "fp32,int4"]
+    assert run([*asked, "--option", "group=32", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert [c["precision"] for c in plan["configurations"]] == ["int4"]
+    (left,) = plan["left_out"]
+    assert left["key"] == "onnx/cpu/fp32/b1/group=32"
+    assert "option group is for quantised weights" in left["reason"]
+
+
+@pytest.mark.parametrize("entry", engines.ENGINES.values(), ids=lambda entry: entry.name)
+def test_an_entry_has_help_for_each_option_and_defaults_among_the_values(entry: engines.EngineEntry) -> None:
+    assert len({option.name for option in entry.options}) == len(entry.options)
+    for option in entry.options:
+        assert option.help.endswith(".")
+        assert not option.default or not option.values or option.default in option.values
+    assert len(set(entry.supports)) == len(entry.supports) > 0
+    assert entry.real == (entry.name != "fake")
+
+
 def test_counts_of_one_are_singular(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*QUICK, "--provider", "cpu", "--limit", "1", "--new-tokens", "1"]) == 0
     assert "1 prompt, 1 new token each" in " ".join(capsys.readouterr().err.split())
