@@ -111,3 +111,39 @@ def test_no_name_removes_more_than_one_environment(
     assert run(["engines", "remove", name]) == 2
     assert f"unknown engine {name!r}" in capsys.readouterr().err
     assert run(["engines", "doctor", "fake"]) == 0
+
+
+def test_what_runs_a_model_and_why_the_others_do_not(capsys: pytest.CaptureFixture[str]) -> None:
+    """codeparrot-small's GPT-2 scales attention by layer, which vLLM lacks, and onnxruntime-genai has no GPT-2."""
+    assert run(["engines", "--model", "codeparrot-small", "--json"]) == 0
+    found = {engine["engine"]: engine for engine in json.loads(capsys.readouterr().out)}
+    assert "fake" not in found
+    assert ["cpu", "int4"] in found["torch-graph"]["runs"]
+    assert found["torch-graph"]["refusals"] == []
+    (refusal,) = found["vllm"]["refusals"]
+    assert found["vllm"]["runs"] == []
+    assert refusal["reason"] == "vllm's GPT-2 lacks scale_attn_by_inverse_layer_idx and reorder_and_upcast_attn"
+    (refusal,) = found["onnxruntime-genai"]["refusals"]
+    assert refusal["reason"] == "engine onnxruntime-genai does not run GPT2LMHeadModel"
+    assert "onnx" in refusal["hint"]
+
+
+def test_the_table_of_what_runs_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["engines", "--model", "bundled"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "bundled: LlamaForCausalLM, context 512" in told
+    assert "llama-cpp" in told
+    assert run(["engines", "--model", "no/such/folder/here"]) == 2
+    assert run(["engines", "--model", "bundled", "list"]) == 2
+
+
+def test_one_engine_with_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["engines", "show", "onnx"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "cpu: fp32 int4 w8a8" in told
+    assert "graphs off on off CUDA: replay the decode step as one CUDA graph." in told
+    assert run(["engines", "show", "onnx", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert {"name": "graphs", "values": ["off", "on"], "default": "off"}.items() <= shown["options"][-1].items()
+    assert run(["engines", "show", "onyx"]) == 2
+    assert "did you mean onnx?" in capsys.readouterr().err

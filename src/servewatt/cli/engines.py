@@ -2,37 +2,55 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from servewatt.cli.options import json_option
 
-if TYPE_CHECKING:
-    from servewatt.engines.environments.doctor import Finding
-
 EXAMPLES = """\b
 Examples:
   servewatt engines
+  servewatt engines --model pythia-410m
+  servewatt engines show llama-cpp
   servewatt engines add ctranslate2
   servewatt engines doctor
 """
 
 
 @click.group("engines", invoke_without_command=True, epilog=EXAMPLES)
+@click.option("--model", metavar="NAME", help="Tell which engines run this model, and why the others do not.")
 @json_option
 @click.pass_context
-def command(context: click.Context, as_json: bool) -> None:
+def command(context: click.Context, model: str | None, as_json: bool) -> None:
     """List the runtime engines; add, remove and check environments of their own."""
-    if context.invoked_subcommand is None:
-        show_engines(as_json=as_json)
+    from servewatt.cli import engine_views
+
+    if context.invoked_subcommand is not None:
+        if model is not None:
+            raise click.UsageError(f"--model goes with the list, not with `engines {context.invoked_subcommand}`")
+        return
+    if model is None:
+        engine_views.show_engines(as_json=as_json)
+    else:
+        engine_views.show_suitable(model, as_json=as_json)
 
 
 @command.command("list", epilog="Example: servewatt engines list --json")
 @json_option
 def list_engines(as_json: bool) -> None:
     """List the runtime engines, their versions and install lines."""
-    show_engines(as_json=as_json)
+    from servewatt.cli import engine_views
+
+    engine_views.show_engines(as_json=as_json)
+
+
+@command.command(epilog="Example: servewatt engines show torch-graph")
+@click.argument("name")
+@json_option
+def show(name: str, as_json: bool) -> None:
+    """Show the engine NAME: how it is installed, what it runs, which options it has."""
+    from servewatt.cli import engine_views
+
+    engine_views.show_engine(name, as_json=as_json)
 
 
 @command.command(epilog="Example: servewatt engines add ctranslate2 llama-cpp")
@@ -80,6 +98,7 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     from rich.console import Console
 
     from servewatt import engines
+    from servewatt.cli import engine_views
     from servewatt.cli.progress import step
     from servewatt.engines.environments.doctor import Condition, examine, free_bytes
 
@@ -93,75 +112,6 @@ def doctor(names: tuple[str, ...], as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps({"free_bytes": free, "engines": [asdict(f) for f in findings]}, indent=2))
     else:
-        show_findings(findings, free)
+        engine_views.show_findings(findings, free)
     wrong = {Condition.BROKEN, Condition.ABSENT} if names else {Condition.BROKEN}
     return int(any(f.condition in wrong for f in findings))
-
-
-def show_engines(*, as_json: bool) -> None:
-    """The list, as a table or JSON."""
-    import json
-
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    from servewatt.engines import ENGINES
-
-    if as_json:
-        rows = [
-            {
-                "name": e.name,
-                "summary": e.summary,
-                "version": e.version(),
-                "install": e.install_line,
-                "environment": str(environment.folder) if (environment := e.environment()) else None,
-                "problem": environment.problem if environment else "",
-                "supports": [{"provider": p, "precision": t} for p, t in e.supports],
-            }
-            for e in ENGINES.values()
-        ]
-        click.echo(json.dumps(rows, indent=2))
-        return
-    table = Table("engine", "version", "runs", "what it is", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for e in ENGINES.values():
-        version, problem = e.version(), e.problem()
-        providers = dict.fromkeys(provider for provider, _ in e.supports)
-        runs = "\n".join(f"{p.value}: " + " ".join(t.value for q, t in e.supports if q is p) for p in providers)
-        if problem:
-            table.add_row(e.name, "broken", runs, escape(f"{problem}: {e.install_line}"))
-        else:
-            what = e.summary if version else e.install_line
-            table.add_row(e.name, version or "not installed", runs, escape(what))
-    Console().print(table)
-
-
-def show_findings(findings: list[Finding], free: int) -> None:
-    """What the doctor found, as a table, and the free disk space below it."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    from servewatt.engines.environments import state
-    from servewatt.engines.environments.doctor import LITTLE_SPACE_BYTES, Condition
-    from servewatt.models.cache import format_bytes
-
-    styles = {Condition.OK: "green", Condition.ABSENT: "yellow", Condition.BROKEN: "bold red"}
-    table = Table("engine", "state", "version", "where", "what to do", box=None, pad_edge=False)
-    table.columns[0].no_wrap = True
-    for f in findings:
-        where = f"its own, {format_bytes(f.size_bytes)}" if f.size_bytes is not None else "servewatt's own"
-        advice = Text(f"{f.problem}\n" if f.condition is Condition.BROKEN else "").append(f.remedy, "bold")
-        absent = f.condition is Condition.ABSENT
-        table.add_row(
-            f.engine,
-            Text(f.condition.value, styles[f.condition]),
-            f.version or "-",
-            "-" if absent else where,
-            advice,
-        )
-    console = Console()
-    console.print(table)
-    note = ", little for an engine with CUDA libraries" if free < LITTLE_SPACE_BYTES else ""
-    console.print(f"\n{format_bytes(free)} free for environments in {state.root()}{note}", highlight=False)

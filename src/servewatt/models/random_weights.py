@@ -101,7 +101,7 @@ def write_checkpoint(
     threads: int | None = None,
 ) -> None:
     """Write config.json and model.safetensors into `folder`. Holds a few chunks of 16 MB a thread in memory."""
-    _write_config(folder, config, precision)
+    write_config(folder, config, precision)
     workers = threads or len(os.sched_getaffinity(0))
     with (folder / SINGLE_FILE).open("wb") as file, ThreadPoolExecutor(workers) as pool:
         file.write(_header(shapes, _DTYPES[precision]))
@@ -116,14 +116,15 @@ def write_checkpoint(
 
 def write_outline(folder: Path, config: Config, shapes: list[Shape], *, precision: Precision = Precision.FP32) -> None:
     """The same files with a hole in the place of the numbers: of the disk they take what names and shapes take."""
-    _write_config(folder, config, precision)
+    write_config(folder, config, precision)
     header = _header(shapes, _DTYPES[precision])
     with (folder / SINGLE_FILE).open("wb") as file:
         file.write(header)
         file.truncate(len(header) + stored_bytes(shapes, precision))
 
 
-def _write_config(folder: Path, config: Config, precision: Precision) -> None:
+def write_config(folder: Path, config: Config, precision: Precision) -> None:
+    """Write the config.json of a random checkpoint of this shape into `folder`."""
     text = json.dumps(stored_config(config, precision), indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 

@@ -39,7 +39,7 @@ def resolve(
 
     With random weights only the configuration is needed: a checkpoint drawn from `seed`, stored as `precision`, is
     written into `cache` once (`precision` says nothing otherwise); without `draw` it is only described, for whoever
-    plans, and its folder may not be there. A random model's revision is a digest of configuration, seed and scheme; a
+    plans, and its folder holds no weights. A random model's revision is a digest of configuration, seed and scheme; a
     folder's one of configuration and weights; a hub model's its commit (by default the one that the catalogue pins, or
     the main branch's).
     Raises InputError, RefusedError or UnavailableError with what to do about it.
@@ -63,6 +63,18 @@ def resolve(
         if "safetensors file" in error.message:
             error.hint = f"delete {snapshot.folder.parents[1]} and run the same command again"
         raise
+
+
+def outline(name: str, cache: ArtefactCache) -> Model:
+    """The model that `name` means as its configuration describes it: no weights are fetched, drawn or read.
+
+    For asking engines whether they could run it; nothing can be measured with it. Raises as `resolve` does.
+    """
+    folder = BUNDLED_FOLDER if name == BUNDLED else _folder(name)
+    if folder is not None and any(folder.glob("*.safetensors")):
+        source = ModelSource.BUNDLED if name == BUNDLED else ModelSource.FOLDER
+        return describe(folder, BUNDLED if name == BUNDLED else name_of(folder), source, revision="-")
+    return resolve(name, weights=Weights.RANDOM, cache=cache, draw=False)
 
 
 def _folder(name: str) -> Path | None:
@@ -135,8 +147,17 @@ def _random(
         )
         _copy(borrowed, Path(outline))
         described = describe(Path(outline), called, ModelSource.RANDOM, revision=digest, seed=seed)
-    # Where the tokenizer is: the weights are nowhere yet.
-    return replace(described, folder=str(source or place))
+    # Where configuration and tokenizer are: the weights are nowhere yet.
+    return replace(described, folder=str(source or _configuration_folder(config, digest, cache, precision)))
+
+
+def _configuration_folder(config: Config, digest: str, cache: ArtefactCache, precision: Precision) -> Path:
+    """A folder with nothing but config.json, which engines are asked about before any weights are drawn."""
+
+    def build(folder: Path) -> None:
+        random_weights.write_config(folder, config, precision)
+
+    return cache.get_or_build("configuration", (digest,), build)
 
 
 def _draw(
