@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from servewatt.cli.main import run
-from servewatt.cli.study import outputs
+from servewatt.cli.study import files
 from servewatt.errors import InputError
 from servewatt.experiment import quality_file
 from servewatt.study.data import results_file
@@ -91,7 +91,7 @@ def test_quality_and_selections_that_do_not_fit_leave_the_old_ones(tmp_path: Pat
     with full_disk(), pytest.raises(InputError, match="cannot write"):
         quality_file.write(found, file)
     with full_disk(), pytest.raises(InputError, match="cannot write"):
-        outputs.write_text(file, "x" * (ROOM_BYTES + 1))
+        files.write_text(file, "x" * (ROOM_BYTES + 1))
     assert quality_file.read(file) == found
     assert list(tmp_path.iterdir()) == [file]
 

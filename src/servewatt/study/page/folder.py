@@ -8,10 +8,10 @@ from pathlib import Path
 
 from servewatt.errors import InputError, ServewattError, counted
 from servewatt.records import Weights
-from servewatt.report import tables
 from servewatt.report.figures import Figure, save
 from servewatt.report.html import templates, themed
-from servewatt.report.html_table import to_html
+from servewatt.report.html_table import html_pairs, to_html
+from servewatt.report.run.environment import environment_table
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, SUFFIXES
 from servewatt.study import outputs as study_outputs
@@ -69,7 +69,8 @@ class Machine:
     """Where a campaign ran."""
 
     title: str
-    pairs: tuple[tables.Pair, ...]
+    pairs: str
+    """HTML."""
 
 
 def write_folder(view: StudyView, folder: Path, command: str = "") -> tuple[Path, ...]:
@@ -185,5 +186,5 @@ def _machines(view: StudyView) -> list[Machine]:
         if key not in found:
             gpus = ", ".join(g.name for g in run.environment.gpus)
             title = f"{run.campaign}: {gpus or run.environment.cpu}"
-            found[key] = Machine(title, tables.environment_pairs(run.environment))
+            found[key] = Machine(title, html_pairs(environment_table(run.environment)))
     return list(found.values())
