@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from servewatt import __version__
+from servewatt.version import __version__
 from servewatt.engines.answers import Asked
 from servewatt.engines.base import Artefacts, Step
 from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS

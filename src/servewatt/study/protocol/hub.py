@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from servewatt import __version__
+from servewatt.version import __version__
 from servewatt.errors import InputError
 from servewatt.models import hub, hub_search
 from servewatt.models.catalogue import CATALOGUE

@@ -8,7 +8,8 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from servewatt import __version__, wire
+from servewatt import wire
+from servewatt.version import __version__
 from servewatt.errors import InputError, UnavailableError
 from servewatt.input_files import is_there, read_bytes, shown
 from servewatt.models.digest import FileDigests, combined
