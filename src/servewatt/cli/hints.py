@@ -15,7 +15,7 @@ FLAGS: Mapping[Setting, str] = {
     Setting.THREADS: "--threads",
 }
 COMMANDS: Mapping[Action, str] = {
-    Action.ASSESS_QUALITY: "servewatt quality",
+    Action.ASSESS_QUALITY: "servewatt quality --model {}",
     Action.DOCTOR: "servewatt doctor",
     Action.LIST_ENGINES: "servewatt engines",
     Action.REPORT: "servewatt report {}",
@@ -30,5 +30,6 @@ def worded(hint: str) -> str:
 def _name(mention: Mention) -> str:
     what = mention.what
     if isinstance(what, Action):
-        return COMMANDS[what].format(mention.value)
+        command = COMMANDS[what]
+        return command.format(mention.value) if mention.value else command.partition(" --")[0].removesuffix(" {}")
     return f"{FLAGS[what]} {mention.value}".rstrip()
