@@ -1,3 +1,3 @@
 """servewatt: serve a code language model for the least energy, and say how sure that is."""
 
-from servewatt.version import __version__ as __version__
+__version__ = "0.1.0"

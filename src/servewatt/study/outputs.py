@@ -12,8 +12,8 @@ from servewatt.report.table import Table
 from servewatt.study.figures import boxes as study_boxes
 from servewatt.study.figures import grids as study_grids
 from servewatt.study.tables import across as study_across
+from servewatt.study.tables import http, savings, tests
 from servewatt.study.tables import measurements as study_tables
-from servewatt.study.tables import tests as study_test_tables
 from servewatt.study.tables import utilisation as study_published
 from servewatt.study.tests.http_share import http_shares
 from servewatt.study.view import StudyView
@@ -73,32 +73,34 @@ TABLES = {
     "energy": TableKind("energy and time by model and configuration", study_tables.energy_table),
     "size-groups": TableKind("means over the models of a size group", study_tables.size_group_table),
     "utilisation": TableKind("CPU, memory and GPU by model and configuration", study_published.utilisation_table),
-    "savings": TableKind("ranges of savings, by definition", study_test_tables.savings_table),
+    "savings": TableKind("ranges of savings, by definition", savings.savings_table),
     "across": TableKind(
         "pairs of configurations over all models", study_across.across_table, fits=study_across.can_compare
     ),
-    "http": TableKind("the share of HTTP", study_test_tables.http_table, observations=True, fits=_through_http),
-    "tests": TableKind("tests over all configurations of a model", study_test_tables.test_table, True, True),
+    "http": TableKind("the share of HTTP", http.http_table, observations=True, fits=_through_http),
+    "tests": TableKind(
+        "tests over all configurations of a model", lambda view: tests.test_table(view.examinations), True, True
+    ),
     "pairs-energy": TableKind(
         "pairs of configurations: energy",
-        partial(study_test_tables.pair_table, name="energy_j_per_token", table="pairs-energy"),
+        partial(tests.variable_pairs, name="energy_j_per_token", table="pairs-energy"),
         True,
         True,
-        fits=partial(study_test_tables.has_pairs, name="energy_j_per_token"),
+        fits=partial(tests.has_pairs, name="energy_j_per_token"),
     ),
     "pairs-gpu-energy": TableKind(
         "pairs of configurations: GPU energy",
-        partial(study_test_tables.pair_table, name="gpu_energy_j_per_token", table="pairs-gpu-energy"),
+        partial(tests.variable_pairs, name="gpu_energy_j_per_token", table="pairs-gpu-energy"),
         True,
         True,
-        fits=partial(study_test_tables.has_pairs, name="gpu_energy_j_per_token"),
+        fits=partial(tests.has_pairs, name="gpu_energy_j_per_token"),
     ),
     "pairs-time": TableKind(
         "pairs of configurations: time",
-        partial(study_test_tables.pair_table, name="s_per_token", table="pairs-time"),
+        partial(tests.variable_pairs, name="s_per_token", table="pairs-time"),
         True,
         True,
-        fits=partial(study_test_tables.has_pairs, name="s_per_token"),
+        fits=partial(tests.has_pairs, name="s_per_token"),
     ),
 }
 

@@ -15,7 +15,7 @@ from servewatt.study.data.observations import VARIABLES, Observation, Variable, 
 from servewatt.study.data.results_file import RunNote
 from servewatt.study.data.summaries import Summary, from_cells, summarise
 from servewatt.study.published import medians as published
-from servewatt.study.tests.findings import Battery
+from servewatt.study.tests.examine import Examination, examine_observations
 
 ALPHA = 0.05
 """The study's level of significance."""
@@ -33,7 +33,7 @@ class StudyView:
     """The published cells, to set beside ours."""
     runs: tuple[RunNote, ...] = ()
     """What was run where."""
-    batteries: tuple[Battery, ...] = ()
+    examinations: tuple[Examination, ...] = ()
     """The study's tests, variable by variable and model by model; empty where they were not asked for."""
     work: str = "token"
     """What energies and times are of."""
@@ -126,7 +126,7 @@ def observed(observations: Sequence[Observation], runs: Sequence[RunNote] = (), 
         summaries=summarise(observations),
         cells=cells_of(observations),
         published=published.cells(),
-        batteries=_batteries(observations) if tested else (),
+        examinations=_examinations(observations) if tested else (),
         runs=tuple(runs),
     )
 
@@ -161,8 +161,6 @@ def select(observations: Sequence[Observation], models: Sequence[str]) -> tuple[
     return tuple(o for o in observations if not models or o.model in models)
 
 
-def _batteries(observations: Sequence[Observation]) -> tuple[Battery, ...]:
-    """The batteries of `servewatt study analyse`, so that both show the same numbers; none without a valid trial."""
-    from servewatt.study.tests.examine import examine_observations
-
-    return tuple(a.battery for a in examine_observations(observations, alpha=ALPHA)) if usable(observations) else ()
+def _examinations(observations: Sequence[Observation]) -> tuple[Examination, ...]:
+    """Those of `servewatt study analyse`, so that both show the same numbers; none without a valid trial."""
+    return examine_observations(observations, alpha=ALPHA) if usable(observations) else ()

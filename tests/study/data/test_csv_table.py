@@ -152,3 +152,12 @@ def test_any_content_is_a_table_or_refused(tmp_path_factory: pytest.TempPathFact
         return
     values = [v for subject in table.subjects for of_group in subject.groups.values() for v in of_group]
     assert values and not any(math.isinf(value) for value in values)
+
+
+def test_a_column_of_blocks(tmp_path: Path) -> None:
+    path = write(tmp_path, "conf,day,j\nb,mon,1\na,mon,2\nb,tue,3\na,,4\n")
+    table = read_csv(path, "j", "conf", block="day")
+    (only,) = table.subjects
+    assert only.groups == {"b": (1.0, 3.0), "a": (2.0,)}
+    assert only.blocks == {"b": ("mon", "tue"), "a": ("mon",)}
+    assert table.notes == ("1 row without a group or block left out (line 5)",)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from scipy import stats
 
@@ -51,3 +53,51 @@ def test_omega_squared_of_ranks_is_that_of_an_anova_of_ranks() -> None:
 
 def test_ranks_of_single_observations_leave_nothing_within() -> None:
     assert omega_squared_ranks(2.0, 3, 3) is None
+
+
+def test_the_interval_of_delta_keeps_its_width_where_groups_are_separated() -> None:
+    effect = cliffs_delta([1, 2, 3, 4, 5], [6, 7, 8, 9, 10])
+    assert (effect.value, effect.low) == (-1, -1)
+    assert effect.high is not None
+    # At its end theta is z standard errors away from 0, by Newcombe's variance with N / 2 - 1 = 4 and m n = 25.
+    theta = (effect.high + 1) / 2
+    variance = theta * (1 - theta) * (1 + 4 * ((1 - theta) / (2 - theta) + theta / (1 + theta))) / 25
+    assert theta == pytest.approx(1.959963984540054 * variance**0.5, rel=1e-6)
+    assert -0.4 < effect.high < -0.2
+
+
+def test_the_interval_of_delta_is_the_mirror_image_of_its_opposite() -> None:
+    first, second = [1.0, 2.0, 5.0], [2.0, 3.0, 4.0, 6.0]
+    one, other = cliffs_delta(first, second), cliffs_delta(second, first)
+    assert one.low is not None and one.high is not None
+    assert other.low is not None and other.high is not None
+    assert one.low == pytest.approx(-other.high)
+    assert one.high == pytest.approx(-other.low)
+    assert one.low < one.value < one.high
+
+
+def test_the_interval_of_delta_covers() -> None:
+    """Normal values one standard deviation apart: P(first > second) = Phi(1 / sqrt 2) = 0.7602, delta = 0.5205."""
+    chance = random.Random(5)
+    covered = 0
+    for _ in range(400):
+        effect = cliffs_delta([chance.gauss(1, 1) for _ in range(9)], [chance.gauss(0, 1) for _ in range(7)])
+        assert effect.low is not None and effect.high is not None
+        covered += effect.low <= 0.5205 <= effect.high
+    assert covered >= 0.93 * 400
+
+
+def test_the_interval_of_omega_squared_holds_the_noncentralities_that_fit() -> None:
+    effect = omega_squared_welch(5.0, 3, 30, 27)
+    assert effect.low is not None and effect.high is not None
+    for bound, probability in ((effect.low, 0.975), (effect.high, 0.025)):
+        noncentrality = bound * 30 / (1 - bound)
+        assert stats.ncf.cdf(5.0, 2, 27, noncentrality) == pytest.approx(probability, abs=1e-3)
+    assert effect.low < effect.value < effect.high
+    assert omega_squared_welch(0.5, 3, 30, 27).low == 0
+    huge = omega_squared_welch(1e9, 3, 30, 27)
+    assert huge.low is not None and 0.999 < huge.low <= huge.value <= (huge.high or 0) <= 1
+
+
+def test_without_degrees_of_freedom_omega_squared_has_no_interval() -> None:
+    assert omega_squared_welch(5.0, 3, 30).low is None

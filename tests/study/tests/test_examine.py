@@ -140,3 +140,47 @@ def test_a_table_has_no_decision() -> None:
     assert only(found).decision is None
     with pytest.raises(InputError, match="no subject 'o'"):
         examine_csv(CsvTable(subjects), "joules", ["o"])
+
+
+def test_a_csv_without_blocks_gets_descriptions_differences_and_a_conclusion() -> None:
+    subject = CsvSubject("phi2", {"torch": (2.0, 2.1, 1.9), "onnx": (1.0, 1.05, 0.95)})
+    found = only(examine_csv(CsvTable((subject,)), "joules"))
+    assert found.decision is None
+    assert [(d.group, d.n, d.mean) for d in found.descriptions] == [("torch", 3, 2.0), ("onnx", 3, 1.0)]
+    (difference,) = found.differences
+    assert (difference.first, difference.second, difference.paired) == ("onnx", "torch", False)
+    assert found.conclusion.startswith("onnx has the least joules: 50.0 % [")
+
+
+def test_a_csv_with_blocks_is_decided_as_the_store_is() -> None:
+    levels = {"torch": 2.0, "onnx": 1.0}
+    noise = (1.0, 1.01, 0.99, 1.005, 0.995)
+    values = {
+        name: tuple(level * d * n for d, n in zip(DRIFT, noise if name == "onnx" else noise[::-1], strict=True))
+        for name, level in levels.items()
+    }
+    blocks = dict.fromkeys(levels, ("mon", "tue", "wed", "thu", "fri"))
+    found = only(examine_csv(CsvTable((CsvSubject("phi2", values, blocks),)), "joules"))
+    stored = [
+        observation("phi2", label, block, run="phi2", energy_j_per_token=value, s_per_token=None)
+        for label, name in ((TORCH, "torch"), (ONNX, "onnx"))
+        for block, value in enumerate(values[name])
+    ]
+    same = only(examine_observations(stored, ("energy_j_per_token",)))
+    assert found.decision is not None and same.decision is not None
+    assert found.decision.best == "onnx"
+    assert found.decision.others[0].ratio == same.decision.others[0].ratio
+    assert found.conclusion == found.decision.sentence
+    assert "onnx has the least joules" in found.conclusion
+    assert "(5 blocks)" in found.conclusion
+
+
+def test_several_observations_in_a_block_are_paired_by_their_mean() -> None:
+    values = {"a": (1.0, 3.0, 2.0), "b": (4.0, 4.4)}
+    blocks = {"a": ("1", "1", "2"), "b": ("1", "2")}
+    found = only(examine_csv(CsvTable((CsvSubject("s", values, blocks),)), "j"))
+    (difference,) = found.differences
+    assert difference.ratio is not None
+    # Means of the blocks: 2 and 2 over 4 and 4.4.
+    assert difference.ratio.estimate == pytest.approx((2 / 4 * 2 / 4.4) ** 0.5)
+    assert any("several observations in one block (a)" in note for note in found.battery.notes)

@@ -24,6 +24,7 @@ Examples:
   servewatt study analyse h200.parquet
   servewatt study analyse h200.parquet --variable energy_j_per_token --model pythia-410m --without-jit
   servewatt study analyse --csv runs.csv --value energy --group configuration --subject model
+  servewatt study analyse --csv runs.csv --value energy --group configuration --block day
 """
 
 
@@ -33,6 +34,7 @@ Examples:
 @click.option("--value", metavar="COLUMN", help="Column of the CSV file that holds the observed values.")
 @click.option("--group", metavar="COLUMN", help="Column of the CSV file that holds the groups to compare.")
 @click.option("--subject", metavar="COLUMN", help="Column of the CSV file that holds the subjects, such as models.")
+@click.option("--block", metavar="COLUMN", help="Column of the CSV file that holds what was measured together: pairs.")
 @click.option("--variable", "variables", multiple=True, metavar="NAME", help="Only this variable; may be repeated.")
 @click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model or subject; may be repeated.")
 @click.option("--without-jit", is_flag=True, help="Leave JIT out, as the published study did.")
@@ -96,7 +98,12 @@ def _read_table(path: Path, results: Sequence[Path], options: Mapping[str, Any])
         )
     from servewatt.study.data.csv_table import read_csv
 
-    return read_csv(path, options["value"], options["group"], options["subject"])
+    if options["block"] is not None and options["block"] in [options[name] for name in ("value", "group", "subject")]:
+        raise InputError(
+            f"--block is column {options['block']!r}, which has another part already",
+            "name the column that says what was measured together, such as a day or a repetition",
+        )
+    return read_csv(path, options["value"], options["group"], options["subject"], options["block"])
 
 
 def _read_observations(results: Sequence[Path], options: Mapping[str, Any]) -> tuple[Observation, ...]:
@@ -104,7 +111,7 @@ def _read_observations(results: Sequence[Path], options: Mapping[str, Any]) -> t
 
     Raises InputError if none are given, or an option of --csv is.
     """
-    for name in ("value", "group", "subject"):
+    for name in ("value", "group", "subject", "block"):
         if options[name]:
             raise InputError(f"--{name} goes with --csv", _INPUTS)
     if not results:

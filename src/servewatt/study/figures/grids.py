@@ -43,7 +43,8 @@ def test_grid(view: StudyView, name: str, figure: str) -> Figure | None:
 
     Configurations of different campaigns are not set against each other; their squares stay empty.
     """
-    batteries = {b.subject: b for b in view.batteries if b.variable == name and len(b.groups) > 1}
+    examined = (e.battery for e in view.examinations)
+    batteries = {b.subject: b for b in examined if b.variable == name and len(b.groups) > 1}
     several = len(view.sources) > 1
     found = {
         model: {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
@@ -102,8 +103,18 @@ def welch_anova(groups: Sequence[Group]) -> Finding:
         WELCH,
         groups,
         lambda: _welch(groups),
-        lambda f: omega_squared_welch(f, len(groups), observations),
+        lambda f: omega_squared_welch(f, len(groups), observations, welch_degrees(groups)),
     )
+
+
+def welch_degrees(groups: Sequence[Group]) -> float:
+    """Welch's degrees of freedom within groups, each of which varies.
+
+    (k^2 - 1) / (3 sum((1 - w_i / W)^2 / (n_i - 1))), with the weights w_i = n_i / s_i^2 and their sum W.
+    """
+    weights = [g.n / statistics.variance(g.values) for g in groups]
+    lacking = [(1 - w / sum(weights)) ** 2 / (g.n - 1) for g, w in zip(groups, weights, strict=True)]
+    return (len(groups) ** 2 - 1) / (3 * sum(lacking))
 
 
 def kruskal_wallis(groups: Sequence[Group]) -> Finding:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from servewatt.errors import InputError, counted, nearest
 from servewatt.stats.compare import compare_blocks, comparison_alpha
 from servewatt.stats.records import Interval, PairedRatio, Verdict
 from servewatt.study.data.observations import VARIABLES, Observation, usable
-
-Block = tuple[str, int]
-"""A run and a block of it: what ran under the same state of the same machine."""
+from servewatt.study.data.samples import title_of
 
 
 @dataclass(frozen=True)
@@ -73,8 +71,25 @@ def decide(
     models = sorted({o.model for o in observations})
     if len(models) > 1:
         raise InputError(f"observations of several models: {', '.join(models)}", "decide on one model at a time")
+    if not models:
+        return None
     by_block = _by_block(usable(observations), variable)
     labels = dict.fromkeys(o.configuration for o in observations)
+    return decide_by_block(models[0], variable, by_block, tuple(labels), confidence)
+
+
+def decide_by_block(
+    subject: str,
+    variable: str,
+    by_block: Mapping[str, Mapping[Hashable, float]],
+    labels: Sequence[str],
+    confidence: float = 0.95,
+) -> Decision | None:
+    """The group that has least of a variable, and whether that is sure; see `decide`.
+
+    `by_block` maps group to block to a positive value; `labels` names all groups that were tried. None where no group
+    has a value.
+    """
     known = sorted(by_block, key=lambda label: (statistics.median(by_block[label].values()), label))
     if not known:
         return None
@@ -87,12 +102,13 @@ def decide(
     best = next((label for label in known if not beaten(label)), known[0])
     others = tuple(_against(best, other, by_block, alpha) for other in known if other != best)
     unknown = tuple(label for label in labels if label not in by_block)
-    return Decision(models[0], variable, confidence, best, others, unknown, _sentence(best, others, titles[variable]))
+    sentence = _sentence(best, others, title_of(variable))
+    return Decision(subject, variable, confidence, best, others, unknown, sentence)
 
 
-def _by_block(valid: Iterable[Observation], variable: str) -> dict[str, dict[Block, float]]:
+def _by_block(valid: Iterable[Observation], variable: str) -> dict[str, dict[Hashable, float]]:
     """Configuration -> block -> positive value."""
-    found: dict[str, dict[Block, float]] = {}
+    found: dict[str, dict[Hashable, float]] = {}
     for one in valid:
         value = getattr(one, variable)
         if value is not None and math.isfinite(value) and value > 0:
@@ -100,7 +116,7 @@ def _by_block(valid: Iterable[Observation], variable: str) -> dict[str, dict[Blo
     return found
 
 
-def _against(best: str, other: str, by_block: Mapping[str, Mapping[Block, float]], alpha: float) -> Against:
+def _against(best: str, other: str, by_block: Mapping[str, Mapping[Hashable, float]], alpha: float) -> Against:
     paired = compare_blocks(by_block[best], by_block[other], alpha)
     if paired is None:
         medians = [statistics.median(by_block[label].values()) for label in (best, other)]
@@ -113,7 +129,7 @@ def _sentence(best: str, others: Sequence[Against], title: str) -> str:
         return f"{best} is the only configuration with a known {title}, so there is nothing to compare it with."
     rivals = [a for a in others if a.verdict is not Verdict.LOWER]
     if not rivals:
-        less = f"{_saving(others[0].ratio)} less than {others[0].configuration}, the next"
+        less = f"{percent_less(others[0].ratio)} less than {others[0].configuration}, the next"
         return f"{best} has the least {title}: {less} ({counted(others[0].ratio.n, 'block')})."
     names = [best, *(r.configuration for r in rivals)]
     ratio = f"{title} of {best} over {names[1]}: {_ratio(rivals[0].ratio)}"
@@ -132,7 +148,7 @@ def _outlook(rivals: Sequence[Against]) -> str:
     return "more blocks would hardly tell"
 
 
-def _saving(ratio: Interval) -> str:
+def percent_less(ratio: Interval) -> str:
     """`31.0 % [28.1, 33.7]` for a ratio of 0.69."""
     if ratio.low is None or ratio.high is None:
         return f"{100 * (1 - ratio.estimate):.1f} %"

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError, nearest
-from servewatt.records import Provider
 from servewatt.stats.records import Verdict
 from servewatt.study.data.csv_table import CsvTable
-from servewatt.study.data.names import configuration_order
 from servewatt.study.data.observations import VARIABLES, Observation, usable
+from servewatt.study.data.samples import Sample, from_csv, from_observations, title_of
 from servewatt.study.tests.battery import run_battery
-from servewatt.study.tests.decision import Against, Decision, decide
+from servewatt.study.tests.conclusion import conclude
+from servewatt.study.tests.decision import Against, Decision, decide, decide_by_block
+from servewatt.study.tests.describe import Description, describe
+from servewatt.study.tests.differences import PairDifference, differences
 from servewatt.study.tests.explain import span
 from servewatt.study.tests.family import correct_family
 from servewatt.study.tests.findings import Battery, Finding
@@ -35,12 +37,18 @@ class Examination:
     battery: Battery
     """Its tests, corrected over everything analysed with it."""
     decision: Decision | None = None
-    """None for observations without blocks, and where no configuration has a positive value."""
+    """None for observations without blocks, and where no group has a positive value."""
     disagreements: tuple[str, ...] = ()
     """Where the decision and the tests of pairs differ, and why."""
     same_as: str = ""
     """The subject's variable that has the very same observations, such as global energy where the boundary is the GPU:
     the family counts their tests once."""
+    descriptions: tuple[Description, ...] = ()
+    """Descriptive statistics, group by group."""
+    differences: tuple[PairDifference, ...] = ()
+    """Pair by pair, in ratios with intervals."""
+    conclusion: str = ""
+    """What the sample shows, in a sentence: the decision's, or without blocks that of `conclusion.conclude`."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +57,6 @@ class Document:
 
     notes: tuple[str, ...]
     analyses: tuple[Examination, ...]
-
-
-@dataclass(frozen=True)
-class _Observed:
-    """One variable of one subject, before its tests."""
-
-    subject: str
-    variable: str
-    groups: Mapping[str, Sequence[float]]
-    observations: tuple[Observation, ...]
-    """All of the subject's."""
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """The same for variables that have the same values."""
-        return self.subject, tuple((label, tuple(values)) for label, values in self.groups.items())
-
-    def battery(self, alpha: float) -> Battery:
-        battery = run_battery(self.subject, self.variable, self.groups, alpha)
-        return replace(battery, notes=(*_machines(usable(self.observations)), *battery.notes))
 
 
 def examine_observations(
@@ -91,25 +79,62 @@ def examine_observations(
     chosen = [o for o in observations if (not models or o.model in models) and not (without_jit and o.engine == JIT)]
     if not usable(chosen):
         raise InputError("no valid observation is left to analyse", "see `servewatt study run` and the options given")
-    observed = tuple(_observed(chosen, variables))
-    first: dict[tuple[object, ...], _Observed] = {}
-    for one in observed:
-        first.setdefault(one.key, one)
-    corrected = correct_family(one.battery(alpha) for one in first.values())
-    batteries = dict(zip(first, corrected, strict=True))
-    return tuple(_beside_decision(batteries[one.key], one) for one in observed)
+    samples = tuple(from_observations(chosen, variables))
+    batteries = _batteries([sample for sample, _ in samples], alpha)
+    return tuple(
+        _examined(sample, batteries[sample.key], decide(of_it, sample.variable, 1 - alpha)) for sample, of_it in samples
+    )
 
 
 def examine_csv(
     table: CsvTable, variable: str, subjects: Sequence[str] = (), alpha: float = 0.05
 ) -> tuple[Examination, ...]:
-    """Every subject of a CSV table; without blocks there is no decision.
+    """Every subject of a CSV table; without blocks there is no decision, but a conclusion all the same.
 
     Raises InputError for an unknown subject, or an `alpha` not between 0 and 1.
     """
     _check(subjects, {s.name for s in table.subjects}, "subject")
-    found = (s for s in table.subjects if not subjects or s.name in subjects)
-    return tuple(Examination(b) for b in correct_family(run_battery(s.name, variable, s.groups, alpha) for s in found))
+    samples = [s for s in from_csv(table, variable) if not subjects or s.subject in subjects]
+    batteries = _batteries(samples, alpha)
+    found = []
+    for sample in samples:
+        names = [g.name for g in sample.groups if g.values]
+        decision = (
+            decide_by_block(sample.subject, variable, sample.by_block, names, 1 - alpha) if sample.paired else None
+        )
+        found.append(_examined(sample, batteries[sample.key], decision))
+    return tuple(found)
+
+
+def _batteries(samples: Sequence[Sample], alpha: float) -> dict[tuple[object, ...], Battery]:
+    """Sample's key -> its tests, corrected over all; samples that have the same values are tested and counted once."""
+    first: dict[tuple[object, ...], Sample] = {}
+    for one in samples:
+        first.setdefault(one.key, one)
+    corrected = correct_family(_tested(one, alpha) for one in first.values())
+    return dict(zip(first, corrected, strict=True))
+
+
+def _tested(sample: Sample, alpha: float) -> Battery:
+    battery = run_battery(sample.subject, sample.variable, sample.values, alpha)
+    return replace(battery, notes=(*sample.notes, *battery.notes))
+
+
+def _examined(sample: Sample, battery: Battery, decision: Decision | None) -> Examination:
+    same_as = battery.variable if battery.variable != sample.variable else ""
+    if same_as:
+        note = f"the same observations as of {title_of(same_as)}; the family counts their tests once"
+        battery = replace(battery, variable=sample.variable, notes=(note, *battery.notes))
+    confidence = 1 - battery.alpha
+    return Examination(
+        battery,
+        decision,
+        () if decision is None else disagreements(battery, decision),
+        same_as,
+        describe(sample),
+        differences(sample, confidence),
+        conclude(sample, confidence) if decision is None else decision.sentence,
+    )
 
 
 def disagreements(battery: Battery, decision: Decision) -> tuple[str, ...]:
@@ -133,52 +158,6 @@ def disagreements(battery: Battery, decision: Decision) -> tuple[str, ...]:
                 "them, because they share no block"
             )
     return tuple(told)
-
-
-def _observed(observations: Sequence[Observation], variables: Sequence[str]) -> Iterator[_Observed]:
-    """The groups of each model, campaign and variable, with all of that model's observations in the campaign."""
-    campaigns = {o.campaign for o in observations}
-    for _, model, campaign in sorted({(o.parameters, o.model, o.campaign) for o in observations}):
-        of_it = tuple(o for o in observations if (o.model, o.campaign) == (model, campaign))
-        valid = usable(of_it)
-        for variable in variables or [v.name for v in VARIABLES]:
-            groups = _groups(of_it, valid, variable)
-            if not any(map(len, groups.values())):
-                continue
-            subject = model if len(campaigns) == 1 else f"{model} ({campaign})"
-            yield _Observed(subject, variable, groups, of_it)
-
-
-def _groups(observations: Sequence[Observation], valid: Sequence[Observation], variable: str) -> dict[str, list[float]]:
-    """Configuration -> values, without configurations that do not have the variable, such as a GPU's on a CPU.
-
-    A configuration without a valid trial stays, as a group without observations.
-    """
-    tried = {o.configuration for o in observations if not variable.startswith("gpu_") or o.provider == Provider.CUDA}
-    tried -= {o.configuration for o in valid}
-    groups: dict[str, list[float]] = {label: [] for label in tried}
-    for one in valid:
-        value = getattr(one, variable)
-        groups.setdefault(one.configuration, []).append(math.nan if value is None else float(value))
-    measured = {label for label, values in groups.items() if not all(map(math.isnan, values))}
-    return {label: groups[label] for label in sorted(measured | tried, key=configuration_order)}
-
-
-def _machines(valid: Sequence[Observation]) -> tuple[str, ...]:
-    machines = sorted({o.machine for o in valid})
-    if len(machines) < 2:
-        return ()
-    return (f"these observations come from {len(machines)} machines, which the tests do not know",)
-
-
-def _beside_decision(battery: Battery, observed: _Observed) -> Examination:
-    same_as = battery.variable if battery.variable != observed.variable else ""
-    if same_as:
-        title = next((v.title for v in VARIABLES if v.name == same_as), same_as)
-        note = f"the same observations as of {title}; the family counts their tests once"
-        battery = replace(battery, variable=observed.variable, notes=(note, *battery.notes))
-    decision = decide(observed.observations, battery.variable, 1 - battery.alpha)
-    return Examination(battery, decision, () if decision is None else disagreements(battery, decision), same_as)
 
 
 def _pair(battery: Battery, test: str, first: str, second: str) -> Finding | None:

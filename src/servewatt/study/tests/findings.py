@@ -14,6 +14,9 @@ class Effect:
     value: float
     magnitude: str
     """`negligible`, `small`, `medium`, `large`, by the thresholds that the function's docstring cites."""
+    low: float | None = None
+    """Bounds of its 95 % interval; None where there is none."""
+    high: float | None = None
 
 
 @dataclass(frozen=True)
