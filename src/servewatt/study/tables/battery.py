@@ -81,10 +81,10 @@ def _legend(examinations: Sequence[Examination]) -> str:
     every = [d for one in examinations for d in one.differences]
     how = "within blocks" if every and all(d.paired for d in every) else "of observations that are not paired"
     difference = (
-        f"difference: of geometric means, first over second, {how}, all pairs together (the conclusion needs those with the least alone) · "
-        if every
-        else ""
+        f"difference: of geometric means, first over second, {how}, all pairs together (the conclusion needs those "
+        "with the least alone) · "
     )
+    difference = difference if every else ""
     return (
         f"* p below {alphas} · p: as each test's procedure gives it · family: corrected after Holm over all findings "
         f"of the same test shown here ({tests} of all tests) · {difference}Cliff's delta: -1 where every value of the "
