@@ -18,8 +18,8 @@ import pytest
 from servewatt import wire
 from servewatt.errors import ServewattError
 from servewatt.harness import runner, sampler, worker
+from servewatt.harness.child import Ended, run_module
 from servewatt.harness.failure import ProcessEndedError
-from servewatt.harness.process import Ended, run_module
 from servewatt.harness.runner import run_trials
 from servewatt.harness.schedule import preparation
 from servewatt.processes import guarded

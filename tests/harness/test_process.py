@@ -13,11 +13,11 @@ import pytest
 
 import servewatt
 from servewatt.errors import ServewattError
-from servewatt.harness.process import Ended, run_module
+from servewatt.harness.child import Ended, run_module
 
 CHILD = """
 import os, signal, sys, time
-from servewatt.harness.process import die_with_parent
+from servewatt.harness.child import die_with_parent
 fd, parent, mode = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 die_with_parent(parent)
 if mode == "deaf":
@@ -157,7 +157,7 @@ def test_what_the_child_started_dies_with_it(child: Path) -> None:
 
 def test_killing_the_parent_kills_the_child(child: Path) -> None:
     script = (
-        "import os\nfrom servewatt.harness.process import run_module\n"
+        "import os\nfrom servewatt.harness.child import run_module\n"
         "run_module('child_module', ['sleep'], b'60', timeout_s=60, environment=dict(os.environ))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": str(child)})
@@ -188,7 +188,7 @@ def _alive(pid: int) -> bool:
 
 def test_an_answer_that_came_while_the_parent_was_stopped_counts(child: Path) -> None:
     script = (
-        "import os, sys\nfrom servewatt.harness.process import run_module\n"
+        "import os, sys\nfrom servewatt.harness.child import run_module\n"
         "ended = run_module('child_module', ['sleep-and-answer'], b'0.5', timeout_s=2, environment=dict(os.environ))\n"
         "print(ended.timed_out, ended.answer)\n"
     )

@@ -12,8 +12,8 @@ import pytest
 
 from servewatt.engines.fake.engine import FakeSession
 from servewatt.experiment import naming
-from servewatt.harness import runner, worker
-from servewatt.harness.process import Ended
+from servewatt.harness import child, worker
+from servewatt.harness.child import Ended
 from servewatt.harness.runner import prepare, run_trials
 from servewatt.harness.schedule import preparation
 from servewatt.meters.fake import FakeMeter
@@ -113,7 +113,7 @@ def test_a_failure_s_log_holds_what_its_reason_leaves_out(tmp_path: Path) -> Non
 def test_a_crash_says_how_to_try_the_same_alone_and_where_its_log_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: str, points: bool
 ) -> None:
-    monkeypatch.setattr(runner, "run_module", lambda *_args, **_named: Ended(-11, False, b"", log, 0.0))
+    monkeypatch.setattr(child, "run_module", lambda *_args, **_named: Ended(-11, False, b"", log, 0.0))
     configuration = replace(fake(step_ms=2, fail="a b"), batch=4, threads=3, via=Via.HTTP)
     plan = run(tmp_path, [configuration])
     model = replace(plan.plan.model, weights=Weights.RANDOM)

@@ -18,6 +18,7 @@ import pytest
 
 from servewatt.engines.fake.engine import FakeSession
 from servewatt.errors import LONGEST_REASON
+from servewatt.records.served import Failure
 from servewatt.serve.loaded import BusyError, Loaded
 from servewatt.serve.server import HOST
 from tests.harness.builders import fake, model
@@ -271,7 +272,7 @@ def test_what_an_engine_raises_is_traced_once_and_told_each_time(tmp_path: Path,
             fail()
         except RuntimeError as error:
             failures.log_traceback(error)
-            failures.log("POST /generate", 500, failures.Failure.of(error))
+            failures.log("POST /generate", 500, Failure.of(error))
     said = capfd.readouterr().err
     assert said.count("Traceback") == 1
     assert said.count("servewatt serve: POST /generate 500 RuntimeError: broken in two lines\n") == 3

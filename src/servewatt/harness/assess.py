@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,9 +18,8 @@ from servewatt.engines import Session
 from servewatt.engines.answers import Asked, check_facts, check_log_probabilities, check_times, check_tokens
 from servewatt.engines.proof import violations
 from servewatt.errors import InputError, RefusedError, ServewattError, brief
-from servewatt.harness.answer import answer_of
-from servewatt.harness.failure import describe_failure, oom_kills, try_alone
-from servewatt.harness.process import die_with_parent, run_module
+from servewatt.harness.child import answering, ask
+from servewatt.harness.failure import describe_failure, try_alone
 from servewatt.harness.runner import worker_environment
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Facts, Model, Status
@@ -67,13 +65,11 @@ def assess(task: Task, *, timeout_s: float) -> Said:
         python, variables = engines.interpreter(configuration.engine, worker_environment(configuration))
     except ServewattError as error:
         return Said(Status.REFUSED, error.message, error.hint)
-    kills_before = oom_kills()
-    question = wire.dump(task).encode()
-    ended = run_module(ASSESSOR, [], question, timeout_s=timeout_s, environment=variables, python=python)
-    if ended.timed_out:
+    reply = ask(ASSESSOR, (task,), timeout_s=timeout_s, environment=variables, python=python)
+    if reply.ended.timed_out:
         reason = f"not finished after {timeout_s:g} s"
         return Said(Status.TIMED_OUT, reason, "raise --timeout, or lower --documents and --limit")
-    found = answer_of(Said, ended, "the worker", ended.last_words, oom_killed=oom_kills() > kills_before)
+    found = reply.read(Said, "the worker")
     if not isinstance(found, Said):
         return Said(*found)
     return replace(found, reason=brief(found.reason), hint=brief(found.hint))
@@ -140,17 +136,14 @@ def _scores(session: Session, task: Task) -> tuple[tuple[tuple[float, ...], ...]
     return scores, ""
 
 
-def _main(arguments: Sequence[str]) -> None:
-    answer_fd, parent_pid = map(int, arguments)
-    die_with_parent(parent_pid)
-    said = answer(wire.load(Task, sys.stdin.buffer.read()))
+def _said(lines: list[bytes]) -> bytes:
+    (task,) = lines
+    said = answer(wire.load(Task, task))
     try:
-        text = wire.dump(said)
+        return wire.dump(said).encode()
     except InputError as error:  # a probability that is NaN, for example
-        text = wire.dump(Said(Status.FAILED, f"the engine's answer cannot be kept: {error.message}", ""))
-    with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(text.encode())
+        return wire.dump(Said(Status.FAILED, f"the engine's answer cannot be kept: {error.message}", "")).encode()
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    answering(sys.argv[1:], _said)

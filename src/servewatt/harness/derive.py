@@ -1,34 +1,31 @@
 """Derives what an engine needs of a model in the interpreter that runs this engine, without measuring.
 
 `python -m servewatt.harness.derive ANSWER_FD PARENT_PID`: Model and Configuration as two lines of JSON on standard
-input; an Answer as JSON on the answer pipe.
+input; a Prepared as JSON on the answer pipe.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from servewatt import engines, wire
-from servewatt.errors import ServewattError, brief
-from servewatt.harness.answer import answer_of
-from servewatt.harness.failure import oom_kills
-from servewatt.harness.process import die_with_parent, run_module
-from servewatt.harness.through_http import Failure, raised
+from servewatt.errors import ServewattError
+from servewatt.harness.child import answering, ask, raised
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Model
+from servewatt.records.served import Failure
 
 DERIVER = "servewatt.harness.derive"
 TIMEOUT_S = 6 * 3600.0
 
 
 @dataclass(frozen=True)
-class Answer:
+class Prepared:
     """How it went."""
 
-    failure: Failure | None
+    failure: Failure | None = None
 
 
 def derive(model: Model, configuration: Configuration) -> None:
@@ -37,38 +34,29 @@ def derive(model: Model, configuration: Configuration) -> None:
     Raises what the engine raised, as a ServewattError.
     """
     python, variables = engines.interpreter(configuration.engine, os.environ)
-    question = f"{wire.dump(model)}\n{wire.dump(configuration)}\n".encode()
-    kills_before = oom_kills()
-    ended = run_module(DERIVER, [], question, timeout_s=TIMEOUT_S, environment=variables, python=python)
-    if ended.timed_out:
+    reply = ask(DERIVER, (model, configuration), timeout_s=TIMEOUT_S, environment=variables, python=python)
+    if reply.ended.timed_out:
         raise ServewattError(f"{configuration.key} had not been prepared after {TIMEOUT_S / 3600:g} h")
-    oom_killed = oom_kills() > kills_before
-    found = answer_of(Answer, ended, "the engine's process", ended.last_words, oom_killed=oom_killed)
-    if not isinstance(found, Answer):
+    found = reply.read(Prepared, "the engine's process")
+    if not isinstance(found, Prepared):
         _, reason, hint = found
         raise ServewattError(f"{configuration.key}: {reason}", hint)
-    failure = found.failure
-    if failure is not None:
-        error = raised(failure)
+    if found.failure is not None:
+        error = raised(found.failure)
         raise error if isinstance(error, ServewattError) else ServewattError(f"{configuration.key}: {error}")
 
 
-def _main(arguments: Sequence[str]) -> None:
-    answer_fd, parent_pid = map(int, arguments)
-    die_with_parent(parent_pid)
-    model, configuration = sys.stdin.buffer.read().splitlines()
-    failure = None
+def _prepare(lines: list[bytes]) -> bytes:
+    model, configuration = lines
+    prepared = Prepared()
     try:
         asked = wire.load(Configuration, configuration)
         with ArtefactCache() as cache:
             engines.create(asked.engine).prepare(wire.load(Model, model), asked, cache)
     except Exception as error:  # noqa: BLE001  (whatever it is, whoever started us must learn it)
-        hint = error.hint if isinstance(error, ServewattError) else ""
-        text = error.message if isinstance(error, ServewattError) else str(error)
-        failure = Failure(type(error).__name__, brief(text), brief(hint))
-    with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(wire.dump(Answer(failure)).encode())
+        prepared = Prepared(Failure.of(error))
+    return wire.dump(prepared).encode()
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    answering(sys.argv[1:], _prepare)

@@ -20,8 +20,8 @@ from typing import IO
 from servewatt import wire
 from servewatt.engines import Session
 from servewatt.errors import LONGEST_REASON, InputError, ServewattError, brief
+from servewatt.harness.child import die_with_parent
 from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
-from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.section import Stretch, take_mark_at_step, to_section
 from servewatt.harness.window import Tokens, Work

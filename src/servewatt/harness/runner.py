@@ -10,14 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from servewatt import engines, wire
+from servewatt import engines
 from servewatt.engines.shared.host import cpu_threads
 from servewatt.errors import ServewattError, brief, printable
-from servewatt.harness.answer import answer_of, end_note
-from servewatt.harness.failure import oom_kills, point_to_log, try_alone
+from servewatt.harness.child import Ended, answer_of, ask, end_note
+from servewatt.harness.failure import point_to_log, try_alone
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
-from servewatt.harness.process import Ended, run_module
 from servewatt.harness.schedule import Progress, preparation
 from servewatt.harness.shortage import others_hold_most_memory
 from servewatt.records import Configuration, Environment, Result, Run, Status, Trial
@@ -62,19 +61,12 @@ def _run_worker(trial: Trial, mode: str) -> Result:
         python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
     except ServewattError as error:  # broken since it was checked
         return Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True)
-    kills_before = oom_kills()
-    ended = run_module(
-        WORKER,
-        [mode],
-        wire.dump(trial).encode(),
-        timeout_s=trial.procedure.timeout_s,
-        environment=environment,
-        python=python,
-    )
-    result = result_of(ended, trial, started_at, oom_killed=oom_kills() > kills_before)
+    timeout_s = trial.procedure.timeout_s
+    reply = ask(WORKER, (trial,), timeout_s=timeout_s, environment=environment, python=python, arguments=[mode])
+    result = result_of(reply.ended, trial, started_at, oom_killed=reply.oom_killed)
     if result.status is Status.OUT_OF_MEMORY and others_hold_most_memory(configuration.provider):
         result = replace(result, transient=True)
-    return point_to_log(replace(result, parent_cpu_s=ended.waiter_cpu_s))
+    return point_to_log(replace(result, parent_cpu_s=reply.ended.waiter_cpu_s))
 
 
 def worker_environment(configuration: Configuration) -> dict[str, str]:

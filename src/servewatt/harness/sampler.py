@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 from servewatt import wire
 from servewatt.errors import InputError, brief
+from servewatt.harness.child import die_with_parent
 from servewatt.harness.failure import ProcessEndedError
-from servewatt.harness.process import die_with_parent
 from servewatt.processes.command import child_environment, python_module_command
 from servewatt.processes.endings import ending
 from servewatt.records import PowerSample, Status, UtilisationSample

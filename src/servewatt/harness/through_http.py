@@ -15,53 +15,21 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-from servewatt import errors, wire
+from servewatt import wire
 from servewatt.engines import Step
-from servewatt.errors import RefusedError, ServewattError
+from servewatt.errors import RefusedError
+from servewatt.harness.child import raised
 from servewatt.harness.failure import EngineError, ProcessEndedError, describe_end, oom_kills, try_alone
 from servewatt.meters.cpu_times import peak_rss_bytes
 from servewatt.processes.command import child_environment, python_module_command
 from servewatt.records import Configuration, Facts, Model
+from servewatt.records.served import Announcement, Answer, Failure, Memory
 
 SERVER = "servewatt.serve.server"
 HOST = "127.0.0.1"
 END_TIMEOUT_S = 10.0
 """How long a server may take to end once it has been told to, or has closed the connection."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why the server has no answer: the class name, message and hint of what was raised there."""
-
-    type: str
-    message: str
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """The server's first words: its port, or why it cannot serve."""
-
-    port: int | None = None
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One generation: ids by step and prompt, the server's time mark of each step, and the engine's seconds."""
-
-    tokens: tuple[tuple[int | None, ...], ...]
-    times_s: tuple[float, ...]
-    engine_s: float
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The server's device memory."""
-
-    peak_device_bytes: int | None
 
 
 class Server:
@@ -219,11 +187,3 @@ def _await(fd: int, process: subprocess.Popen[bytes]) -> bool:
         return fd in {ready for ready, _ in poller.poll()}
     finally:
         os.close(process_fd)
-
-
-def raised(failure: Failure) -> Exception:
-    """The error that the server reports, as one of ours where it is one."""
-    kind = getattr(errors, failure.type, None)
-    if isinstance(kind, type) and issubclass(kind, ServewattError):
-        return kind(failure.message, failure.hint)
-    return EngineError(f"{failure.type}: {failure.message}".strip())

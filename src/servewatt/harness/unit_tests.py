@@ -20,7 +20,7 @@ from pathlib import Path
 
 from servewatt import wire
 from servewatt.harness import examination
-from servewatt.harness.process import die_with_parent, run_module
+from servewatt.harness.child import die_with_parent, run_module
 from servewatt.harness.sandbox import Sandbox, find_sandbox
 
 TESTER = "servewatt.harness.unit_tests"

@@ -21,8 +21,8 @@ from servewatt.engines import Session
 from servewatt.engines.answers import check_facts, check_peak_bytes
 from servewatt.engines.proof import violations
 from servewatt.errors import LONGEST_REASON, InputError, RefusedError, ServewattError, UnavailableError, brief
+from servewatt.harness.child import answering
 from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
-from servewatt.harness.process import die_with_parent
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
 from servewatt.harness.schedule import ALIGN_FROM_S, section_lengths
 from servewatt.harness.section import Mark, Stretch, check_sensor, take_mark, take_mark_at_step, to_section
@@ -285,12 +285,11 @@ def _peak_rss_bytes(trial: Trial, log: Log) -> int | None:
 
 
 def _main(arguments: Sequence[str]) -> None:
-    answer_fd, parent_pid, mode = int(arguments[0]), int(arguments[1]), arguments[2]
-    die_with_parent(parent_pid)
-    trial = wire.load(Trial, sys.stdin.buffer.read())
-    result = run_trial(trial, prepare=mode == "prepare")
-    with os.fdopen(answer_fd, "wb") as pipe:
-        pipe.write(as_json(result))
+    def work(lines: list[bytes]) -> bytes:
+        (trial,) = lines
+        return as_json(run_trial(wire.load(Trial, trial), prepare=arguments[2] == "prepare"))
+
+    answering(arguments, work)
 
 
 def as_json(result: Result) -> bytes:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 
 from servewatt import wire
 from servewatt.errors import InputError
-from servewatt.serve.failures import Failure, log, log_traceback
+from servewatt.records.served import Failure, Memory
+from servewatt.serve.failures import log, log_traceback
 from servewatt.serve.loaded import AbandonedError, BusyError, Loaded
 from servewatt.serve.requests import RequestError, body_limit, check_headers, read_generate, too_long
 
@@ -40,13 +41,6 @@ if TYPE_CHECKING:
 
 CLOSE_TIMEOUT_S = 5.0
 _ENDPOINTS = "POST /generate, GET /facts, GET /memory, GET /health"
-
-
-@dataclass(frozen=True)
-class Memory:
-    """The body of GET /memory."""
-
-    peak_device_bytes: int | None
 
 
 @dataclass(frozen=True)

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 import sys
 import traceback
-from dataclasses import dataclass
 
-from servewatt.errors import ServewattError, brief, printable
+from servewatt.errors import printable
+from servewatt.records.served import Failure
 
 _LONGEST_LINE = 300
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why there is no answer."""
-
-    type: str
-    """Name of the exception's class."""
-    message: str
-    hint: str = ""
-
-    @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """What `error` says."""
-        message, hint = (error.message, error.hint) if isinstance(error, ServewattError) else (str(error), "")
-        return cls(type(error).__name__, brief(message), brief(hint))
 
 
 def log(request: str, status: int, failure: Failure) -> None:

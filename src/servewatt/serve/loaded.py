@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from itertools import islice
 from typing import TypeVar
@@ -18,6 +18,7 @@ from servewatt import engines
 from servewatt.engines import Artefacts, Session
 from servewatt.engines.answers import Asked, check_facts, check_peak_bytes, check_times, check_tokens
 from servewatt.records import Configuration, Facts, Model
+from servewatt.records.served import Answer
 from servewatt.serve import PACKAGES
 
 T = TypeVar("T")
@@ -36,18 +37,6 @@ class BusyError(Exception):
 
 class AbandonedError(Exception):
     """Nobody waits for the generation any more."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What one generation produced."""
-
-    tokens: tuple[tuple[int | None, ...], ...]
-    """New token ids, one tuple a step with one entry a prompt; None for prompts that have ended."""
-    times_s: tuple[float, ...]
-    """Monotonic time at which each step's ids were known to the server."""
-    engine_s: float
-    """Seconds from when the engine's thread took the request up until the device had finished it."""
 
 
 class Loaded:

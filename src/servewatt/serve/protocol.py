@@ -14,7 +14,8 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from servewatt import wire
-from servewatt.serve.failures import Failure, log
+from servewatt.records.served import Failure
+from servewatt.serve.failures import log
 
 RECEIVE_S = 30.0
 """Most seconds from the first byte of a request to its last."""

@@ -11,28 +11,19 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from servewatt import serve, wire
-from servewatt.harness.process import die_with_parent
+from servewatt.harness.child import die_with_parent
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Model
+from servewatt.records.served import Announcement, Failure
 from servewatt.serve.app import make_app
-from servewatt.serve.failures import Failure
 from servewatt.serve.loaded import Loaded
 
 HOST = "127.0.0.1"
 KEEP_ALIVE_S = 7 * 24 * 3600
 """A connection may rest this long between requests; one reopened would add to a request's latency."""
 SHUTDOWN_S = 5
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """What the server tells whoever started it."""
-
-    port: int | None = None
-    failure: Failure | None = None
 
 
 def listen() -> socket.socket:
