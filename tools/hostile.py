@@ -242,7 +242,7 @@ def isolated(folder: Path) -> Iterator[None]:
     here.mkdir(parents=True)
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch.dict(os.environ, variables))
-        for module in ("cli.running", "cli.study.running", "harness.fitness"):
+        for module in ("experiment.machine", "harness.fitness"):
             name = f"servewatt.{module}.memory_bandwidth_bytes_s"
             stack.enter_context(mock.patch(name, lambda *_args, **_options: 10e9))
         stack.enter_context(contextlib.chdir(here))

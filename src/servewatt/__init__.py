@@ -1,3 +1,3 @@
 """servewatt: serve a code language model for the least energy, and say how sure that is."""
 
-__version__ = "0.1.0"
+from servewatt.version import __version__ as __version__

@@ -1,4 +1,4 @@
-"""The records that tell what the outputs of a model's configurations are worth (`servewatt quality`)."""
+"""The records that tell what the outputs of a model's configurations are worth."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from servewatt.records import Configuration, Facts, Interval, Model, Status, Via
 
 QUALITY_VERSION = 1
 """Version of the `Quality` record as stored; docs/reference/records.md describes it."""
+
+RANDOM = "weights: random"
+"""Why a model with random weights has no perplexity."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from servewatt.cli.diagnosis import Diagnosis, MeterDiagnosis, show
+from servewatt.cli.doctor import show
+from servewatt.experiment.diagnosis import Diagnosis, MeterDiagnosis
 from servewatt.records import Component, Domain, Gpu, Grade
 from servewatt.report.run.environment import environment_table
 from tests.harness.builders import ENVIRONMENT

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.cli.assessing import answer_body
 from servewatt.cli.main import run
+from servewatt.experiment.assessing import answer_body
 from servewatt.harness.sandbox import find_sandbox
 
 FAKE = ["quality", "--engine", "fake", "--provider", "cpu", "--reference", "fake/cpu/fp32"]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from servewatt.cli import quiet
 from servewatt.cli.main import run
+from servewatt.experiment import quiet
 from servewatt.harness import judge
 from servewatt.harness.fitness import IdleLoad
 from servewatt.store import Store

@@ -10,11 +10,11 @@ import pytest
 
 from servewatt.cli.request import read_request
 from servewatt.cli.root import command
-from servewatt.cli.showing import reproduce
 from servewatt.experiment.naming import configuration
 from servewatt.experiment.planning import expand
 from servewatt.experiment.study_file import StudyFile, validate
 from servewatt.records import Boundary, Configuration, ModelSource, Plan, Procedure, Weights
+from servewatt.report.reproduce import reproduce
 from tests.stats.builders import MODEL, WORKLOAD
 
 

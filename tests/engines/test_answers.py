@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from servewatt.engines.answers import (
     Asked,
+    check_facts,
     check_log_probabilities,
     check_peak_bytes,
     check_times,
     check_tokens,
 )
 from servewatt.errors import RefusedError
+from servewatt.records import Facts
 
 TWO = Asked(rows=2, new_tokens=3, stop_ids=frozenset(), vocabulary_size=100)
 UNTIL_9 = Asked(rows=2, new_tokens=3, stop_ids=frozenset({9}), vocabulary_size=100)
@@ -104,3 +108,22 @@ def test_peaks_of_memory() -> None:
     for wrong in (-1, 2**60, True, 1.5, math.nan, "1"):
         with pytest.raises(RefusedError, match="as the bytes of device memory that it held"):
             check_peak_bytes(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"group": 0}, "group is 0"),
+        ({"group": 2.5}, "group is 2.5"),
+        ({"options": (("attention", 3),)}, "options: attention is 3"),
+        ({"cuda_graphs": True}, "cuda_graphs is True"),
+        ({"prefix_caching": "no"}, "prefix_caching is 'no'"),
+        ({"tf32": "matmul_tf32"}, "tf32 is 'matmul_tf32'"),
+        ({"tf32": (True,)}, r"tf32 is \(True,\)"),
+    ],
+)
+def test_facts_of_another_type_are_refused(wrong: dict[str, Any], words: str) -> None:
+    told = Facts("1", group=64, options=(("attention", "flash"),), cuda_graphs="none", tf32=("matmul_tf32",))
+    check_facts(told)
+    with pytest.raises(RefusedError, match=words):
+        check_facts(replace(told, **wrong))

@@ -67,8 +67,8 @@ def test_each_lie_on_the_cpu_is_one_violation(lie: dict[str, object], sentence: 
     [
         ({"devices": (("cpu", 1), ("cuda", 700))}, "1 operators or weights are on cpu, the configuration says cuda"),
         ({"devices": (("cpu-shapes", 9),)}, "nothing is on cuda"),
-        ({"detail": (("use_tf32", "1"),)}, "TF32 is on (use_tf32)"),
-        ({"detail": (("matmul_tf32", "true"),)}, "TF32 is on (matmul_tf32)"),
+        ({"tf32": ("use_tf32",)}, "TF32 is on (use_tf32)"),
+        ({"tf32": ("matmul_tf32",)}, "TF32 is on (matmul_tf32)"),
         ({"weight_dtypes": (("fp16", 500),)}, "500 bytes are fp16"),
     ],
 )
@@ -159,33 +159,35 @@ def test_options_are_claims_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("option", "detail", "sentence"),
+    ("option", "shown", "sentence"),
     [
-        (("group", "128"), ("group", "32"), "group is 32, the configuration says 128"),
-        (("batching", "static"), ("batching", "continuous, paged attention"), "batching is continuous"),
-        (("attention", "flash"), ("attention", "plain"), "attention is plain"),
-        (("graphs", "on"), ("cuda_graphs", "none"), "CUDA graphs are none, the configuration says on"),
-        (("graphs", "off"), ("cuda_graphs", "full_and_piecewise"), "CUDA graphs are full_and_piecewise"),
-        (("graphs", "on"), ("prefix_caching", "true"), "prefix cache"),
+        (("group", "128"), {"group": 32}, "group is 32, the configuration says 128"),
+        (("batching", "static"), {"options": (("batching", "continuous"),)}, "batching is continuous"),
+        (("attention", "flash"), {"options": (("attention", "plain"),)}, "attention is plain"),
+        (("graphs", "on"), {"cuda_graphs": "none"}, "CUDA graphs are none, the configuration says on"),
+        (("graphs", "off"), {"cuda_graphs": "full_and_piecewise"}, "CUDA graphs are full_and_piecewise"),
+        (("graphs", "on"), {"prefix_caching": True}, "prefix cache"),
     ],
 )
 def test_an_option_that_the_engine_shows_otherwise_is_a_violation(
-    option: tuple[str, str], detail: tuple[str, str], sentence: str
+    option: tuple[str, str], shown: dict[str, object], sentence: str
 ) -> None:
-    (found,) = violations(replace(CPU, options=(option,)), replace(HONEST_CPU, detail=(detail,)))
+    facts = replace(HONEST_CPU, **shown)  # type: ignore[arg-type]
+    (found,) = violations(replace(CPU, options=(option,)), facts)
     assert sentence in found
 
 
 @pytest.mark.parametrize(
-    ("option", "detail"),
+    ("option", "shown"),
     [
-        (("group", "32"), ("group", "32")),
-        (("batching", "continuous"), ("batching", "continuous, paged attention")),
-        (("attention", "flash"), ("attention", "none yet")),
-        (("graphs", "on"), ("cuda_graphs", "full_and_piecewise")),
-        (("graphs", "off"), ("cuda_graphs", "none")),
-        (("steps", "4"), ("steps", "8")),
+        (("group", "32"), {"group": 32}),
+        (("batching", "continuous"), {"options": (("batching", "continuous"),)}),
+        (("attention", "flash"), {}),
+        (("graphs", "on"), {"cuda_graphs": "full_and_piecewise"}),
+        (("graphs", "off"), {"cuda_graphs": "none"}),
+        (("steps", "4"), {"detail": (("steps", "8"),)}),
     ],
 )
-def test_an_option_shown_as_asked_or_not_at_all_is_none(option: tuple[str, str], detail: tuple[str, str]) -> None:
-    assert violations(replace(CPU, options=(option,)), replace(HONEST_CPU, detail=(detail,))) == ()
+def test_an_option_shown_as_asked_or_not_at_all_is_none(option: tuple[str, str], shown: dict[str, object]) -> None:
+    facts = replace(HONEST_CPU, **shown)  # type: ignore[arg-type]
+    assert violations(replace(CPU, options=(option,)), facts) == ()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from servewatt.cli.hints import worded
 from servewatt.errors import InputError
-from servewatt.experiment import planning
-from servewatt.experiment.planning import board_in_use, check_boards
+from servewatt.experiment import machine
+from servewatt.experiment.machine import board_in_use, check_boards
 from servewatt.records import Component, Configuration, Domain, Grade, Precision, Provider
 
 CPU = Configuration("torch", Provider.CPU, Precision.FP32)
@@ -21,7 +22,8 @@ def board(index: int) -> Domain:
 def test_another_board_than_the_one_that_computes_is_metered() -> None:
     with pytest.raises(InputError, match=r"CUDA computes on gpu:0 here, which is not metered \(gpu:1 is\)") as error:
         check_boards([CPU, CUDA], [PACKAGE, board(1)], 0)
-    assert "--meter nvml:0" in error.value.hint
+    assert "meters=nvml:0" in error.value.hint
+    assert "--meter nvml:0" in worded(error.value.hint)
 
 
 def test_boards_are_told_in_their_order() -> None:
@@ -30,7 +32,7 @@ def test_boards_are_told_in_their_order() -> None:
 
 
 def test_imitated_boards_are_no_boards_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "first_visible_board", lambda: 1)
+    monkeypatch.setattr(machine, "first_visible_board", lambda: 1)
     assert board_in_use(["fake:gpu:0=100"]) is None
     assert board_in_use(["nvml", "replay:recorded.json"]) is None
     assert board_in_use(["nvml:0"]) == 1

@@ -220,10 +220,15 @@ def test_four_bit_weights_may_be_multiplied_in_8_bits() -> None:
 
 def test_a_group_that_only_the_engine_tells_has_its_scales() -> None:
     int4 = replace(TORCH, precision=Precision.INT4)
-    shown = Facts(engine_version="1", detail=(("group", "64"),))
+    shown = Facts(engine_version="1", group=64)
+    of_an_older_version = Facts(engine_version="1", detail=(("group", "64"),))
     # 353 501 184 numbers of half a byte, and one scale of 2 bytes for 64 of them; without a group 271 488 channels:
     # 24 x (3072 + 1024 + 4096 + 1024) and 50304.
-    for facts, scales in ((shown, 5_523_456), (Facts(engine_version="1"), 271_488)):
+    for facts, scales in (
+        (shown, 5_523_456),
+        (of_an_older_version, 5_523_456),
+        (Facts(engine_version="1"), 271_488),
+    ):
         found = limit_of(PYTHIA_410M, int4, [replace(trial(int4, 0.01), facts=facts)], MACHINE, 0.95)
         assert found is not None
         assert found.weight_bytes_per_step == 176_750_592 + 2 * scales

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 
-from servewatt import __version__
+from servewatt.cli.hints import worded
 from servewatt.cli.lazy import BrokenFileError
 from servewatt.cli.streams import ReaderLeftError
 from servewatt.errors import ServewattError
+from servewatt.version import __version__
 
 ERROR = 2
 INTERRUPTED = 130
@@ -47,7 +48,7 @@ def tell(error: ServewattError) -> None:
     """The message, and the hint if there is one."""
     click.echo(f"error: {error.message}", err=True)
     if error.hint:
-        click.echo(f"hint: {error.hint}", err=True)
+        click.echo(f"hint: {worded(error.hint)}", err=True)
 
 
 def _of_usage(error: click.ClickException) -> ServewattError:

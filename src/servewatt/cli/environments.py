@@ -11,11 +11,11 @@ from rich.console import Console
 
 from servewatt import engines
 from servewatt.cli.ending import tell
-from servewatt.cli.plan_view import duration
 from servewatt.cli.progress import can_draw, say, step
 from servewatt.engines.environments.build import build, log_of, remove
 from servewatt.engines.environments.state import root
 from servewatt.errors import InputError, ServewattError
+from servewatt.experiment.events import duration
 from servewatt.input_files import is_there
 
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Self
+from contextlib import AbstractContextManager
+from functools import singledispatchmethod
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.status import Status as Spinner
 
-from servewatt.cli.plan_view import duration
-from servewatt.records import Result, Status
+from servewatt.cli.hints import worded
+from servewatt.experiment import events
+from servewatt.experiment.events import Event, Level, left
+from servewatt.records import Status
 
 WORTH_A_LINE_S = 1.0
 """Shorter steps are not told where nothing can be drawn."""
+
+_STYLES = {Level.INFO: "", Level.NOTICE: "yellow", Level.WARNING: "yellow", Level.ERROR: "red"}
 
 
 def can_draw(console: Console) -> bool:
@@ -24,18 +26,9 @@ def can_draw(console: Console) -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
-@contextmanager
-def step(console: Console, text: str) -> Iterator[None]:
+def step(console: Console, text: str) -> AbstractContextManager[None]:
     """Show that `text` is being done; elsewhere than on a terminal, that it was, and how long it took."""
-    begin_s = time.monotonic()
-    if can_draw(console):
-        with console.status(escape(text), spinner="line" if console.options.ascii_only else "dots"):
-            yield
-        return
-    yield
-    took_s = time.monotonic() - begin_s
-    if took_s >= WORTH_A_LINE_S:
-        say(console, f"{text} ({duration(took_s)})")
+    return events.step(ConsoleObserver(console), text)
 
 
 def say(console: Console, text: str, style: str = "") -> None:
@@ -43,61 +36,121 @@ def say(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=not can_draw(console))
 
 
-class TrialProgress:
-    """The trials of a run: a bar, or a line for each.
+class ConsoleObserver:
+    """Shows what the pipeline tells."""
 
-    The bar is drawn only between trials: a refreshing thread would work inside the measured window.
+    def __init__(self, console: Console, *, verbose: bool = False) -> None:
+        """`verbose` names every configuration that is left out of a plan."""
+        self._console = console
+        self._verbose = verbose
+        self._spinner: Spinner | None = None
+        self._trials: _Bar | None = None
+
+    @singledispatchmethod
+    def notice(self, event: Event, /) -> None:
+        """Show an event; those without a form of their own are their sentence."""
+        say(self._console, str(event))
+
+    @notice.register
+    def _(self, event: events.Note) -> None:
+        prefix = "warning: " if event.level is Level.WARNING else ""
+        say(self._console, prefix + event.text, _STYLES[event.level])
+        if event.advice:
+            say(self._console, f"  {worded(event.advice)}")
+
+    @notice.register
+    def _(self, event: events.StepBegan) -> None:
+        if can_draw(self._console):
+            dots = "line" if self._console.options.ascii_only else "dots"
+            self._spinner = self._console.status(escape(event.name), spinner=dots)
+            self._spinner.start()
+
+    @notice.register
+    def _(self, event: events.StepEnded) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None
+        elif event.finished and event.took_s >= WORTH_A_LINE_S:
+            say(self._console, str(event))
+
+    @notice.register
+    def _(self, event: events.Planned) -> None:
+        from servewatt.cli.plan_table import show_plan
+
+        show_plan(self._console, event.view, verbose=self._verbose)
+
+    @notice.register
+    def _(self, event: events.PreparationFailed) -> None:
+        result = event.result
+        key_and_reason = escape(f"{result.trial.configuration.key}: {result.reason}")
+        self._console.print(f"[red]{result.status.value}[/] {key_and_reason}")
+        if result.hint:
+            self._console.print(f"  {escape(result.hint)}", style="dim")
+
+    @notice.register
+    def _(self, event: events.TrialsBegan) -> None:
+        if can_draw(self._console):
+            self._trials = _Bar(self._console, event)
+
+    @notice.register
+    def _(self, event: events.TrialBegan) -> None:
+        if self._trials is not None:
+            self._trials.before(event)
+
+    @notice.register
+    def _(self, event: events.TrialEnded) -> None:
+        if self._trials is not None:
+            self._trials.after(event)
+        else:
+            say(self._console, str(event))
+
+    @notice.register
+    def _(self, event: events.TrialsEnded) -> None:
+        if self._trials is not None:
+            self._trials.close(finished=event.finished)
+            self._trials = None
+
+    @notice.register
+    def _(self, event: events.AlreadyComplete) -> None:
+        say(self._console, f"{event}; --fresh measures again")
+
+    @notice.register
+    def _(self, event: events.Interrupted) -> None:
+        say(self._console, f"\nstopped; what is done is kept. The same command goes on with run {event.run_id}.")
+
+
+class _Bar:
+    """The trials of a run as a bar.
+
+    It is drawn only between trials: a refreshing thread would work inside the measured window.
     """
 
-    def __init__(self, console: Console, blocks: int, *, total: int, done: int, left: Callable[[], str]) -> None:
-        """`left` tells the time that the rest takes, such as `about 3 min left`."""
+    def __init__(self, console: Console, began: events.TrialsBegan) -> None:
         self._console = console
-        self._blocks = blocks
-        self._left = left
-        self._began_s = time.monotonic()
-        self._bar: Progress | None = None
-        if can_draw(console):
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[left]}"),
-                TimeElapsedColumn(),
-                console=console,
-                auto_refresh=False,
-            )
-            self._task = self._bar.add_task("measuring", total=total, completed=done, left=left())
+        self._blocks = began.blocks
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[left]}"),
+            TimeElapsedColumn(),
+            console=console,
+            auto_refresh=False,
+        )
+        self._task = self._bar.add_task("measuring", total=began.total, completed=began.done, left=left(began.left_s))
+        self._bar.start()
 
-    def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        return self
+    def before(self, event: events.TrialBegan) -> None:
+        name = f"block {event.block + 1}/{self._blocks} {event.configuration.key}"
+        self._bar.update(self._task, description=escape(name), refresh=True)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            if error is None:
-                self._bar.update(self._task, description="measured", refresh=True)
-            self._bar.stop()
+    def after(self, event: events.TrialEnded) -> None:
+        result = event.result
+        if result.status is not Status.OK:
+            say(self._console, f"{result.status.value} {result.trial.configuration.key}: {result.reason}", "yellow")
+        self._bar.update(self._task, total=event.total, completed=event.done, left=left(event.left_s))
 
-    def before(self, block: int, key: str) -> None:
-        """A trial of the configuration `key` is about to start; blocks count from 0."""
-        self._began_s = time.monotonic()
-        if self._bar is not None:
-            name = f"block {block + 1}/{self._blocks} {key}"
-            self._bar.update(self._task, description=escape(name), refresh=True)
-
-    def after(self, result: Result, *, done: int, total: int) -> None:
-        """It has ended, and `done` of `total` trials are."""
-        key, ok = result.trial.configuration.key, result.status is Status.OK
-        if self._bar is not None:
-            if not ok:
-                say(self._bar.console, f"{result.status.value} {key}: {result.reason}", "yellow")
-            self._bar.update(self._task, total=total, completed=done, left=self._left())
-            return
-        took = duration(time.monotonic() - self._began_s)
-        outcome = "ok" if ok else f"{result.status.value}: {result.reason}"
-        left = f"; {self._left()}" if done < total else ""
-        say(self._console, f"trial {done}/{total}, block {result.trial.block + 1}/{self._blocks}, {key}: {outcome} "
-            f"({took}{left})")  # fmt: skip
+    def close(self, *, finished: bool) -> None:
+        if finished:
+            self._bar.update(self._task, description="measured", refresh=True)
+        self._bar.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +73,18 @@ def command(out: Path | None, store: str | None, as_json: bool, **asked: Any) ->
     from rich.console import Console
 
     from servewatt import wire
-    from servewatt.cli import assessing
+    from servewatt.cli.progress import ConsoleObserver
+    from servewatt.cli.request import read_request
     from servewatt.experiment import quality_file
+    from servewatt.experiment.assessing import Questions, assess_quality
     from servewatt.records import Status
     from servewatt.report.run.quality import render_quality
     from servewatt.store import Store
 
     with Store.open(store) as opened:
-        quality = assessing.run(asked)
+        request = read_request(None, asked)
+        questions = Questions(**{field.name: asked[field.name] for field in fields(Questions)})
+        quality = assess_quality(request, questions, ConsoleObserver(Console(stderr=True)))
         opened.add_quality(quality)
     if out is not None:
         quality_file.write(quality, out)

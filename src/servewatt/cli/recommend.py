@@ -45,50 +45,53 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     Exits with 0 if one configuration is recommended, and with 1 if the answer is "undecided" or nothing is shown
     to meet the limits.
     """
+    from rich.console import Console
+
     from servewatt import wire
-    from servewatt.cli import showing
+    from servewatt.cli.progress import ConsoleObserver
+    from servewatt.experiment.deciding import decide, within_quality
+    from servewatt.experiment.gathering import find, tell_damage
+    from servewatt.recommend.quality import QualityLimits
+    from servewatt.records import Boundary
+
+    limits = _limits(asked)
+    found = find(run, store, with_samples=False, quality=asked["quality_file"])
+    tell_damage(found.damaged, ConsoleObserver(Console(stderr=True)))
+    decided = decide(found, boundary=Boundary(boundary) if boundary else None, limits=limits)
+    wanted = QualityLimits(asked["min_agreement"], asked["max_perplexity_ratio"])
+    answer = within_quality(decided, limits, wanted)
+    if as_json:
+        click.echo(wire.document(answer))
+    else:
+        _show(decided.analysis, answer)
+    return 0 if answer.choice is not None else 1
+
+
+def _limits(asked: dict[str, Any]) -> Constraints:
     from servewatt.cli.quantities import parse_limit_bytes, parse_time_s
     from servewatt.recommend.records import Constraints
-    from servewatt.records import Boundary, Provider
-    from servewatt.report.plain_text import brief, plain
+    from servewatt.records import Provider
 
     latency, ttft, memory = asked["max_latency_p95"], asked["max_ttft"], asked["max_memory"]
-    limits = Constraints(
+    return Constraints(
         max_latency_p95_s=parse_time_s(latency, "--max-latency-p95") if latency is not None else None,
         max_ttft_s=parse_time_s(ttft, "--max-ttft") if ttft is not None else None,
         max_memory_bytes=parse_limit_bytes(memory, "--max-memory") if memory is not None else None,
         provider=Provider(asked["provider"]) if asked["provider"] else None,
         concurrency=asked["concurrency"],
     )
-    found = showing.find_run(run, store, with_samples=False, quality=asked["quality_file"])
-    shown = showing.compute(found, boundary=Boundary(boundary) if boundary else None, limits=limits)
-    answer = _good_enough(shown.analysis, limits, asked) or shown.recommendation
-    if as_json:
-        click.echo(wire.document(answer))
-    else:
-        click.echo(plain(answer.sentence))
-        if worth := _worth(shown.analysis, answer):
-            click.echo(f"  its outputs: {worth}")
-        for exclusion in answer.exclusions:
-            how = "not shown yet" if exclusion.not_shown else "excluded"
-            click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {brief(exclusion.reason)}")
-    return 0 if answer.choice is not None else 1
 
 
-def _good_enough(analysis: Analysis, limits: Constraints, asked: dict[str, Any]) -> Recommendation | None:
-    """The choice among those whose quality suffices; None where no limit on quality was given."""
-    from servewatt.errors import InputError
-    from servewatt.recommend.quality import QualityLimits, choose_by_quality
+def _show(analysis: Analysis, answer: Recommendation) -> None:
+    """The answer, what its outputs are worth, and what is out of the question."""
+    from servewatt.report.plain_text import brief, plain
 
-    wanted = QualityLimits(asked["min_agreement"], asked["max_perplexity_ratio"])
-    if wanted == QualityLimits():
-        return None
-    if analysis.quality is None:
-        raise InputError(
-            "limits on quality need measured quality, and that of these configurations is not known",
-            f"servewatt quality --model {analysis.run.plan.model.name}, or --quality FILE",
-        )
-    return choose_by_quality(analysis, limits, analysis.quality, wanted)
+    click.echo(plain(answer.sentence))
+    if worth := _worth(analysis, answer):
+        click.echo(f"  its outputs: {worth}")
+    for exclusion in answer.exclusions:
+        how = "not shown yet" if exclusion.not_shown else "excluded"
+        click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {brief(exclusion.reason)}")
 
 
 def _worth(analysis: Analysis, answer: Recommendation) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from servewatt.cli.options import FILE, FOLDER, boundary_option, json_option, quality_option, store_option
+
+if TYPE_CHECKING:
+    from servewatt.experiment.deciding import Decided
 
 EXAMPLES = """\b
 Examples:
@@ -35,24 +38,38 @@ def command(run: str, store: str | None, boundary: str | None, **options: Any) -
     """Show a run: RUN is an id, the beginning of one, `latest`, or an exported file."""
     from rich.console import Console
 
-    from servewatt.cli import showing
+    from servewatt.api.writing import WRITERS
+    from servewatt.cli.progress import ConsoleObserver
+    from servewatt.cli.runs import show_list
+    from servewatt.experiment.deciding import decide
+    from servewatt.experiment.gathering import find, tell_damage
     from servewatt.records import Boundary
-    from servewatt.report import export
     from servewatt.report.markdown import to_markdown
-    from servewatt.report.terminal import render_terminal
 
     if options["list_runs"]:
-        showing.show_list(store, as_json=options["as_json"])
+        show_list(store, as_json=options["as_json"])
         return
-    forms = {name: options[name] for name in showing.WRITERS if options[name] is not None}
-    found = showing.find_run(run, store, with_samples=bool(forms), quality=options["quality_file"])
-    shown = showing.compute(found, boundary=Boundary(boundary) if boundary else None)
+    forms = {name: options[name] for name in WRITERS if options[name] is not None}
+    found = find(run, store, with_samples=bool(forms), quality=options["quality_file"])
+    tell_damage(found.damaged, ConsoleObserver(Console(stderr=True)))
+    decided = decide(found, boundary=Boundary(boundary) if boundary else None)
     for name, path in forms.items():
-        showing.WRITERS[name](shown, path)
+        WRITERS[name](decided, path)
         click.echo(f"wrote {path}", err=True)
-    if options["as_json"]:
-        click.echo(export.to_json(shown.analysis, shown.recommendation, shown.results))
-    elif options["markdown"]:
-        click.echo(to_markdown(shown.analysis, shown.recommendation))
-    elif not forms:
-        render_terminal(Console(), shown.analysis, shown.recommendation)
+    if options["markdown"] and not options["as_json"]:
+        click.echo(to_markdown(decided.analysis, decided.recommendation))
+    elif options["as_json"] or not forms:
+        show(decided, as_json=options["as_json"])
+
+
+def show(decided: Decided, *, as_json: bool) -> None:
+    """The report on the terminal, or one JSON document."""
+    from rich.console import Console
+
+    from servewatt.report import export
+    from servewatt.report.terminal import render_terminal
+
+    if as_json:
+        click.echo(export.to_json(decided.analysis, decided.recommendation, decided.results))
+    else:
+        render_terminal(Console(), decided.analysis, decided.recommendation)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from servewatt import __version__
 from servewatt.cli.lazy import LazyGroup
+from servewatt.version import __version__
 
 COMMANDS = {
     "run": "Measure a model in serving configurations, and recommend one.",

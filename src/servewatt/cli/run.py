@@ -40,16 +40,37 @@ def command(file: Path | None, report_folder: Path | None, store: str | None, **
 
     FILE is a study file (YAML); options override it. The same command again continues a run that was stopped.
     """
-    from servewatt.cli import running
-    from servewatt.cli.request import read_request
+    from rich.console import Console
 
-    asked = read_request(file, options)
-    flags = running.Flags(
-        store=store,
-        report_folder=report_folder,
-        fresh=options["fresh"],
-        plan_only=options["plan_only"],
-        verbose=options["verbose"],
-        as_json=options["as_json"],
-    )
-    return running.run(asked, flags)
+    from servewatt import wire
+    from servewatt.api.writing import write_folder
+    from servewatt.cli.progress import ConsoleObserver, say
+    from servewatt.cli.report import show
+    from servewatt.cli.request import read_request
+    from servewatt.cli.signals import terminated_as_interrupt
+    from servewatt.experiment.deciding import decide
+    from servewatt.experiment.measuring import design, measure, outlook
+    from servewatt.models.cache import ArtefactCache
+    from servewatt.store import Store
+
+    asked, fresh, as_json = read_request(file, options), options["fresh"], options["as_json"]
+    console = Console(stderr=True)
+    observer = ConsoleObserver(console, verbose=options["verbose"])
+    with ArtefactCache() as cache:
+        experiment = design(asked, cache, observer, draw=not options["plan_only"])
+        with Store.open(store) as opened:
+            if options["plan_only"]:
+                view = outlook(experiment, opened, observer, fresh=fresh)
+                if as_json:
+                    click.echo(wire.dump(view))
+                return 0
+            with terminated_as_interrupt():
+                measured = measure(experiment, opened, observer, fresh=fresh)
+            decided = decide(measured.found(opened))
+    show(decided, as_json=as_json)
+    if report_folder is not None:
+        write_folder(decided, report_folder)
+        say(console, f"report: {report_folder / 'report.html'}")
+    if (problem := measured.keeper.problem()) is not None:
+        raise problem
+    return 0 if measured.succeeded else 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any
@@ -153,18 +153,11 @@ def _wrong_facts(facts: object) -> Iterator[str]:
     if not isinstance(facts, Facts):
         yield f"they are of type {type(facts).__name__}"
         return
-    if not _is_text(facts.engine_version) or not facts.engine_version:
-        yield f"engine_version is {facts.engine_version!r}"
-    for name in ("compute_dtype", "kv_cache_dtype"):
-        if not _is_text(getattr(facts, name)):
-            yield f"{name} is {getattr(facts, name)!r}"
-    for name, is_value in (
-        ("libraries", _is_text),
-        ("detail", _is_text),
-        ("devices", _is_count),
-        ("weight_dtypes", _is_count),
-        ("lookup_dtypes", _is_count),
-    ):
+    for name, may_be in _FACTS:
+        value = getattr(facts, name)
+        if not may_be(value):
+            yield f"{name} is {value!r}"
+    for name, is_value in _FACTS_IN_PAIRS:
         pairs = getattr(facts, name)
         if not isinstance(pairs, tuple | list):
             yield f"{name} is {pairs!r}"
@@ -174,10 +167,6 @@ def _wrong_facts(facts: object) -> Iterator[str]:
                 yield f"{name} has {pair!r}"
             elif not is_value(pair[1]):
                 yield f"{name}: {pair[0]} is {pair[1]!r}"
-    if facts.kv_cache not in (None, True, False):
-        yield f"kv_cache is {facts.kv_cache!r}"
-    if facts.threads is not None and (not _is_count(facts.threads) or facts.threads < 1):
-        yield f"threads is {facts.threads!r}"
 
 
 def _is_count(value: object) -> bool:
@@ -193,3 +182,30 @@ def _is_text(value: object) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_count_or_none(value: object) -> bool:
+    return value is None or (_is_count(value) and value != 0)
+
+
+_FACTS: tuple[tuple[str, Callable[[object], bool]], ...] = (
+    ("engine_version", lambda value: _is_text(value) and value != ""),
+    ("compute_dtype", _is_text),
+    ("kv_cache_dtype", _is_text),
+    ("kv_cache", lambda value: value in (None, True, False)),
+    ("threads", _is_count_or_none),
+    ("group", _is_count_or_none),
+    ("cuda_graphs", lambda value: value is None or _is_text(value)),
+    ("prefix_caching", lambda value: value in (True, False)),
+    ("tf32", lambda value: isinstance(value, tuple | list) and all(map(_is_text, value))),
+)
+"""Field of facts -> whether a value can be its own."""
+_FACTS_IN_PAIRS: tuple[tuple[str, Callable[[object], bool]], ...] = (
+    ("libraries", _is_text),
+    ("options", _is_text),
+    ("detail", _is_text),
+    ("devices", _is_count),
+    ("weight_dtypes", _is_count),
+    ("lookup_dtypes", _is_count),
+)
+"""Field of facts that holds (name, value) -> whether it can be a value."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from servewatt import __version__
 from servewatt.engines.environments.state import EngineEnvironment, add_line, find
 from servewatt.engines.options import Option
 from servewatt.engines.shared.host import metadata_version
 from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Precision, Provider
+from servewatt.version import __version__
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,6 @@ _LEAST_SHARE = 0.5
 """Least share of the weights, counted in numbers, that must be integers of the type claimed: embeddings may float."""
 _LEAST_FLOATING_SHARE = 0.95
 """Least share of the bytes of weights that must be of the half precision claimed: some engines keep norms wider."""
-_SHOWN_OPTIONS = ("attention", "batching", "group", "linear", "scheduling")
-"""Options that a loaded engine shows under the same name, in the first word of a detail."""
 _BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 4}
 _WEIGHT_TYPES = {Precision.INT8: "int8", Precision.INT4: "int4", Precision.W8A8: "int8"}
 _COMPUTE: dict[Precision, frozenset[str]] = {
@@ -33,7 +31,7 @@ def violations(configuration: Configuration, facts: Facts) -> tuple[str, ...]:
         *_device_violations(configuration, facts),
         *_weight_violations(configuration, facts),
         *_arithmetic_violations(configuration, facts),
-        *_option_violations(dict(configuration.options), dict(facts.detail)),
+        *_option_violations(dict(configuration.options), facts),
     ]
     if facts.kv_cache is False:
         found.append("decoding does not reuse a KV cache")
@@ -117,23 +115,22 @@ def _arithmetic_violations(configuration: Configuration, facts: Facts) -> list[s
         actual = facts.compute_dtype or "an unknown type"
         says = claimed.value if allowed == _COMPUTE[claimed] else f"{claimed.value} in {' or '.join(sorted(allowed))}"
         found.append(f"matrix products are computed in {actual}, the configuration says {says}")
-    if claimed is Precision.FP32 and configuration.provider is Provider.CUDA:
-        on = [name for name, value in facts.detail if "tf32" in name and value.lower() not in {"false", "0"}]
-        if on:
-            found.append(f"TF32 is on ({', '.join(on)}), so products are not computed in fp32")
+    if claimed is Precision.FP32 and configuration.provider is Provider.CUDA and facts.tf32:
+        found.append(f"TF32 is on ({', '.join(facts.tf32)}), so products are not computed in fp32")
     return found
 
 
-def _option_violations(asked: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
+def _option_violations(asked: Mapping[str, str], facts: Facts) -> list[str]:
     """Options asked for that the engine shows otherwise, such as after a library has fallen back to something else."""
-    found = []
-    for name in _SHOWN_OPTIONS:
-        actual = shown.get(name, "none yet").partition(",")[0]
-        if name in asked and actual not in {"none yet", asked[name]}:
-            found.append(f"{name} is {actual}, the configuration says {asked[name]}")
-    graphs = shown.get("cuda_graphs")
+    shown = (*facts.options, *([("group", str(facts.group))] if facts.group is not None else []))
+    found = [
+        f"{name} is {actual}, the configuration says {asked[name]}"
+        for name, actual in shown
+        if name in asked and actual != asked[name]
+    ]
+    graphs = facts.cuda_graphs
     if graphs is not None and "graphs" in asked and (graphs != "none") != (asked["graphs"] == "on"):
         found.append(f"CUDA graphs are {graphs}, the configuration says {asked['graphs']}")
-    if shown.get("prefix_caching") == "true":
+    if facts.prefix_caching:
         found.append("prompts seen before are looked up in a prefix cache, not computed")
     return found

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from servewatt import engines, serve
+from servewatt.advice import Action, Advice
 from servewatt.errors import InputError, ServewattError, UnavailableError, nearest
 from servewatt.experiment.naming import fields
 from servewatt.experiment.study_file import ConfigurationPart, StudyFile, WorkloadPart
-from servewatt.meters import METERS
-from servewatt.meters.nvml import first_visible_board
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.resolve import resolve
 from servewatt.models.tokenizer import load as load_tokenizer
 from servewatt.records import (
-    Boundary,
-    Component,
     Configuration,
-    Domain,
     Model,
     Plan,
     Precision,
@@ -29,7 +25,6 @@ from servewatt.records import (
     Weights,
     Workload,
 )
-from servewatt.stats.energy import COMPONENTS
 from servewatt.workloads.build import build
 from servewatt.workloads.prompts import read as read_prompts
 
@@ -63,38 +58,6 @@ def make_plan(
     return Plan(model, workload, configurations, asked.procedure.procedure()), left_out + unknown
 
 
-def check_boundary(boundary: Boundary, domains: Iterable[Domain]) -> None:
-    """Raise UnavailableError if `boundary` is a part of the machine of which no domain tells the energy."""
-    inside = COMPONENTS[boundary]
-    if boundary is not Boundary.MACHINE and not any(d.component in inside for d in domains):
-        raise UnavailableError(
-            f"boundary {boundary.value}: no meter here reads the energy of a {boundary.value.upper()}",
-            "leave out the boundary to count all that is metered; servewatt doctor tells which meters there are",
-        )
-
-
-def board_in_use(meters: Iterable[str]) -> int | None:
-    """Number of the GPU that CUDA computes on; None if that is not known, or `meters` imitate boards."""
-    imitated = any(not METERS[kind].real for name in meters if (kind := name.partition(":")[0]) in METERS)
-    return None if imitated else first_visible_board()
-
-
-def check_boards(configurations: Iterable[Configuration], domains: Iterable[Domain], in_use: int | None) -> None:
-    """Raise InputError if boards are metered, but not number `in_use`, on which CUDA configurations would compute."""
-    boards = tuple(dict.fromkeys(d.name for d in domains if d.component is Component.GPU))
-    on_cuda = any(c.provider is Provider.CUDA for c in configurations)
-    if on_cuda and boards and in_use is not None and f"gpu:{in_use}" not in boards:
-        raise InputError(
-            f"CUDA computes on gpu:{in_use} here, which is not metered ({', '.join(boards)} {_is(boards)})",
-            f"--meter nvml:{in_use} meters it; or choose the other one by its number: "
-            "CUDA_DEVICE_ORDER=PCI_BUS_ID CUDA_VISIBLE_DEVICES=NUMBER",
-        )
-
-
-def _is(things: Sized) -> str:
-    return "is" if len(things) == 1 else "are"
-
-
 def make_workload(part: WorkloadPart, model: Model) -> Workload:
     """The prompts, tokenised once for every engine."""
     tokenizer = load_tokenizer(model)
@@ -122,13 +85,16 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
             and engines.entry(configuration.engine).real
             and not (has_gpu or _has_board())
         ):
-            raise UnavailableError("CUDA: no NVIDIA GPU is seen here", "servewatt doctor lists what this machine has")
+            raise UnavailableError("CUDA: no NVIDIA GPU is seen here", Advice("see ", Action.DOCTOR))
         if configuration.via is Via.HTTP:
             serve.check()
 
     wanted = _named(part, has_gpu=has_gpu) if part.named else _product(part, has_gpu=has_gpu)
     if not wanted:
-        raise InputError("none of these engines runs on these providers", "`servewatt engines` lists what each runs")
+        raise InputError(
+            "none of these engines runs on these providers",
+            Advice("see ", Action.LIST_ENGINES, ", with what each runs"),
+        )
     return _sift(wanted, check)
 
 

@@ -120,7 +120,25 @@ class Facts:
     a trial cannot tell, as a step that computed everything again would take no longer."""
     kv_cache_dtype: str = ""
     threads: int | None = None
+    group: int | None = None
+    """Quantised weights that share a scale; None where none do, and in older results (see `weights_per_scale`)."""
+    options: tuple[tuple[str, str], ...] = ()
+    """Options of configurations as the loaded engine shows them, such as (("attention", "flash"),); absent are those
+    that it does not show, or not yet."""
+    cuda_graphs: str | None = None
+    """How steps are recorded in CUDA graphs, `none` for not at all; None where the engine does not show it."""
+    prefix_caching: bool = False
+    """Whether prompts seen before are looked up, not computed."""
+    tf32: tuple[str, ...] = ()
+    """Settings found on that let fp32 matrices be multiplied in TF32, such as ("matmul_tf32",)."""
     detail: tuple[tuple[str, str], ...] = ()
+    """What else the engine shows, for display only."""
+
+    @property
+    def weights_per_scale(self) -> int | None:
+        """`group`; in results of versions without that field, what `detail` tells of it."""
+        told = dict(self.detail).get("group", "") if self.group is None else str(self.group)
+        return int(told) if told.isdecimal() and int(told) > 0 else None
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,10 @@ def decode_work(result: Result) -> DecodeWork | None:
 
 def group_of(configuration: Configuration, facts: Facts | None) -> int | None:
     """How many weights share a scale, if the configuration's options tell, or else the loaded engine."""
-    shown = dict(facts.detail).get("group", "") if facts is not None else ""
-    text = dict(configuration.options).get("group", shown)
-    return int(text) if text.isdecimal() and int(text) > 0 else None
+    asked = dict(configuration.options).get("group")
+    if asked is None:
+        return facts.weights_per_scale if facts is not None else None
+    return int(asked) if asked.isdecimal() and int(asked) > 0 else None
 
 
 def from_memory(needed_bytes: int, peak: Peak) -> int:

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from servewatt import __version__
 from servewatt.errors import InputError, ServewattError, StoreError
 from servewatt.file_kinds import RUN_FORMAT, recognise
 from servewatt.input_files import read_bytes, unpack
 from servewatt.quality import Quality
 from servewatt.records import RECORD_VERSION, Result, Run
 from servewatt.store.versions import check_quality_version, check_record_version, fill, slim
+from servewatt.version import __version__
 from servewatt.whole_files import write_whole
 from servewatt.wire import dump, load
 

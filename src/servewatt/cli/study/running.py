@@ -12,19 +12,22 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from servewatt.cli.progress import step
+from servewatt.cli.hints import worded
+from servewatt.cli.progress import ConsoleObserver
 from servewatt.cli.request import validate_options
-from servewatt.cli.running import Flags, measure_plan, metered_domains
+from servewatt.cli.signals import terminated_as_interrupt
 from servewatt.cli.study.run import default_store
 from servewatt.errors import InputError, ServewattError, nearest
-from servewatt.experiment.planning import LeftOut, board_in_use, check_boards, expand, make_workload, of_model
+from servewatt.experiment.events import Observer, step
+from servewatt.experiment.machine import board_in_use, check_boards, described, metered_domains
+from servewatt.experiment.measuring import Experiment, measure, outlook
+from servewatt.experiment.planning import LeftOut, expand, make_workload, of_model
 from servewatt.experiment.study_file import ConfigurationPart, StudyFile, WorkloadPart
-from servewatt.harness.environment import describe, describe_gpus
-from servewatt.harness.fitness import memory_bandwidth_bytes_s
+from servewatt.harness.environment import describe_gpus
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import CATALOGUE
 from servewatt.models.resolve import resolve
-from servewatt.records import Configuration, Environment, Model, Plan, Procedure, Provider, Status, Weights, Workload
+from servewatt.records import Configuration, Environment, Model, Plan, Procedure, Provider, Weights, Workload
 from servewatt.store import Store
 from servewatt.study.data.names import ENGINE_LABELS
 from servewatt.study.protocol.presets import DIFFERENCES, Protocol, protocol
@@ -45,7 +48,9 @@ class Request:
     procedure: Procedure
     store: str
     evict: bool
-    flags: Flags
+    fresh: bool
+    plan_only: bool
+    prepare: bool
 
 
 def request(protocol_name: str, options: dict[str, Any]) -> Request:
@@ -78,7 +83,9 @@ def request(protocol_name: str, options: dict[str, Any]) -> Request:
         procedure=replace(preset.procedure, **{name: getattr(procedure, name) for name in (*given, "meters")}),
         store=options["store"] or str(default_store()),
         evict=options["evict"],
-        flags=Flags(fresh=options["fresh"], plan_only=options["plan_only"], prepare=not options["no_prepare"]),
+        fresh=options["fresh"],
+        plan_only=options["plan_only"],
+        prepare=not options["no_prepare"],
     )
 
 
@@ -99,34 +106,35 @@ def run_study(asked: Request) -> int:
     Returns the exit code: 1 if any model came to nothing.
     """
     console = Console(stderr=True)
+    observer = ConsoleObserver(console)
     domains = metered_domains(asked.procedure)
     configurations, left_out = expand(asked.configurations, has_gpu=bool(describe_gpus()))
     check_boards(configurations, domains, board_in_use(asked.procedure.meters))
-    with step(console, "looking at the machine"):
-        environment = describe(domains, memory_bandwidth_bytes_s(1.0))
+    with step(observer, "looking at the machine"):
+        environment = described(domains)
     tuned = tuple(_with_options(c, asked.protocol) for c in configurations)
     failed = []
     with Store.open(asked.store) as store:
         for number, name in enumerate(asked.models, 1):
             console.rule(f"{number}/{len(asked.models)} {escape(name)}", align="left")
             try:
-                measured = _measure_model(console, store, name, asked, environment, tuned, left_out)
+                measured = _measure_model(observer, store, name, asked, environment, tuned, left_out)
             except ServewattError as error:
                 console.print(f"[red]{escape(name)}[/]: {escape(error.message)}", highlight=False)
-                console.print(f"  {escape(error.hint)}", style="dim", highlight=False)
+                console.print(f"  {escape(worded(error.hint))}", style="dim", highlight=False)
                 measured = False
             if not measured:
                 failed.append(name)
     if failed:
         console.print(f"nothing was measured for {', '.join(failed)}", style="red", highlight=False)
-    if not asked.flags.plan_only and len(failed) < len(asked.models):
+    if not asked.plan_only and len(failed) < len(asked.models):
         console.print(f"results are in {asked.store}; next: servewatt study collect --out results.parquet",
                       highlight=False, soft_wrap=True)  # fmt: skip
     return 1 if failed else 0
 
 
 def _measure_model(
-    console: Console,
+    observer: Observer,
     store: Store,
     name: str,
     asked: Request,
@@ -137,18 +145,21 @@ def _measure_model(
     """Measure one model; whether any of its trials succeeded (or only its plan was asked for)."""
     begin_s = time.time()
     with ArtefactCache() as cache:
-        with step(console, f"looking at {name}"):
-            model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.flags.plan_only)
+        with step(observer, f"looking at {name}"):
+            model = resolve(name, weights=asked.weights, cache=cache, draw=not asked.plan_only)
             known, unknown = of_model(configurations, model)
             plan = Plan(model, _workload(asked, model), known, asked.procedure)
-        measured = measure_plan(console, store, plan, environment, left_out + unknown, asked.flags)
-    if asked.evict and not asked.flags.plan_only:
+        experiment = Experiment(plan, environment, left_out + unknown)
+        if asked.plan_only:
+            outlook(experiment, store, observer, fresh=asked.fresh)
+            return True
+        with terminated_as_interrupt():
+            measured = measure(experiment, store, observer, fresh=asked.fresh, prepare=asked.prepare)
+    if asked.evict:
         ArtefactCache().evict_used_since(begin_s)
-    if measured is None:
-        return True
     if (problem := measured.keeper.problem()) is not None:
         raise problem
-    return any(r.status is Status.OK for r in measured.keeper.results)
+    return measured.succeeded
 
 
 def _workload(asked: Request, model: Model) -> Workload:

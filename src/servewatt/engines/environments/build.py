@@ -14,12 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-from servewatt import __version__
 from servewatt.engines.environments import state
 from servewatt.engines.environments.state import MANIFEST, EngineEnvironment, Manifest
 from servewatt.errors import InputError, UnavailableError, printable
 from servewatt.processes.endings import ending
 from servewatt.processes.guarded import run_guarded
+from servewatt.version import __version__
 
 OLDEST_PYTHON = (3, 11)
 _LONGEST_REASON = 400

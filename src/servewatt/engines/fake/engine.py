@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from servewatt import __version__
 from servewatt.engines.answers import Asked
 from servewatt.engines.base import Artefacts, Step
 from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
@@ -17,6 +16,7 @@ from servewatt.engines.shared.host import cpu_threads
 from servewatt.engines.shared.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.records import Configuration, Facts, Model, Precision
+from servewatt.version import __version__
 
 _FAILURES = {"load", "claim", *GENERATING, *ANSWERING}
 _NARROW = {Precision.INT8: ("int8", "fp32"), Precision.INT4: ("int4", "fp32"), Precision.W8A8: ("int8", "int8")}

@@ -275,6 +275,8 @@ class LlamaCppSession:
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=int(self._llama.llama_n_threads(context.handle)) if context is not None else None,
+            group=self._storage.group or None,
+            options=() if context is None else (("attention", "flash" if context.flash_attention else "plain"),),
             detail=(
                 ("attention", "none yet" if context is None else "flash" if context.flash_attention else "plain"),
                 ("gelu", self._gelu()),

@@ -145,6 +145,8 @@ class OnnxSession(GraphSession[Any, StepOutput, Any]):
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=options.intra_op_num_threads,
+            group=self._graph.description.group or None,
+            tf32=self._tf32(),
             detail=(
                 ("attention", "decomposed"),
                 ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),
@@ -197,6 +199,10 @@ class OnnxSession(GraphSession[Any, StepOutput, Any]):
             ("quantised_products", str(description.quantised_products)),
             ("floating_matrices", left or "none"),
         )
+
+    def _tf32(self) -> tuple[str, ...]:
+        options = self._session.get_provider_options().get("CUDAExecutionProvider", {"use_tf32": "0"})
+        return () if options.get("use_tf32") == "0" else ("use_tf32",)
 
     def _cuda_detail(self) -> tuple[tuple[str, str], ...]:
         options = self._session.get_provider_options().get("CUDAExecutionProvider")

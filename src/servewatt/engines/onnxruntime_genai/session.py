@@ -181,6 +181,7 @@ class OnnxRuntimeGenAISession:
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=graph.threads,
+            group=graph.kind.group,
             detail=(
                 ("attention", described.attention),
                 ("matrix_products", ", ".join(f"{n} with {name}" for name, n in described.products)),

@@ -233,6 +233,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            group=self._group or None,
             detail=(
                 ("attention", "sdpa" if "ScaledDotProductAttention" in running else "decomposed"),
                 ("matrix_products", ", ".join(f"{n} {name}" for name, n in sorted(products.items()))),

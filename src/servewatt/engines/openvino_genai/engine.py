@@ -259,6 +259,8 @@ class OpenVinoGenaiSession:
             kv_cache=reuses,
             kv_cache_dtype="" if reuses is False else type_name(properties["KV_CACHE_PRECISION"]),
             threads=int(threads) if threads else None,
+            group=plain.group,
+            options=(("batching", "continuous" if self._continuous else "static"),),
             detail=(
                 ("batching", "continuous, paged attention" if self._continuous else "static, stateful graph"),
                 ("inference_precision", type_name(properties["INFERENCE_PRECISION_HINT"])),

@@ -171,6 +171,14 @@ def arithmetic_detail() -> tuple[tuple[str, str], ...]:
     )
 
 
+def tf32_settings() -> tuple[str, ...]:
+    """Those of torch's settings that let fp32 be multiplied in TF32, as they stand now."""
+    import torch
+
+    settings = (("matmul_tf32", torch.backends.cuda.matmul), ("cudnn_tf32", torch.backends.cudnn))
+    return tuple(name for name, backend in settings if backend.allow_tf32)
+
+
 def takes_position_ids(module: torch.nn.Module) -> bool:
     """Whether the model is told positions; Bloom, for one, derives them from the mask."""
     return "position_ids" in inspect.signature(module.forward).parameters

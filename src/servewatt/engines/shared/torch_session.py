@@ -12,7 +12,13 @@ import numpy.typing as npt
 from servewatt.engines.shared.decode import GraphSession
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.host import library_versions
-from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights
+from servewatt.engines.shared.torch_model import (
+    arithmetic_detail,
+    dtype_name,
+    held_devices,
+    held_weights,
+    tf32_settings,
+)
 from servewatt.records import Facts
 
 if TYPE_CHECKING:
@@ -83,6 +89,8 @@ class TorchSession(GraphSession["torch.Tensor", "torch.Tensor", State], Generic[
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=torch.get_num_threads(),
+            options=(("linear", "packed" if packed else "plain"),),
+            tf32=tf32_settings(),
             detail=(
                 ("attention", self._attention()),
                 ("linear", "packed" if packed else "plain"),

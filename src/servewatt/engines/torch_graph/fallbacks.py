@@ -10,11 +10,10 @@ from servewatt.engines.torch_graph.model.shape import DecoderShape
 from servewatt.engines.torch_graph.model.weights import DecoderWeights, matrices_of
 
 
-def int4_groups(weights: DecoderWeights) -> tuple[tuple[str, str], ...]:
-    """How many inputs of int4 matrices share a scale, as they are held: `group`, or nothing without such matrices."""
+def int4_groups(weights: DecoderWeights) -> tuple[int, ...]:
+    """How many inputs of int4 matrices share a scale, as they are held; empty without such matrices."""
     packed = [m.weight for m in matrices_of(weights) if m.weight.dim() == 3]
-    found = sorted({2 * weight.shape[2] for weight in packed})
-    return (("group", ", ".join(map(str, found))),) if found else ()
+    return tuple(sorted({2 * weight.shape[2] for weight in packed}))
 
 
 def prefill_products(choices: Choices, program: DecoderProgram) -> str:

@@ -11,7 +11,14 @@ from servewatt.engines.shared.decode import left_pad
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.host import library_versions
 from servewatt.engines.shared.rows import Rows
-from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights, torch_dtype
+from servewatt.engines.shared.torch_model import (
+    arithmetic_detail,
+    dtype_name,
+    held_devices,
+    held_weights,
+    tf32_settings,
+    torch_dtype,
+)
 from servewatt.engines.torch_graph.cache_proof import prove
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_groups, plain_products, prefill_products
@@ -264,9 +271,10 @@ class TorchGraphSession:
         table = self._weights.embedding
         compute = table.weight.dtype if table.scale is None else table.scale.dtype
         choices, proof = self._choices, self._proof
-        quantised = int4_groups(self._weights)
+        groups = int4_groups(self._weights)
+        quantised = [("group", ", ".join(map(str, groups)))] if groups else []
         if choices.one_row == "triton" and {"int8", "int4"} & dict(sizes).keys():
-            quantised += (("vectors", "fixed point of 23 bits"),)
+            quantised.append(("vectors", "fixed point of 23 bits"))
         return Facts(
             engine_version=torch.__version__,
             libraries=library_versions(("torch", "triton", "safetensors", "numpy")),
@@ -276,6 +284,9 @@ class TorchGraphSession:
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype=proof.cache_dtype if proof is not None else "",
             threads=torch.get_num_threads(),
+            group=groups[0] if len(groups) == 1 else None,
+            options=(("attention", choices.attention), ("linear", "packed" if packed else "plain")),
+            tf32=tf32_settings(),
             detail=(
                 ("attention", choices.attention),
                 ("one_row", choices.one_row),

@@ -10,7 +10,13 @@ from typing import Any
 from servewatt.engines.base import Step
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.host import library_versions
-from servewatt.engines.shared.torch_model import arithmetic_detail, dtype_name, held_devices, held_weights
+from servewatt.engines.shared.torch_model import (
+    arithmetic_detail,
+    dtype_name,
+    held_devices,
+    held_weights,
+    tf32_settings,
+)
 from servewatt.engines.vllm.settings import VllmSettings
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Facts
@@ -194,7 +200,11 @@ class VllmSession:
             kv_cache=proof is not None and proof.reuses_cache,
             kv_cache_dtype="" if proof is None else proof.cache_dtype,
             threads=torch.get_num_threads(),
-            detail=(*_how_it_runs(runner, config), *arithmetic_detail(), ("triton_tf32", _triton_tf32())),
+            options=(("scheduling", "async" if config.scheduler_config.async_scheduling else "sync"),),
+            cuda_graphs=config.compilation_config.cudagraph_mode.name.lower(),
+            prefix_caching=bool(config.cache_config.enable_prefix_caching),
+            tf32=(*tf32_settings(), *(("triton_tf32",) if _triton_tf32() else ())),
+            detail=(*_how_it_runs(runner, config), *arithmetic_detail(), ("triton_tf32", str(_triton_tf32()).lower())),
         )
 
     def close(self) -> None:
@@ -223,8 +233,8 @@ def _how_it_runs(runner: Any, config: Any) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _triton_tf32() -> str:
+def _triton_tf32() -> bool:
     """Whether Triton's kernels multiply fp32 in TF32 where they do not say how."""
     from triton import knobs
 
-    return str(knobs.language.fp32_default != "ieee").lower()
+    return bool(knobs.language.fp32_default != "ieee")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from servewatt.errors import counted
-from servewatt.quality import Assessment, Quality, says_alike
+from servewatt.quality import RANDOM, Assessment, Quality, says_alike
 from servewatt.records import Configuration, Interval, Status, Weights
 from servewatt.report import units
 from servewatt.report.plain_text import plain
@@ -19,8 +19,6 @@ from servewatt.stats.records import Analysis
 if TYPE_CHECKING:
     from rich.console import Console
 
-RANDOM = "weights: random"
-"""Why a model with random weights has no perplexity."""
 
 EQUAL = Column("equal_share", "same output", Form.PERCENT, PERCENT, short="same")
 BEGINNING = Column("leading_share", "same beginning", Form.PERCENT, PERCENT)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from servewatt import __version__
 from servewatt.errors import InputError
 from servewatt.models import hub, hub_search
 from servewatt.models.catalogue import CATALOGUE
@@ -23,6 +22,7 @@ from servewatt.study.protocol.selection import (
     humaneval_evidence,
     left_at,
 )
+from servewatt.version import __version__
 
 
 def list_twelve() -> tuple[StudyModel, ...]:

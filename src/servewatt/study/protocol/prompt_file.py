@@ -8,7 +8,7 @@ import statistics
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from servewatt import __version__, wire
+from servewatt import wire
 from servewatt.errors import InputError, UnavailableError
 from servewatt.input_files import is_there, read_bytes, shown
 from servewatt.models.digest import FileDigests, combined
@@ -24,6 +24,7 @@ from servewatt.study.protocol.prompts import (
     differences,
     draw_line,
 )
+from servewatt.version import __version__
 from servewatt.workloads.prompts import Problem, problem_lines, problems_in
 
 DEFAULT_TOKENS = "10-15"

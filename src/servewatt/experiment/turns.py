@@ -8,10 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from rich.console import Console
-from rich.markup import escape
-
 from servewatt.errors import StoreError
+from servewatt.experiment.events import Level, Note, Observer
 from servewatt.harness.turn import machine_turn
 from servewatt.records import Plan, Procedure
 from servewatt.store import Store
@@ -27,7 +25,7 @@ Renew = Callable[[str], None]
 
 
 @contextmanager
-def plan_claimed(console: Console, store: Store, plan: Plan, fingerprint: str) -> Iterator[Renew]:
+def plan_claimed(observer: Observer, store: Store, plan: Plan, fingerprint: str) -> Iterator[Renew]:
     """Hold the claim on all trials of a plan on this kind of machine, waiting until whoever holds it ends.
 
     The claim outlasts a trial; where nobody can tell whether its claimant lives (another host), it lapses
@@ -39,7 +37,7 @@ def plan_claimed(console: Console, store: Store, plan: Plan, fingerprint: str) -
     while isinstance(claim := store.claim(subject, lease_s), Held):
         if not told:
             told = True
-            console.print(escape(_waiting(claim.by)), style="yellow", highlight=False, soft_wrap=True)
+            observer.notice(Note(_waiting(claim.by), Level.NOTICE))
         _await(claim.by)
 
     def renew(run_id: str) -> None:
@@ -59,7 +57,7 @@ def plan_claimed(console: Console, store: Store, plan: Plan, fingerprint: str) -
 
 
 @contextmanager
-def machine_held(console: Console, procedure: Procedure) -> Iterator[None]:
+def machine_held(observer: Observer, procedure: Procedure) -> Iterator[None]:
     """Keep other runs from measuring on this machine meanwhile, unless the procedure does not mind others."""
     if procedure.foreign_limit >= 1:
         yield
@@ -68,7 +66,7 @@ def machine_held(console: Console, procedure: Procedure) -> Iterator[None]:
     def waiting(pid: int) -> None:
         who = f"process {pid}" if pid else "another process"
         text = f"another servewatt is measuring on this machine ({who}); waiting until it ends"
-        console.print(escape(text), style="yellow", highlight=False, soft_wrap=True)
+        observer.notice(Note(text, Level.NOTICE))
 
     with machine_turn(waiting):
         yield

@@ -6,10 +6,9 @@ import math
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
-
-from servewatt.cli.progress import say, step
+from servewatt.advice import Advice, Setting
 from servewatt.errors import UnavailableError
+from servewatt.experiment.events import Level, Note, Observer, step
 from servewatt.harness.fitness import IdleLoad, idle_load
 from servewatt.harness.judge import foreign_share
 from servewatt.records import Environment, Procedure, Result, Status
@@ -20,26 +19,27 @@ _LOOK_S = 2.0
 _LEAST_INVALID = 2
 
 
-def tell_load(console: Console, procedure: Procedure) -> None:
+def tell_load(observer: Observer, procedure: Procedure) -> None:
     """Look at the machine for a second, and say who loads it, if that is more than trials may have."""
     load = _load_above(procedure, 1.0)
     if load is None:
         return
-    say(console, f"warning: {_who(load)}", "yellow")
     limit = _percent(procedure.foreign_limit)
-    say(console, f"  a trial with more than {limit} is invalid and repeated: {_advice(load.busy_share)}")
+    advice = Advice(f"a trial with more than {limit} is invalid and repeated: ", _advice(load.busy_share))
+    observer.notice(Note(_who(load), Level.WARNING, advice))
 
 
-def await_quiet(console: Console, procedure: Procedure) -> None:
+def await_quiet(observer: Observer, procedure: Procedure) -> None:
     """Wait until others use no more than trials may have, for at most `WAIT_S`."""
     begin_s = time.monotonic()
     if (load := _load_above(procedure, 1.0)) is None:
         return
-    with step(console, f"waiting up to {WAIT_S:.0f} s for others to leave the CPUs alone"):
+    with step(observer, f"waiting up to {WAIT_S:.0f} s for others to leave the CPUs alone"):
         while load is not None and time.monotonic() - begin_s < WAIT_S:
             load = _load_above(procedure, _LOOK_S)
     if load is not None:
-        say(console, f"{_who(load)}; measuring all the same, and stopping soon if trials come out invalid", "yellow")
+        text = f"{_who(load)}; measuring all the same, and stopping soon if trials come out invalid"
+        observer.notice(Note(text, Level.NOTICE))
 
 
 def check_worth(results: Sequence[Result], environment: Environment, configurations: int) -> None:
@@ -57,7 +57,7 @@ def check_worth(results: Sequence[Result], environment: Environment, configurati
     raise UnavailableError(
         f"other programs keep this machine too busy: {len(busy)} of the first {len(results)} trials are invalid"
         f" (others used up to {_percent(most)} of the CPUs, the limit is {limit})",
-        f"{_advice(most)}; then give the same command again",
+        Advice(_advice(most), "; then measure the same plan again"),
     )
 
 
@@ -84,10 +84,13 @@ def _who(load: IdleLoad) -> str:
     return f"others use {_percent(load.busy_share)} of this machine's CPUs: {seen}"
 
 
-def _advice(share: float) -> str:
+def _advice(share: float) -> Advice:
     """What to do about others that use so much."""
     passing = min(1.0, math.ceil(20 * (share + 0.1)) / 20)
-    return (
-        "stop those programs or wait until they end, leave CPUs to them (--threads N), "
-        f"or let them pass with less certain results (--foreign-limit {passing:g})"
+    return Advice(
+        "stop those programs or wait until they end, leave CPUs to them (",
+        Setting.THREADS.to("N"),
+        "), or let them pass with less certain results (",
+        Setting.FOREIGN_LIMIT.to(f"{passing:g}"),
+        ")",
     )

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
+from servewatt.advice import Action, Advice
 from servewatt.errors import ServewattError, StoreError
+from servewatt.experiment.events import Level, Note, Observer
 from servewatt.records import Result, Run, Status
 from servewatt.store import Store, rescue
 from servewatt.store.finite import non_finite
@@ -18,10 +17,10 @@ from servewatt.store.finite import non_finite
 class Keeper:
     """Keeps each result of a run in the store, or in a rescue file until the store can take it."""
 
-    def __init__(self, console: Console, store: Store, run: Run, results: Sequence[Result]) -> None:
+    def __init__(self, observer: Observer, store: Store, run: Run, results: Sequence[Result]) -> None:
         self.results = list(results)
         """All results of the run, as they were stored or measured."""
-        self._console = console
+        self._observer = observer
         self._store = store
         self._run = run
         self._waiting: list[Result] = []
@@ -47,8 +46,11 @@ class Keeper:
             return StoreError(f"{missing}; they could be kept nowhere else", self._last.hint)
         return StoreError(
             missing,
-            f"they are in {self._file}: servewatt report {self._file}; "
-            "the same command takes them into a store that can be written",
+            Advice(
+                f"they are in {self._file}: ",
+                Action.REPORT.of(self._file),
+                "; measuring the same plan again takes them into a store that can be written",
+            ),
         )
 
     def lose(self, error: StoreError) -> None:
@@ -70,36 +72,34 @@ class Keeper:
             with suppress(OSError):
                 self._file.unlink()
             self._file = None
-            self._say("the store can be written again; everything measured is in it", style="green")
+            self._say("the store can be written again; everything measured is in it", Level.INFO)
 
     def _rescue(self, error: StoreError) -> None:
         before = self._file
         try:
             self._file = rescue.write_rescue(self._store, self._run, self.results, before)
         except StoreError as nowhere:
-            self._say(f"{error.message}; {nowhere.message}", style="red")
+            self._say(f"{error.message}; {nowhere.message}", Level.ERROR)
             return
         if self._file != before:
-            self._say(f"{error.message} ({error.hint})", style="red")
-            self._say(f"measuring goes on; results are kept in {self._file}", style="red")
+            self._say(f"{error.message} ({error.hint})", Level.ERROR)
+            self._say(f"measuring goes on; results are kept in {self._file}", Level.ERROR)
 
-    def _say(self, text: str, style: str) -> None:
-        self._console.print(escape(text), style=style, highlight=False, soft_wrap=True)
+    def _say(self, text: str, level: Level) -> None:
+        self._observer.notice(Note(text, level))
 
 
-def take_back(console: Console, store: Store, plan_digest: str, fingerprint: str) -> None:
+def take_back(observer: Observer, store: Store, plan_digest: str, fingerprint: str) -> None:
     """Store what earlier starts of the same plan had to keep in rescue files; a file that is stored is removed."""
     for path, run, results in list(rescue.rescued(store, plan_digest, fingerprint)):
         try:
             count = rescue.take_back(store, run, results)
         except ServewattError as error:
-            console.print(escape(f"{path} stays as it is: {error.message}"), style="yellow", soft_wrap=True)
+            observer.notice(Note(f"{path} stays as it is: {error.message}", Level.NOTICE))
             continue
         with suppress(OSError):
             path.unlink()
-        console.print(
-            escape(f"took {count} results of run {run.id} from {path} into the store"), highlight=False, soft_wrap=True
-        )
+        observer.notice(Note(f"took {count} results of run {run.id} from {path} into the store"))
 
 
 def _sound(result: Result) -> Result:

@@ -1,19 +1,18 @@
-"""What `servewatt quality` does: plan, have every configuration answer, compare."""
+"""What outputs are worth: every configuration answers, and is compared with the reference."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
-from rich.console import Console
-
-from servewatt import __version__, engines
-from servewatt.cli.progress import step
-from servewatt.cli.request import read_request
+from servewatt import engines
+from servewatt.advice import Advice, Setting
 from servewatt.errors import InputError, ServewattError
 from servewatt.experiment import naming
+from servewatt.experiment.events import Log, Note, Observer, step
 from servewatt.experiment.planning import distinct, make_plan
+from servewatt.experiment.study_file import StudyFile
 from servewatt.harness.assess import Said, Task, assess
 from servewatt.harness.environment import describe_gpus
 from servewatt.harness.sandbox import find_sandbox
@@ -21,13 +20,33 @@ from servewatt.harness.unit_tests import Examination, passes
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.tokenizer import Tokenizer
 from servewatt.models.tokenizer import load as load_tokenizer
-from servewatt.quality import Assessment, Document, HeldOut, Perplexity, Quality
+from servewatt.quality import RANDOM, Assessment, Document, HeldOut, Perplexity, Quality
 from servewatt.records import Configuration, Interval, Model, Plan, Status, Stop, Weights
-from servewatt.report.run.quality import RANDOM
 from servewatt.stats import quality as statistics
+from servewatt.version import __version__
 from servewatt.workloads.held_out import Texts, read_texts
 from servewatt.workloads.prompts import Problem
 from servewatt.workloads.prompts import read as read_prompts
+
+
+@dataclass(frozen=True)
+class Questions:
+    """How outputs are judged, beside the prompts that the plan has."""
+
+    reference: str = "torch/cpu/fp32"
+    """Name of the configuration that the others are compared with, at the first batch and the threads asked for."""
+    text: Path | None = None
+    """Folder of held-out code to score; None for part of Python's standard library."""
+    documents: int = 24
+    """Files of it."""
+    text_tokens: int = 256
+    """Tokens of each file."""
+    seed: int = 0
+    """Of the choice of text and of the bootstrap."""
+    run_tests: bool = False
+    """Run the answers with the problems' tests, in a sandbox where user namespaces work."""
+    timeout_s: float = 3600.0
+    """Most time of one configuration."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +62,32 @@ class _Asked:
     timeout_s: float
 
 
-def run(options: dict[str, Any]) -> Quality:
-    """Assess the configurations that the command line asks for, the reference first; progress goes to stderr."""
-    console = Console(stderr=True)
-    request = read_request(None, options)
-    part = request.configurations
-    named = naming.configuration(options["reference"])
-    reference = replace(named, batch=part.batches[0], threads=part.threads)
+def assess_quality(asked: StudyFile, questions: Questions, observer: Observer | None = None) -> Quality:
+    """Have every configuration answer, the reference first, and compare.
+
+    Nothing is metered. A configuration that fails is an assessment with that status. Raises ServewattError for what
+    cannot be used: a name, a text too short, problems without tests, random weights whose answers are to be tested.
+    """
+    observer = observer or Log()
+    part = asked.configurations
+    reference = replace(naming.configuration(questions.reference), batch=part.batches[0], threads=part.threads)
     engines.check(reference)
     with ArtefactCache() as cache:
-        plan, left_out = make_plan(request, cache, has_gpu=bool(describe_gpus()))
+        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
         tokenizer = load_tokenizer(plan.model)
-        asked = _Asked(
+        put = _Asked(
             plan=plan,
             tokenizer=tokenizer,
-            texts=_texts(plan.model, tokenizer, options),
-            problems=_problems(plan, request.workload.prompts) if options["run_tests"] else (),
-            seed=options["seed"],
-            timeout_s=options["timeout_s"],
+            texts=_texts(plan.model, tokenizer, questions),
+            problems=_problems(plan, asked.workload.prompts) if questions.run_tests else (),
+            seed=questions.seed,
+            timeout_s=questions.timeout_s,
         )
         for left in distinct(left_out):
-            console.print(f"left out: {left.reason} ({left.hint})", markup=False, highlight=False)
-        if asked.problems:
-            console.print(find_sandbox().in_words, markup=False, highlight=False)
-        assessments = _assess_all(console, asked, reference)
+            observer.notice(Note(f"left out: {left.reason} ({left.hint})"))
+        if put.problems:
+            observer.notice(Note(find_sandbox().in_words))
+        assessments = _assess_all(observer, put, reference)
     return Quality(
         model=plan.model.without_place,
         reference=reference,
@@ -74,42 +95,44 @@ def run(options: dict[str, Any]) -> Quality:
         workload_digest=plan.workload.digest,
         new_tokens=plan.workload.new_tokens,
         assessments=tuple(assessments),
-        held_out=_held_out(asked),
+        held_out=_held_out(put),
         servewatt_version=__version__,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        sandbox=find_sandbox().name if asked.problems else "",
+        sandbox=find_sandbox().name if put.problems else "",
     )
 
 
-def _texts(model: Model, tokenizer: Tokenizer, options: dict[str, Any]) -> Texts | None:
+def _texts(model: Model, tokenizer: Tokenizer, questions: Questions) -> Texts | None:
     """The held-out text; None where probabilities would mean nothing."""
     if model.weights is Weights.RANDOM:
         return None
     return read_texts(
-        options["text"],
+        questions.text,
         tokenizer.encode,
         tokenizer.spans,
-        documents=options["documents"],
-        tokens=min(options["text_tokens"], model.context_length),
-        seed=options["seed"],
+        documents=questions.documents,
+        tokens=min(questions.text_tokens, model.context_length),
+        seed=questions.seed,
     )
 
 
 def _problems(plan: Plan, source: str) -> tuple[Problem, ...]:
     problems = read_prompts(source).problems[: len(plan.workload.prompts)]
     if not problems:
-        raise InputError(f"{source} has no tests to run", "leave out --run-tests, or give problems with tests")
+        raise InputError(
+            f"{source} has no tests to run", Advice("leave out ", Setting.RUN_TESTS, ", or give problems with tests")
+        )
     if plan.model.weights is Weights.RANDOM:
-        raise InputError("random weights answer nothing that could be tested", "leave out --run-tests")
+        raise InputError("random weights answer nothing that could be tested", Advice("leave out ", Setting.RUN_TESTS))
     return problems
 
 
-def _assess_all(console: Console, asked: _Asked, reference: Configuration) -> list[Assessment]:
+def _assess_all(observer: Observer, asked: _Asked, reference: Configuration) -> list[Assessment]:
     base: Said | None = None
     found = []
     wanted = tuple(dict.fromkeys((reference, *asked.plan.configurations)))
     for number, configuration in enumerate(wanted, 1):
-        with step(console, f"asking {number}/{len(wanted)} {configuration.key}"):
+        with step(observer, f"asking {number}/{len(wanted)} {configuration.key}"):
             said = _ask(asked, configuration)
             base = said if base is None else base
             try:
@@ -117,7 +140,7 @@ def _assess_all(console: Console, asked: _Asked, reference: Configuration) -> li
             except ServewattError as error:
                 found.append(Assessment(configuration, Status.FAILED, error.message, error.hint, said.facts))
         if said.status is not Status.OK:
-            console.print(f"{said.status.value} {configuration.key}: {said.reason}", markup=False, highlight=False)
+            observer.notice(Note(f"{said.status.value} {configuration.key}: {said.reason}"))
     return found
 
 

@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from servewatt.cli import keeping
-from servewatt.cli.keeping import Keeper
 from servewatt.cli.main import run as servewatt
+from servewatt.cli.progress import ConsoleObserver
 from servewatt.errors import StoreError
+from servewatt.experiment import keeping
+from servewatt.experiment.keeping import Keeper
 from servewatt.harness.schedule import Progress
 from servewatt.records import Result, Status
 from servewatt.store import Store, StoreReader, read_file
@@ -89,11 +90,11 @@ EVENTS = [remove, move, remove_folder, empty, another_store, written_over, other
 def test_results_are_kept_beside_a_store_that_is_no_longer_there(
     path: Path, event: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    console = Console(stderr=True, width=300)
+    observer = ConsoleObserver(Console(stderr=True, width=300))
     with Store.open(path) as store:
         store.create_run(RUN)
         shutil.copy(path, path.with_name("before.db"))
-        keeper = Keeper(console, store, RUN, [])
+        keeper = Keeper(observer, store, RUN, [])
         keeper.keep(result(TORCH, 0))
         event(path)
         after = {p: p.read_bytes() for p in path.parent.iterdir() if p.is_file()} if path.parent.is_dir() else {}
@@ -106,7 +107,7 @@ def test_results_are_kept_beside_a_store_that_is_no_longer_there(
     assert f"results of run {RUN.id} are not in the store" in problem.message
     told = capsys.readouterr().err
     assert told.count("measuring goes on; results are kept in") == 1
-    place = problem.hint.removeprefix("they are in ").partition(": servewatt report ")[0]
+    place = problem.hint.removeprefix("they are in ").partition(": servewatt.load ")[0]
     assert place in told
     kept = read_file(place)[1]
     assert [(r.trial.configuration, r.trial.block) for r in kept] == [(TORCH, 0), (ONNX, 0), (TORCH, 1)]
@@ -118,7 +119,7 @@ def test_results_are_kept_beside_a_store_that_is_no_longer_there(
     if not Path(place).is_relative_to(Path.cwd()):
         shutil.move(place, Path.cwd())
     with Store.open(path.parent / "new" / "results.db") as store:
-        keeping.take_back(console, store, DIGEST, MACHINE)
+        keeping.take_back(observer, store, DIGEST, MACHINE)
         assert len(store.results(RUN.id)) == 3
     assert list(Path.cwd().glob("*.rescue-*")) == []
     assert "took 3 results" in capsys.readouterr().err
@@ -129,7 +130,7 @@ def test_a_disk_that_has_space_again_gets_what_it_missed(
 ) -> None:
     with Store.open(path) as store:
         store.create_run(RUN)
-        keeper = Keeper(Console(stderr=True, width=300), store, RUN, [])
+        keeper = Keeper(ConsoleObserver(Console(stderr=True, width=300)), store, RUN, [])
 
         def full(_result: Result) -> None:
             raise StoreError("results.db cannot grow: the disk is full", "free some space")
@@ -151,7 +152,7 @@ def test_a_disk_that_has_space_again_gets_what_it_missed(
 def test_where_nothing_can_be_written_it_is_said_and_tried_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Store.open(path) as store:
         store.create_run(RUN)
-        keeper = Keeper(Console(stderr=True, width=300), store, RUN, [])
+        keeper = Keeper(ConsoleObserver(Console(stderr=True, width=300)), store, RUN, [])
         path.unlink()
         with monkeypatch.context() as patch:
             patch.setattr("servewatt.store.rescue._folders", lambda _: iter([Path("/proc/no/such/folder")]))
@@ -167,7 +168,7 @@ def test_a_number_that_is_not_finite_is_a_failed_trial(path: Path) -> None:
     bad = replace(result(TORCH, 0), sections=(section("generate", float("nan")),))
     with Store.open(path) as store:
         store.create_run(RUN)
-        keeper = Keeper(Console(stderr=True), store, RUN, [])
+        keeper = Keeper(ConsoleObserver(Console(stderr=True)), store, RUN, [])
         kept = keeper.keep(bad)
         assert kept.status is Status.FAILED
         assert "sections.0.duration_s" in kept.reason
@@ -201,13 +202,13 @@ def test_any_order_of_kills_losses_and_starts_ends_with_each_trial_once(events: 
 
 def _one_start(path: Path, count: int, kind: str, measured: set[tuple[int, str]]) -> None:
     """What a start of the command does with the store; after `count` trials something happens."""
-    console = Console(quiet=True)
+    observer = ConsoleObserver(Console(quiet=True))
     with Store.open(path) as store:
-        keeping.take_back(console, store, DIGEST, MACHINE)
+        keeping.take_back(observer, store, DIGEST, MACHINE)
         known = store.find_run(DIGEST, MACHINE)
         if known is None:
             store.create_run(RUN)
-        keeper = Keeper(console, store, RUN, store.results(RUN.id, with_samples=True))
+        keeper = Keeper(observer, store, RUN, store.results(RUN.id, with_samples=True))
         progress = Progress(RUN, list(keeper.results))
         number = 0
         for block in range(RUN.plan.procedure.blocks):

@@ -1,0 +1,71 @@
+"""A run's report, in files of every form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from servewatt.errors import ServewattError
+from servewatt.experiment.deciding import Decided
+from servewatt.report import export
+from servewatt.report.markdown import to_markdown
+from servewatt.report.reproduce import reproduce
+from servewatt.store.files import write_file
+from servewatt.whole_files import write_whole
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, whole or not at all, and the folders above it; a ServewattError says why it cannot be."""
+    with _reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, text)
+
+
+def write_html(decided: Decided, path: Path) -> None:
+    """The self-contained page."""
+    from servewatt.report.html import render_html
+
+    page = render_html(decided.analysis, decided.recommendation, decided.results, command=reproduce(decided.run.plan))
+    write_text(path, page)
+
+
+def write_figures(decided: Decided, folder: Path) -> None:
+    """Every figure as SVG and PNG."""
+    from servewatt.report.figures import figures, save
+
+    with _reporting(folder):
+        for figure in figures(decided.analysis, decided.results):
+            save(figure, folder)
+
+
+def write_folder(decided: Decided, folder: Path) -> None:
+    """Every form of the report."""
+    write_html(decided, folder / "report.html")
+    write_text(folder / "report.md", to_markdown(decided.analysis, decided.recommendation))
+    write_text(folder / "report.json", export.to_json(decided.analysis, decided.recommendation, decided.results))
+    write_text(folder / "trials.csv", export.trials_csv(decided.results, decided.analysis))
+    write_text(folder / "configurations.csv", export.configurations_csv(decided.analysis))
+    write_figures(decided, folder / "figures")
+
+
+WRITERS: dict[str, Callable[[Decided, Path], None]] = {
+    "html": write_html,
+    "csv": lambda decided, path: write_text(path, export.trials_csv(decided.results, decided.analysis)),
+    "summary_csv": lambda decided, path: write_text(path, export.configurations_csv(decided.analysis)),
+    "figures": write_figures,
+    "folder": write_folder,
+    "export": lambda decided, path: write_file(path, decided.run, decided.results, decided.found.qualities),
+}
+"""Form of a report -> what writes it: a file, or for `figures` and `folder` a folder."""
+
+
+@contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    """Turn an OSError into an error that names the path and the way out."""
+    try:
+        yield
+    except OSError as error:
+        raise ServewattError(
+            f"cannot write {path}: {error.strerror}", "choose another place, or free some space"
+        ) from error

@@ -1,0 +1,62 @@
+"""From a run to an answer: its analysis, and the configuration to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from servewatt.advice import Action, Advice, Setting
+from servewatt.errors import InputError
+from servewatt.experiment.gathering import Found
+from servewatt.models.shape import known_shape
+from servewatt.recommend.choose import choose
+from servewatt.recommend.order import in_order_of_choice
+from servewatt.recommend.quality import QualityLimits, choose_by_quality
+from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.records import Boundary, Result, Run
+from servewatt.stats.analyse import analyse
+from servewatt.stats.quality import pool
+from servewatt.stats.records import Analysis
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A run with everything computed from it."""
+
+    found: Found
+    analysis: Analysis
+    recommendation: Recommendation
+
+    @property
+    def run(self) -> Run:
+        return self.found.run
+
+    @property
+    def results(self) -> Sequence[Result]:
+        return self.found.results
+
+
+def decide(found: Found, *, boundary: Boundary | None = None, limits: Constraints | None = None) -> Decided:
+    """Analyse a run and choose from it. `boundary` is the plan's unless given."""
+    run, model = found.run, found.run.plan.model
+    run = replace(run, plan=replace(run.plan, model=replace(model, shape=known_shape(model))))
+    analysis = analyse(run, found.results, boundary=boundary)
+    quality = pool(found.qualities, [s.configuration for s in analysis.summaries])
+    analysis = replace(analysis, quality=quality)
+    recommendation = choose(analysis, limits or Constraints())
+    return Decided(replace(found, run=run), in_order_of_choice(analysis, recommendation), recommendation)
+
+
+def within_quality(decided: Decided, limits: Constraints, wanted: QualityLimits) -> Recommendation:
+    """The choice among the configurations whose outputs are good enough; as it was decided where nothing is `wanted`.
+
+    Raises InputError where the quality of the configurations is not known.
+    """
+    if wanted == QualityLimits():
+        return decided.recommendation
+    if decided.analysis.quality is None:
+        raise InputError(
+            "limits on quality need measured quality, and that of these configurations is not known",
+            Advice(Action.ASSESS_QUALITY.of(decided.run.plan.model.name), ", or ", Setting.QUALITY.to("FILE")),
+        )
+    return choose_by_quality(decided.analysis, limits, decided.analysis.quality, wanted)
