@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := src tests tools benchmarks
+PACKAGES := src tests tools benchmarks results
 # PyTorch for the CPU comes without triton. The interpreter of 3.6 and older fails with numpy 2.4.
 TRITON := triton==3.7.1
 

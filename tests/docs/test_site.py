@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
@@ -12,6 +13,9 @@ from servewatt.engines import ENGINES
 from tools.site import commands, engines
 from tools.site.pages import PLACE, foreign, generated, with_tables
 
+PACKAGE = Path(servewatt.__file__).parent
+SHOWN = re.compile(r"^```console\n\$ servewatt ([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+"""A block of output that stands in a page, with the command that prints it."""
 DOCS = Path(__file__).parents[2] / "docs"
 COMMANDS = {" ".join(path): command for path, command in commands.commands()}
 
@@ -57,6 +61,20 @@ def test_support_by_hand() -> None:
 def test_every_place_of_a_table_can_be_filled() -> None:
     for path in DOCS.rglob("*.md"):
         assert not PLACE.search(with_tables(path.read_text(encoding="utf-8"))), path
+
+
+@pytest.mark.parametrize("path", [DOCS.parent / "README.md", *DOCS.rglob("*.md")], ids=lambda path: path.name)
+def test_what_a_page_shows_of_a_command_is_what_it_prints(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DOCS.parent)
+    for line, shown in SHOWN.findall(path.read_text(encoding="utf-8")):
+        printed = commands.output(line).split("\n", 2)[2].removesuffix("```")
+        assert shown.split() == printed.split()
+
+
+def test_code_that_a_page_names_is_there() -> None:
+    for path in (page for page in DOCS.rglob("*.md") if "decisions" not in page.parts):
+        for name in re.findall(r"`((?:[a-z0-9_]+/)+(?:[a-z0-9_]+\.py)?)`", path.read_text(encoding="utf-8")):
+            assert any((folder / name).exists() for folder in (DOCS.parent, PACKAGE)), f"{path} names {name}"
 
 
 def test_what_a_browser_would_load_from_elsewhere_is_found() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import shlex
 from collections.abc import Iterator
 
 import click
@@ -37,6 +40,18 @@ def help_text(path: tuple[str, ...], command: click.Command) -> str:
         help_option_names=["-h", "--help"],
     )
     return command.get_help(context).rstrip()
+
+
+def output(line: str) -> str:
+    """What `servewatt LINE` prints, below the command."""
+    from servewatt.cli.main import run
+
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = run(shlex.split(line))
+    if code:
+        raise ValueError(f"servewatt {line} ended with {code}")
+    return f"```console\n$ servewatt {line}\n{printed.getvalue().rstrip()}\n```"
 
 
 def pages() -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
+from tools.site.engines import LISTED
 from tools.site.pages import ROOT, foreign, generated, moved, with_tables
 
 
@@ -21,9 +22,16 @@ def on_config(config: Any) -> Any:
         page = Path(uri)
         if page.parent.name == "commands" and page.stem != "index":
             _section(config.nav, "Commands").append({f"servewatt {page.stem}": uri})
-    for path in sorted((ROOT / "docs/decisions").glob("*.md")):
-        _section(config.nav, "Decisions").append(f"decisions/{path.name}")
+    _section(config.nav, "Engines").extend(f"reference/engines/{name}.md" for name in LISTED)
+    _section(config.nav, "Decisions").extend(_pages("decisions"))
+    if "reliability.md" in _pages(""):
+        _section(config.nav, "Explanation").insert(-1, {"Reliability": "reliability.md"})
     return config
+
+
+def _pages(folder: str) -> list[str]:
+    """The pages in a folder of docs/, by their addresses."""
+    return [str(path.relative_to(ROOT / "docs")) for path in sorted((ROOT / "docs" / folder).glob("*.md"))]
 
 
 def _section(nav: list[Any], title: str) -> list[Any]:

@@ -17,8 +17,9 @@ TABLES: dict[str, Callable[..., str]] = {
     "options": engines.options,
     "engines": engines.overview,
     "support": engines.support,
+    "output": commands.output,
 }
-PLACE = re.compile(r"^<!-- made: (\w+) ?(\S*) -->$", re.MULTILINE)
+PLACE = re.compile(r"^<!-- made: (\w+) ?(.*?) -->$", re.MULTILINE)
 """Where a table made from the code stands in a page: `<!-- made: options onnx -->`."""
 
 
@@ -35,7 +36,8 @@ def with_tables(markdown: str) -> str:
 
 def moved(path: Path) -> str:
     """The text of a page outside docs/, with its links as they are from inside."""
-    return re.sub(r"\]\((?:\.\./)?docs/", "](../" if path.parent != ROOT else "](", path.read_text(encoding="utf-8"))
+    text = re.sub(r"\]\((?:\.\./)?docs/", "](../" if path.parent != ROOT else "](", path.read_text(encoding="utf-8"))
+    return text.replace("](README.md", "](index.md")
 
 
 class _Resources(html.parser.HTMLParser):

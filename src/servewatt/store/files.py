@@ -1,7 +1,7 @@
 """One run with its results as a single file, to keep in a repository or send to a colleague.
 
 Lines of JSON, compressed by gzip unless the name ends in `.jsonl`: a header, the run, then one result a line.
-docs/reference/records.md describes it.
+docs/reference/files.md describes it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The tables of the newest schema. A change needs a step in `migrations` and a word in docs/reference/records.md."""
+"""The tables of the newest schema. A change needs a step in `migrations` and a word in docs/reference/store.md."""
 
 from __future__ import annotations
 
