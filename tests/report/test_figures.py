@@ -11,8 +11,9 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.report.figures import Figure, figures, save
+from servewatt.report.figures.canvas import NARROW, WIDE
 from servewatt.stats.records import Analysis, Comparison, Interval, Verdict
-from tests.report import synthetic
+from tests.report import drawing, synthetic
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -123,13 +124,32 @@ def test_forty_configurations_over_five_orders_of_magnitude() -> None:
     assert texts(one(analysis, "energy")).count("a_long_option=") == 40
 
 
-def test_pyplot_and_its_global_state_stay_out() -> None:
-    # In a process of its own: statistics libraries that other tests load bring pyplot with them.
+def test_the_drawing_libraries_are_loaded_once_a_figure_is_drawn() -> None:
     script = (
         "import sys; from servewatt.report.figures import figures; from tests.report import synthetic; "
-        "assert figures(synthetic.analysis(), synthetic.results()); assert 'matplotlib.pyplot' not in sys.modules"
+        "found = figures(synthetic.analysis(), synthetic.results()); "
+        "print([m for m in ('altair', 'vl_convert', 'matplotlib') if m in sys.modules]); found[0].svg; "
+        "print([m for m in ('altair', 'vl_convert', 'matplotlib') if m in sys.modules])"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines() == ["[]", "['altair', 'vl_convert']"]
+
+
+def test_a_page_holds_each_figure_for_wide_and_for_narrow_windows_in_its_own_colours(drawn: dict[str, Figure]) -> None:
+    for figure in drawn.values():
+        wide, narrow = (ElementTree.fromstring(figure.inline(width)) for width in (WIDE, NARROW))
+        assert float(narrow.get("viewBox", "").split()[2]) <= NARROW < float(wide.get("viewBox", "").split()[2]) <= WIDE
+        assert not re.findall(r"#[0-9a-f]{6}", figure.inline(WIDE)), "a colour that dark mode cannot change"
+
+
+def test_every_mark_that_the_legend_tells_apart_says_its_entry(drawn: dict[str, Figure]) -> None:
+    for name in ("energy", "latency", "power", "utilisation"):
+        found = drawing.read(drawn[name].svg)
+        assert found.legend
+        for entry in found.legend:
+            assert any(entry in said.split(" · ") for said, _ in found.marks), (name, entry)
 
 
 def test_an_interval_that_says_nothing_does_not_stretch_the_axis() -> None:
@@ -139,5 +159,11 @@ def test_an_interval_that_says_nothing_does_not_stretch_the_axis() -> None:
     ]
     analysis = synthetic.analysis(summaries=tuple(wide), comparisons=())
     # 412 and 527 mJ.
-    assert one(analysis, "energy").drawing.axes[0].get_xlim()[1] < 1000
-    assert one(analysis, "latency").drawing.axes[0].get_ylim()[1] < 1000
+    for name in ("energy", "latency"):
+        ends = [
+            float(end)
+            for end in re.findall(
+                r"axis titled 'mJ[^']*' for a \w+ scale with values from .*? to ([\d.]+)", one(analysis, name).svg
+            )
+        ]
+        assert ends and max(ends) < 1000

@@ -206,6 +206,6 @@ def test_two_hundred_configurations_are_shown_whole_in_the_tables() -> None:
     assert page.count("a_long_opt") >= 200
     assert "≈200" in page or " 200 " in page
     drawn = {f.name: f for f in figures(analysis)}
-    assert "60 of 200 configurations shown" in drawn["energy"].svg
-    assert "60 of 199 configurations shown" in drawn["ratios"].svg
-    assert "20 of 200 configurations shown" in drawn["blocks"].svg
+    assert "60 of 200 configurations shown" in drawn["energy"].note
+    assert "60 of 199 configurations shown" in drawn["ratios"].note
+    assert "20 of 200 configurations shown" in drawn["blocks"].note

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -11,7 +10,8 @@ from servewatt.errors import counted
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Result
 from servewatt.report import units
-from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY, Figure, figures
+from servewatt.report.figures import figures
+from servewatt.report.figures.canvas import NARROW, WIDE
 from servewatt.report.html_table import html_pairs, to_html
 from servewatt.report.plain_text import cleaned, glued
 from servewatt.report.run import batches, http, limits, ranking, trials
@@ -25,17 +25,6 @@ from servewatt.stats.records import Analysis
 if TYPE_CHECKING:
     from jinja2 import Environment as Templates
 
-_THEME = {
-    INK: "var(--ink)",
-    QUIET: "var(--quiet)",
-    RULE: "var(--rule)",
-    BLUE: "var(--blue)",
-    SKY: "var(--sky)",
-    ORANGE: "var(--orange)",
-    GREEN: "var(--green)",
-    PURPLE: "var(--purple)",
-    "#ffffff": "var(--paper)",
-}
 _EXPLANATIONS = {
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
     "adds to it. The tick is the total, the whisker its interval.",
@@ -75,7 +64,7 @@ def render_html(
             details=ranking.detail_table(analysis),
             sections=_sections(analysis, shown),
             compared=ranking.comparison_table(analysis),
-            figures=[(f, themed(f), _EXPLANATIONS[f.name]) for f in drawn],
+            figures=[(f, f.inline(WIDE), f.inline(NARROW), _EXPLANATIONS[f.name]) for f in drawn],
             quality_notes=quality_notes(analysis),
             left_out=trials.left_out(shown),
             trials=trials.trial_table(analysis, results),
@@ -153,16 +142,6 @@ def _sections(analysis: Analysis, shown: View) -> list[_Section]:
         ),
     ]
     return [section for section in found if section.table.rows]
-
-
-def themed(figure: Figure) -> str:
-    """The figure's SVG for inlining in a page: no prolog or namespaces, colours from the page's palette."""
-    svg = figure.svg[figure.svg.index("<svg") :]
-    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg).replace("xlink:href", "href")
-    svg = re.sub(r'<svg ([^>]*?)width="[^"]*" height="[^"]*"', r"<svg \1", svg, count=1)
-    for colour, variable in _THEME.items():
-        svg = svg.replace(colour, variable)
-    return svg
 
 
 def templates(*packages: str) -> Templates:

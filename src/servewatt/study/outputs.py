@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from servewatt.errors import InputError, nearest
-from servewatt.report.figures import Figure, style
 from servewatt.report.table import Table
 from servewatt.study.figures import boxes as study_boxes
 from servewatt.study.figures import grids as study_grids
+from servewatt.study.figures.drawing import Drawn, style
 from servewatt.study.tables import across as study_across
 from servewatt.study.tables import http, savings, tests
 from servewatt.study.tables import measurements as study_tables
@@ -38,7 +38,7 @@ class FigureKind:
     """A figure that can be drawn."""
 
     title: str
-    make: Callable[[StudyView], Figure | None]
+    make: Callable[[StudyView], Drawn | None]
     explanation: str
     """How to read it, in a sentence or two."""
     observations: bool = False
@@ -144,7 +144,7 @@ def make_table(view: StudyView, name: str) -> Table:
     return kind.make(view)
 
 
-def draw(view: StudyView, name: str) -> Figure:
+def draw(view: StudyView, name: str) -> Drawn:
     """A figure by its name.
 
     Raises InputError for an unknown name, and for a figure that the data at hand cannot fill.

@@ -8,8 +8,9 @@ from xml.etree import ElementTree
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.report.figures import Figure, save
+from servewatt.report.figures import save
 from servewatt.study.data.names import CONFIGURATIONS
+from servewatt.study.figures.drawing import Drawn
 from servewatt.study.outputs import FIGURES, draw
 from servewatt.study.page.folder import write_folder
 from servewatt.study.published.medians import models
@@ -25,15 +26,15 @@ def view() -> StudyView:
 
 
 @pytest.fixture(scope="module")
-def drawn(view: StudyView) -> dict[str, Figure]:
+def drawn(view: StudyView) -> dict[str, Drawn]:
     return {name: draw(view, name) for name in FIGURES}
 
 
-def texts(figure: Figure) -> list[str]:
+def texts(figure: Drawn) -> list[str]:
     return ["".join(t.itertext()).strip() for t in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
 
 
-def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Figure]) -> None:
+def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Drawn]) -> None:
     for name, figure in drawn.items():
         assert figure.name == name
         root = ElementTree.fromstring(figure.svg)
@@ -45,7 +46,7 @@ def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Figure])
 
 
 @pytest.mark.parametrize("name", ["energy-boxes", "time-boxes"])
-def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict[str, Figure], name: str) -> None:
+def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict[str, Drawn], name: str) -> None:
     shown = texts(drawn[name])
     assert {"pythia-410m", "codegemma-2b", "<CPU, TORCH>", "<CUDA, ONNX>"} <= set(shown)
     assert "out of memory" in shown and "not measured" in shown
@@ -53,7 +54,7 @@ def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict
     assert shown.count("<CUDA, TORCH>") == 1
 
 
-def test_every_observation_is_a_point(drawn: dict[str, Figure]) -> None:
+def test_every_observation_is_a_point(drawn: dict[str, Drawn]) -> None:
     # Three blocks twice and two blocks for pythia-410m, three blocks for codegemma-2b.
     alt = drawn["energy-boxes"].alt
     assert "pythia-410m: <CPU, TORCH> 5.00, <CUDA, TORCH> 2.00, <CUDA, ONNX> 1.25" in alt
@@ -62,20 +63,20 @@ def test_every_observation_is_a_point(drawn: dict[str, Figure]) -> None:
     assert dots == 11
 
 
-def test_energy_against_time_counts_what_is_missing(drawn: dict[str, Figure]) -> None:
+def test_energy_against_time_counts_what_is_missing(drawn: dict[str, Drawn]) -> None:
     shown = texts(drawn["energy-time"])
     assert "2 without result" in shown
     assert {"TORCH", "ONNX", "CPU", "CUDA"} <= set(shown)
 
 
-def test_bars_of_size_groups_carry_their_numbers(drawn: dict[str, Figure]) -> None:
+def test_bars_of_size_groups_carry_their_numbers(drawn: dict[str, Drawn]) -> None:
     shown = texts(drawn["size-groups"])
     assert "~5.00" in shown and "8.00" in shown
     assert any(t.startswith("< 1 B") for t in shown) and any(t.startswith(">= 2 B") for t in shown)
     assert "no result" in shown
 
 
-def test_the_published_ratios_are_beside_ours(drawn: dict[str, Figure]) -> None:
+def test_the_published_ratios_are_beside_ours(drawn: dict[str, Drawn]) -> None:
     # Ours: 5, 2 and 1.25; published: 112852.8, 26693.6 and 55228.0 J, of which the least is TORCH on CUDA.
     assert "pythia-410m <CPU, TORCH> 4, published 4.23" in drawn["published"].alt
     assert "pythia-410m <CUDA, TORCH> 1.6, published 1;" in drawn["published"].alt
@@ -83,7 +84,7 @@ def test_the_published_ratios_are_beside_ours(drawn: dict[str, Figure]) -> None:
     assert any("2412.15441" in t for t in texts(drawn["published"]))
 
 
-def test_the_grid_says_which_test_tells_pairs_apart(drawn: dict[str, Figure]) -> None:
+def test_the_grid_says_which_test_tells_pairs_apart(drawn: dict[str, Drawn]) -> None:
     shown = texts(drawn["tests-energy"])
     assert {"told apart by neither", "by Games-Howell only", "by both", "not computed"} <= set(shown)
     assert "pythia-410m: pairs 3" in drawn["tests-energy"].alt
@@ -138,7 +139,7 @@ def test_a_figure_without_data_says_so(view: StudyView) -> None:
     assert "energy-boxes" in unknown.value.hint
 
 
-def test_the_same_data_give_the_same_bytes(view: StudyView, drawn: dict[str, Figure], tmp_path: Path) -> None:
+def test_the_same_data_give_the_same_bytes(view: StudyView, drawn: dict[str, Drawn], tmp_path: Path) -> None:
     assert draw(view, "published").svg == drawn["published"].svg
     for kind in ("svg", "png"):
         (path,) = save(drawn["energy-time"], tmp_path, (kind,))

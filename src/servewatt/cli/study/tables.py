@@ -13,8 +13,8 @@ from servewatt.cli.options import FILE, FOLDER, PATH
 from servewatt.errors import InputError, counted
 
 if TYPE_CHECKING:
-    from servewatt.report.figures import Figure
     from servewatt.report.table import Table
+    from servewatt.study.figures.drawing import Drawn
     from servewatt.study.view import StudyView
 
 EXAMPLES = """\b
@@ -106,7 +106,7 @@ def _print_table(table: Table, form: str) -> None:
         click.echo(FORMS[form](table), nl=False)
 
 
-def _write_figure(figure: Figure, path: Path) -> None:
+def _write_figure(figure: Drawn, path: Path) -> None:
     """One figure into a file whose ending says the format."""
     from servewatt.report.figures import FORMATS, write_to
 

@@ -8,11 +8,12 @@ from typing import Any
 from servewatt.errors import counted
 from servewatt.records import Grade
 from servewatt.report import units
-from servewatt.report.figures import INK, QUIET, Figure, finished
+from servewatt.report.figures.canvas import INK, QUIET
 from servewatt.report.units import Scale
 from servewatt.stats.intervals import percentile
 from servewatt.study.data.names import SIZE_GROUPS
 from servewatt.study.data.summaries import GroupMean, Measure, Summary, group_means
+from servewatt.study.figures.drawing import Drawn, finished
 from servewatt.study.figures.panels import (
     SMALL,
     engine_legend,
@@ -35,7 +36,7 @@ _JITTER = (0.0, -0.16, 0.16, -0.08, 0.08)
 """So that equal values stay apart; the same at every drawing."""
 
 
-def boxes(view: StudyView, name: str, figure: str, title: str) -> Figure | None:
+def boxes(view: StudyView, name: str, figure: str, title: str) -> Drawn | None:
     """Box plots of one variable, a panel a model and a row a configuration, with every observation as a point."""
     values = [v for s in view.summaries if (m := s.measure(name)) is not None for v in m.values]
     if not values:
@@ -64,7 +65,7 @@ def boxes(view: StudyView, name: str, figure: str, title: str) -> Figure | None:
     return finished(figure, title, alt, panels.drawing)
 
 
-def energy_time(view: StudyView) -> Figure | None:
+def energy_time(view: StudyView) -> Drawn | None:
     """Energy against time, a panel a model and a point a configuration."""
     pairs = [_point(s) for s in view.summaries]
     known = [p for p in pairs if p is not None]
@@ -117,7 +118,7 @@ def energy_time(view: StudyView) -> Figure | None:
     return finished("energy-time", title, alt + _medians_in_words(view, "energy_j_per_token", joule), panels.drawing)
 
 
-def size_groups(view: StudyView) -> Figure | None:
+def size_groups(view: StudyView) -> Drawn | None:
     """Bars of energy and time by size group: means over models of their medians."""
     means = group_means(view.summaries)
     groups = sorted({m.group for m in means if m.models})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from servewatt.report.drawing import rgb
-from servewatt.report.figures import BLUE, INK, ORANGE, QUIET, RULE, Figure, finished
+from servewatt.report.figures.canvas import BLUE, INK, ORANGE, QUIET, RULE
 from servewatt.study.data.names import STUDY
 from servewatt.study.data.summaries import Summary
+from servewatt.study.figures.drawing import Drawn, finished, rgb
 from servewatt.study.figures.panels import (
     SMALL,
     engine_legend,
@@ -38,7 +38,7 @@ _TOLD = {
 """By Dunn's test, by Games-Howell's -> what the legend says, and how dark the cell is."""
 
 
-def test_grid(view: StudyView, name: str, figure: str) -> Figure | None:
+def test_grid(view: StudyView, name: str, figure: str) -> Drawn | None:
     """Pairs of configurations, model by model: below the diagonal Cliff's delta, above it who tells them apart.
 
     Configurations of different campaigns are not set against each other; their squares stay empty.
@@ -79,7 +79,7 @@ def test_grid(view: StudyView, name: str, figure: str) -> Figure | None:
     return finished(figure, title, alt, panels.drawing)
 
 
-def published_beside_ours(view: StudyView) -> Figure | None:
+def published_beside_ours(view: StudyView) -> Drawn | None:
     """Each configuration's energy relative to the best of the same model and source, published and ours.
 
     Without JIT: the published rows of it are other work.

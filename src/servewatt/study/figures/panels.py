@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from servewatt.records import Provider
-from servewatt.report.drawing import blank, titled
-from servewatt.report.figures import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY
+from servewatt.report.figures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY
 from servewatt.study.data.names import provider_of
 from servewatt.study.data.summaries import Summary
+from servewatt.study.figures.drawing import blank, titled
 from servewatt.study.view import StudyView
 
 ENGINE_COLOURS = {"TORCH": BLUE, "ONNX": ORANGE, "OV": GREEN, "JIT": PURPLE}

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from servewatt.errors import InputError, ServewattError, counted
 from servewatt.records import Weights
-from servewatt.report.figures import Figure, save
-from servewatt.report.html import templates, themed
+from servewatt.report.figures import save
+from servewatt.report.html import templates
 from servewatt.report.html_table import html_pairs, to_html
 from servewatt.report.run.environment import environment_table
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, SUFFIXES
 from servewatt.study import outputs as study_outputs
 from servewatt.study.data.names import STUDY
+from servewatt.study.figures.drawing import Drawn
 from servewatt.study.outputs import FIGURES, TABLES
 from servewatt.study.view import StudyView
 from servewatt.whole_files import write_whole
@@ -98,7 +99,7 @@ def write_folder(view: StudyView, folder: Path, command: str = "") -> tuple[Path
     return (*written, index)
 
 
-def render_page(view: StudyView, shown: Sequence[Table], drawn: Sequence[Figure], command: str = "") -> str:
+def render_page(view: StudyView, shown: Sequence[Table], drawn: Sequence[Drawn], command: str = "") -> str:
     """The page with these tables and figures; `command` is the line that makes it again."""
     gaps = [
         Gap(f"{s.model} {s.configuration}" + (f" ({s.source})" if len(view.sources) > 1 else ""), s.failure)
@@ -114,7 +115,7 @@ def render_page(view: StudyView, shown: Sequence[Table], drawn: Sequence[Figure]
             title=_title(view),
             facts=_facts(view),
             gaps=gaps,
-            figures=[Part(f.name, f.title, themed(f), FIGURES[f.name].explanation) for f in drawn],
+            figures=[Part(f.name, f.title, f.inline(), FIGURES[f.name].explanation) for f in drawn],
             tables=[Part(t.name, t.title, to_html(t, sortable=True), "", len(t.rows)) for t in shown],
             suffixes=tuple(SUFFIXES.values()),
             machines=_machines(view),
@@ -123,7 +124,7 @@ def render_page(view: StudyView, shown: Sequence[Table], drawn: Sequence[Figure]
     )
 
 
-def _everything(view: StudyView) -> tuple[list[Table], list[Figure]]:
+def _everything(view: StudyView) -> tuple[list[Table], list[Drawn]]:
     names, figures = study_outputs.possible(view)
     drawn = []
     for name in figures:
