@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("option", ["--html", "--csv", "--summary-csv", "--export", "--figures", "--folder"])
+@pytest.mark.parametrize("option", ["--html", "--csv", "--summary-csv", "--latex", "--export", "--figures", "--folder"])
 def test_a_report_that_does_not_fit_leaves_the_old_one(
     tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -19,6 +20,7 @@ from servewatt.report.export import (
 )
 from servewatt.report.markdown import to_markdown
 from servewatt.report.run.measures import INTERVALS
+from servewatt.report.run.tables import run_latex
 from servewatt.stats import analyse
 from servewatt.stats.records import ConfigurationSummary
 from tests.report import synthetic
@@ -97,6 +99,21 @@ def test_markdown_holds_the_answer_the_table_and_the_warnings() -> None:
     assert "~527 [511, 543]" in table[3] and "counter + estimated" in table[3] and "22 [16, 27]" in table[3]
     assert "## Warnings" in lines and "## Environment" in lines
     assert "NVIDIA H200" in text
+
+
+def test_latex_holds_every_table_with_its_boundary_units_and_estimates() -> None:
+    text = run_latex(synthetic.random_weights(synthetic.analysis()), synthetic.recommendation())
+    tables = text.split("\\end{table}")[:-1]
+    captions = [re.search(r"\\caption\{(.*)\}\\label", table) for table in tables]
+    assert len(tables) == text.count("\\begin{table}") == len([c for c in captions if c])
+    first = tables[0]
+    assert "Energy per generated token" in first and "machine boundary" in first and "weights: random" in first
+    assert "(mJ/token)" in first
+    assert r"torch/cuda/fp32/b1 & $\sim$527 & {[}511, 543]" in first
+    assert "22 & {[}16, 27]" in first
+    rows = [line for table in tables for line in table.splitlines() if line.endswith(r"\\")]
+    assert any("torch/cuda/bf16/b1" in row and "520" in row for row in rows)
+    assert "no valid trial: the graph computes in fp32, not bf16" in text
 
 
 def test_markdown_escapes_what_would_break_the_table() -> None:

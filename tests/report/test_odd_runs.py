@@ -24,7 +24,7 @@ from servewatt.report.export import configurations_csv, to_json, trials_csv
 from servewatt.report.figures import figures
 from servewatt.report.html import render_html
 from servewatt.report.markdown import to_markdown
-from servewatt.report.plain_text import brief, cleaned, plain
+from servewatt.report.plain_text import MOST_CHARACTERS, cleaned, plain
 from servewatt.report.terminal import render_terminal
 from servewatt.stats import analyse
 from servewatt.stats.records import Analysis
@@ -188,10 +188,10 @@ def test_plain_text(text: str, shown_as: str) -> None:
     assert plain(text) == shown_as
 
 
-def test_brief_text_is_cut_once_it_is_too_long() -> None:
-    assert brief("x" * 400) == "x" * 400
-    assert brief("x" * 401) == "x" * 399 + "…"
-    assert brief("\x1b[0m" * 500 + "end") == "…"
+def test_plain_text_is_cut_once_it_is_too_long() -> None:
+    assert plain("x" * 400, MOST_CHARACTERS) == "x" * 400
+    assert plain("x" * 401, MOST_CHARACTERS) == "x" * 399 + "…"
+    assert plain("\x1b[0m" * 500 + "end", MOST_CHARACTERS) == "…"
 
 
 def test_what_needs_no_cleaning_is_the_same_record() -> None:

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from servewatt.recommend.records import Recommendation
 from servewatt.records import Boundary, Status
+from servewatt.report.run.ranking import energy_table, resource_table
 from servewatt.report.terminal import render_terminal
-from servewatt.report.view import short_labels
+from servewatt.report.text_layout import layout
+from servewatt.report.view import short_labels, view
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Interval, StatusCount, Verdict
 from tests.report import synthetic
 
@@ -168,3 +170,23 @@ def test_a_unit_stays_on_the_line_of_its_number(width: int) -> None:
     lines = [line.strip(" ▌") for line in text.splitlines()]
     assert not [line for line in lines if re.match(r"(%|ms|W|GiB|mJ)(\W|$)", line)]
     assert "412 mJ" in " ".join(lines)
+
+
+@pytest.mark.parametrize("width", [50, 64, 80, 100, 140])
+def test_in_any_width_a_unit_stays_with_its_head_and_no_word_of_a_head_is_split(width: int) -> None:
+    made = synthetic.analysis()
+    shown = view(made, synthetic.recommendation())
+    for table in (energy_table(shown, made), resource_table(shown, made)):
+        for panel in layout(table, width, short=True).panels:
+            for found in panel:
+                column = table.columns[found.index]
+                words = " ".join(line.strip() for line in found.head)
+                heads = {
+                    f"{title} {unit}".strip()
+                    for title in (column.title, column.short)
+                    for unit in (column.scale.unit, column.short_unit)
+                }
+                assert words in heads, (width, found.head)
+                assert all(len(line) <= found.width for line in found.head)
+                if found.numeric:
+                    assert all(len(cell) <= found.width for cell in found.cells)

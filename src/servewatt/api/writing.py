@@ -11,6 +11,7 @@ from servewatt.experiment.deciding import Decided
 from servewatt.report import export
 from servewatt.report.markdown import to_markdown
 from servewatt.report.reproduce import reproduce
+from servewatt.report.run.tables import run_latex
 from servewatt.store.files import write_file
 from servewatt.whole_files import write_whole
 
@@ -46,6 +47,7 @@ def write_folder(decided: Decided, folder: Path) -> None:
     write_text(folder / "report.json", export.to_json(decided.analysis, decided.recommendation, decided.results))
     write_text(folder / "trials.csv", export.trials_csv(decided.results, decided.analysis))
     write_text(folder / "configurations.csv", export.configurations_csv(decided.analysis))
+    write_text(folder / "report.tex", run_latex(decided.analysis, decided.recommendation))
     write_figures(decided, folder / "figures")
 
 
@@ -53,6 +55,7 @@ WRITERS: dict[str, Callable[[Decided, Path], None]] = {
     "html": write_html,
     "csv": lambda decided, path: write_text(path, export.trials_csv(decided.results, decided.analysis)),
     "summary_csv": lambda decided, path: write_text(path, export.configurations_csv(decided.analysis)),
+    "latex": lambda decided, path: write_text(path, run_latex(decided.analysis, decided.recommendation)),
     "figures": write_figures,
     "folder": write_folder,
     "export": lambda decided, path: write_file(path, decided.run, decided.results, decided.found.qualities),

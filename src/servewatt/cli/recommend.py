@@ -84,14 +84,14 @@ def _limits(asked: dict[str, Any]) -> Constraints:
 
 def _show(analysis: Analysis, answer: Recommendation) -> None:
     """The answer, what its outputs are worth, and what is out of the question."""
-    from servewatt.report.plain_text import brief, plain
+    from servewatt.report.plain_text import MOST_CHARACTERS, plain
 
     click.echo(plain(answer.sentence))
     if worth := _worth(analysis, answer):
         click.echo(f"  its outputs: {worth}")
     for exclusion in answer.exclusions:
         how = "not shown yet" if exclusion.not_shown else "excluded"
-        click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {brief(exclusion.reason)}")
+        click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {plain(exclusion.reason, MOST_CHARACTERS)}")
 
 
 def _worth(analysis: Analysis, answer: Recommendation) -> str:

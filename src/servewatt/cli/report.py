@@ -25,6 +25,7 @@ Examples:
 @click.option("--html", type=FILE, help="Write a self-contained page to this file.")
 @click.option("--csv", type=FILE, help="Write one row per trial to this file.")
 @click.option("--summary-csv", type=FILE, help="Write one row per configuration to this file.")
+@click.option("--latex", type=FILE, help="Write the tables as LaTeX to this file.")
 @click.option("--figures", type=FOLDER, help="Write the figures as SVG and PNG to this folder.")
 @click.option("--folder", type=FOLDER, help="Write all of the above to this folder.")
 @click.option("--export", type=FILE, help="Write the run with all its trials to one file (.json.gz).")

@@ -25,18 +25,19 @@ _ESCAPES = re.compile(
 """Escape sequences of terminals (ECMA-48)."""
 
 
-def plain(text: str) -> str:
-    """`text` in one line: without terminal sequences and invisible marks of direction, other controls as U+FFFD."""
-    if text.isprintable():
-        return text
-    return re.sub(r"\s+", " ", "".join(map(_plain_character, _ESCAPES.sub("", text)))).strip()
+def plain(text: str, most: int | None = None) -> str:
+    """`text` in one line: without terminal sequences and invisible marks of direction, other controls as U+FFFD.
 
-
-def brief(text: str, most: int = MOST_CHARACTERS) -> str:
-    """`plain` text of at most so many characters, cut with an ellipsis."""
-    # Before the search for sequences, so that a log of megabytes costs nothing.
-    shown = plain(text[: 4 * most])
-    return shown if len(shown) <= most and len(text) <= 4 * most else shown[: most - 1].rstrip() + "…"
+    Longer text than `most` characters is cut with an ellipsis.
+    """
+    # Cut before the search for sequences too, so that a log of megabytes costs nothing.
+    begun = text if most is None else text[: 4 * most]
+    shown = begun
+    if not begun.isprintable():
+        shown = re.sub(r"\s+", " ", "".join(map(_plain_character, _ESCAPES.sub("", begun)))).strip()
+    if most is None or (len(shown) <= most and len(text) <= 4 * most):
+        return shown
+    return shown[: most - 1].rstrip() + "…"
 
 
 def glued(text: str, glue: str = GLUE) -> str:

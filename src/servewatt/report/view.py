@@ -9,7 +9,7 @@ from servewatt.errors import counted
 from servewatt.recommend.records import Constraints, Recommendation
 from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
 from servewatt.report import units
-from servewatt.report.plain_text import brief
+from servewatt.report.plain_text import MOST_CHARACTERS, plain
 from servewatt.report.table import Mark
 from servewatt.report.units import DASH, MISSING, Quantity
 from servewatt.stats.records import Analysis, BoundaryRanking, Comparison, ConfigurationSummary, Verdict
@@ -82,7 +82,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
     if not any(r.rank.isdigit() for r in rows):
         # Without a #1 there is nothing that it saves.
         rows = [replace(r, saving=MISSING, verdict="") for r in rows]
-    excluded = tuple(Note(e.configuration.key, brief(e.reason)) for e in recommendation.exclusions)
+    excluded = tuple(Note(e.configuration.key, plain(e.reason, MOST_CHARACTERS)) for e in recommendation.exclusions)
     known = {n.key for n in excluded}
     return View(
         sentence=recommendation.sentence,
@@ -96,7 +96,7 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         failures=tuple(
             Note(s.configuration.key, _failed(s)) for s in analysis.summaries if s.blocks > 0 and _failed(s)
         ),
-        warnings=tuple(map(brief, analysis.warnings)),
+        warnings=tuple(plain(w, MOST_CHARACTERS) for w in analysis.warnings),
         runner_up=_runner_up(recommendation.runner_up),
         candidates=tuple(c.key for c in recommendation.candidates),
         shared=shared_parts([s.configuration for s in analysis.summaries]),
@@ -232,7 +232,7 @@ def _why_missing(summary: ConfigurationSummary, analysis: Analysis) -> str:
 
 def _failed(summary: ConfigurationSummary) -> str:
     return "; ".join(
-        f"{c.count} {c.status.value.replace('_', ' ')}" + (f": {brief(c.reason)}" if c.reason else "")
+        f"{c.count} {c.status.value.replace('_', ' ')}" + (f": {plain(c.reason, MOST_CHARACTERS)}" if c.reason else "")
         for c in summary.statuses
         if c.status is not Status.OK and c.count
     )

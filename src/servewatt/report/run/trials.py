@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from servewatt.records import Facts, Grade, Result, Status
 from servewatt.report import units
-from servewatt.report.plain_text import brief, plain
+from servewatt.report.plain_text import MOST_CHARACTERS, plain
 from servewatt.report.run.cells import CONFIGURATION, names, told
 from servewatt.report.table import Column, Entry, Form, Mark, Row, Table
 from servewatt.report.units import DASH, Quantity
@@ -68,7 +68,8 @@ def _trial(result: Result, named: dict[str, Entry]) -> Row:
     key = plain(trial.configuration.key)
     attempt = f"(attempt {trial.attempt + 1})" if trial.attempt else ""
     duration = None if section is None else section.duration_s
-    reason = brief(result.reason) + (f" ({brief(result.hint)})" if result.hint else "")
+    reason = plain(result.reason, MOST_CHARACTERS)
+    reason += f" ({plain(result.hint, MOST_CHARACTERS)})" if result.hint else ""
     return (
         Entry(trial.block),
         Entry(trial.position, text=Quantity(f"{trial.position} {attempt}".rstrip(), value=trial.position)),
