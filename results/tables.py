@@ -79,7 +79,7 @@ def pairs(file: str, of: str = "energy", chosen: Callable[[str, str], bool] = la
     """Ratios of two configurations over the models of a file; without a file, of the published study."""
     rows = study_table("across", *[file] if file else [])
     return Table(
-        ("first", "second", "models", "first / second", "least", "greatest", "models in which the first needs less"),
+        ("first", "second", "models", "first / second", "least", "greatest", "models, first less"),
         [
             (
                 *(f"`{row['first']}`", f"`{row['second']}`", row["models"], interval(row, "ratio")),

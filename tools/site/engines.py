@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from servewatt.engines import ENGINES, EngineEntry
+from servewatt.engines import ENGINES
 from servewatt.models.architectures import ARCHITECTURES
 from servewatt.records import Precision, Provider
 
@@ -63,20 +63,18 @@ def overview() -> str:
 
 
 def support(provider: str) -> str:
-    """Engine x architecture -> the precisions that run on `provider`."""
+    """Architecture x engine on `provider`; the first row has the precisions of each engine."""
     where = Provider(provider)
-    rows = []
-    for name in LISTED:
-        entry = ENGINES[name]
-        if any(supported == where for supported, _ in entry.supports):
-            rows.append((f"[{name}]({name}.md)", *(_cell(entry, where, one) for one in ARCHITECTURES)))
-    return _table(("engine", *(_short(one) for one in ARCHITECTURES)), rows)
-
-
-def _cell(entry: EngineEntry, provider: Provider, architecture: str) -> str:
-    if not entry.knows(architecture):
-        return "no"
-    return " ".join(str(precision) for precision in Precision if (provider, precision) in entry.supports)
+    found = {
+        name: " ".join(precision for precision in Precision if (where, precision) in ENGINES[name].supports)
+        for name in LISTED
+    }
+    names = [name for name, precisions in found.items() if precisions]
+    rows = [("precisions", *(found[name] for name in names))]
+    for architecture in ARCHITECTURES:
+        runs = ("yes" if ENGINES[name].knows(architecture) else "no" for name in names)
+        rows.append((_short(architecture), *runs))
+    return _table(("architecture", *(f"[{name}]({name}.md)" for name in names)), rows)
 
 
 def _short(architecture: str) -> str:

@@ -70,6 +70,11 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return text.replace("results/README.md", "results/index.md")
 
 
+def on_page_content(html: str, **_: Any) -> str:
+    """Keep a figure and its interval in one line."""
+    return re.sub(r"<td>(?=[\d.]+ (?:\[|%|and ))", '<td class="figure">', html)
+
+
 def on_post_build(config: Any) -> None:
     """Refuse a site that needs the network when it is viewed."""
     site = Path(config.site_dir)
