@@ -204,7 +204,7 @@ def test_two_hundred_configurations_are_shown_whole_in_the_tables() -> None:
     answer = choose(analysis, Constraints())
     page = terminal(analysis, answer, 120)
     assert page.count("a_long_opt") >= 200
-    assert "≈200" in page or " 200 " in page
+    assert re.search(r"^\W*200 ", page, re.MULTILINE)
     drawn = {f.name: f for f in figures(analysis)}
     assert "60 of 200 configurations shown" in drawn["energy"].note
     assert "60 of 199 configurations shown" in drawn["ratios"].note

@@ -42,8 +42,8 @@ Examples:
 def command(run: str, boundary: str | None, store: str | None, as_json: bool, **asked: Any) -> int:
     """Choose from RUN (an id, the beginning of one, `latest`, or an exported file).
 
-    Exits with 0 if one configuration is recommended, and with 1 if the answer is "undecided" or nothing is shown
-    to meet the limits.
+    There is always a choice, and how much anything else could save at most. Exits with 0 if that is less than a tie
+    (3 %), and with 1 if it is more, or nothing is shown to meet the limits.
     """
     from rich.console import Console
 
@@ -64,7 +64,7 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
         click.echo(wire.document(answer))
     else:
         _show(decided.analysis, answer)
-    return 0 if answer.choice is not None else 1
+    return 0 if answer.decided else 1
 
 
 def _limits(asked: dict[str, Any]) -> Constraints:

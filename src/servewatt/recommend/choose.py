@@ -1,4 +1,4 @@
-"""From an analysis and a user's limits to one reasoned choice, or "undecided"."""
+"""From an analysis and a user's limits to one reasoned choice and its promise."""
 
 from __future__ import annotations
 
@@ -7,30 +7,32 @@ from dataclasses import replace
 
 from servewatt.errors import InputError, counted
 from servewatt.recommend.limits import checks, needed_blocks
-from servewatt.recommend.records import Constraints, Exclusion, LimitCheck, Recommendation, Standing
+from servewatt.recommend.records import Beaten, Constraints, Exclusion, LimitCheck, Recommendation, Standing
 from servewatt.recommend.sentence import (
     could_too,
     describe_check,
     nothing_feasible,
     nothing_shown,
     only_one,
+    serve_for_now,
     serve_with,
-    undecided,
 )
 from servewatt.records import Configuration, Grade, Status, Via
-from servewatt.stats.compare import compare, comparison_alpha
+from servewatt.stats.race.pairs import compare_costs, in_order, standing_of
+from servewatt.stats.race.rules import TIE, error_of_each
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Verdict
 
 
-def choose(analysis: Analysis, constraints: Constraints, excluded: Sequence[Exclusion] = ()) -> Recommendation:
-    """The configuration of least energy per token among those shown to meet `constraints`, if that is certain enough.
+def choose(
+    analysis: Analysis, constraints: Constraints, excluded: Sequence[Exclusion] = (), *, tie: float | None = None
+) -> Recommendation:
+    """The configuration of least energy per token among those shown to meet `constraints`, and how sure that is.
 
     `excluded` are configurations of the run that are already out of the question. A limit counts as met where the
     whole interval is within it (`servewatt.recommend.limits`); those that are not shown to meet one are left out and
-    named. Comparisons are made again among the feasible configurations, corrected for their number (see
-    `servewatt.stats.compare.comparison_alpha`; the feasible ones are taken as given), in the order of the analysis.
-    A configuration is chosen if it is shown to need less than every other; otherwise all that cannot be told from the
-    first are candidates.
+    named. Of the others the choice is the one of which most can be promised: that nothing else saves more than a share
+    of its energy (`servewatt.stats.race`). It is decided once that share is below `tie`, by default the race's own or
+    3 %. The error of each comparison is corrected for the number of the feasible ones, which are taken as given.
 
     Raises InputError if a limit is not a positive number.
     """
@@ -54,10 +56,18 @@ def choose(analysis: Analysis, constraints: Constraints, excluded: Sequence[Excl
         sentence = only_one(alone, exclusions, limited, constraints, analysis.boundary)
         answer = Recommendation(constraints, alone.configuration, (alone.configuration,), None, (), sentence, 0)
     else:
-        answer = _decide(analysis, constraints, feasible)
+        answer = _decide(analysis, constraints, feasible, _tie(analysis, tie))
     if feasible:
         answer = replace(answer, sentence=answer.sentence + could_too(exclusions))
     return replace(answer, exclusions=tuple(exclusions), checks=tuple(found))
+
+
+def _tie(analysis: Analysis, asked: float | None) -> float:
+    race = analysis.run.plan.race
+    tie = asked if asked is not None else race.tie if race is not None else TIE
+    if not 0 < tie < 1:
+        raise InputError(f"a tie of {tie:g} makes no sense", "give a share between 0 and 1, such as 3%")
+    return tie
 
 
 def _check(constraints: Constraints) -> None:
@@ -124,23 +134,39 @@ def _twin(configuration: Configuration, measured: Collection[Configuration]) -> 
     return Exclusion(configuration, f"is {twin.key} through HTTP")
 
 
-def _decide(analysis: Analysis, constraints: Constraints, feasible: Sequence[ConfigurationSummary]) -> Recommendation:
-    """Among two or more feasible configurations with known energy, in the order of the ranking."""
-    alpha = comparison_alpha(analysis.confidence, len(feasible))
-    # The ranking never puts a configuration before one that paired blocks show to need less.
-    leader, *others = feasible
-    comparisons = [c for c in (compare(leader, other, alpha) for other in others) if c is not None]
-    rivals = [c for c in comparisons if c.verdict is not Verdict.LOWER]
+def _decide(
+    analysis: Analysis, constraints: Constraints, feasible: Sequence[ConfigurationSummary], tie: float
+) -> Recommendation:
+    """Among two or more feasible configurations with known energy: the one of which most can be promised."""
+    costs = analysis.all_costs.of(s.configuration.key for s in feasible)
+    by_key = {s.configuration.key: s for s in feasible}
+    compared = list(by_key)
+    reached = standing_of(costs, compared, confidence=analysis.confidence, tie=tie)
+    assert reached is not None
+    choice = by_key[reached.choice].configuration
+    error = error_of_each(analysis.confidence, len(compared))
+    others = [by_key[key].configuration for key in in_order(costs, reached) if key != choice.key]
+    comparisons = [c for o in others if (c := compare_costs(costs, choice, o, error=error, tie=tie)) is not None]
+    rivals = [c for c in comparisons if c.second.key not in reached.dropped and c.verdict is not Verdict.LOWER]
     grades = {s.configuration: s.energy_grade for s in feasible}
+    closest = next((c for c in comparisons if c.second.key == reached.runner_up), (rivals or comparisons)[0])
+    decided = reached.promise < tie
+    needed = [0] if decided else [c.more_blocks for c in rivals]
+    more = None if None in needed else max((n for n in needed if n is not None), default=0)
+    candidates = (choice, *(c.second for c in rivals))
+    grade = _grade(closest, grades)
     if not rivals:
-        runner_up = comparisons[0]
-        sentence = serve_with(runner_up, _grade(runner_up, grades), analysis.boundary, constraints)
-        return Recommendation(constraints, leader.configuration, (leader.configuration,), runner_up, (), sentence, 0)
-    needed = [c.more_blocks for c in rivals]
-    more = None if None in needed else max(n for n in needed if n is not None)
-    candidates = (leader.configuration, *(c.second for c in rivals))
-    sentence = undecided(candidates, rivals[0], more, _grade(rivals[0], grades), analysis.boundary)
-    return Recommendation(constraints, None, candidates, rivals[0], (), sentence, more)
+        sentence = serve_with(closest, grade, analysis.boundary, constraints)
+    else:
+        sentence = serve_for_now(
+            candidates, closest, reached.promise, more, grade, analysis.boundary, constraints, decided=decided
+        )
+    gone = sorted(reached.dropped.items(), key=lambda item: (item[1].episode, -item[1].ratio_low))
+    beaten = tuple(
+        Beaten(by_key[key].configuration, d.episode, by_key[d.beaten_by].configuration, d.ratio_low) for key, d in gone
+    )
+    answer = Recommendation(constraints, choice, candidates, closest, (), sentence, more)
+    return replace(answer, promise=reached.promise, beaten=beaten, tie=tie)
 
 
 def _grade(comparison: Comparison, grades: dict[Configuration, str]) -> str:

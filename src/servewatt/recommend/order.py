@@ -5,30 +5,36 @@ from __future__ import annotations
 from dataclasses import replace
 
 from servewatt.recommend.records import Recommendation
-from servewatt.stats.compare import compare, comparison_alpha
+from servewatt.stats.race.pairs import compare_costs, in_order, standing_of
+from servewatt.stats.race.rules import error_of_each
 from servewatt.stats.records import Analysis
 
 
 def in_order_of_choice(analysis: Analysis, recommendation: Recommendation) -> Analysis:
-    """The analysis with those that were chosen from (or that could be) first, excluded ones with energy behind them.
+    """The analysis with the choice first, then those that it was chosen from, then excluded ones with energy.
 
-    Comparisons are made again with the first. Those with the others it was chosen from are the recommendation's own;
-    those with excluded ones are corrected for the number of all. The analysis itself where nothing that has energy is
-    excluded, or everything is.
+    Comparisons are made again with the first, in each as the recommendation makes them: among those that it was chosen
+    from by their blocks alone.
     """
     excluded = {e.configuration for e in recommendation.exclusions} - set(recommendation.candidates)
     known = [s for s in analysis.summaries if s.has_energy]
-    feasible = [s for s in known if s.configuration not in excluded]
+    feasible = {s.configuration.key: s for s in known if s.configuration not in excluded}
     others = [s for s in known if s.configuration in excluded]
-    if not feasible or not others:
+    if not feasible:
         return analysis
-    first = feasible[0]
-    alphas = [(s, comparison_alpha(analysis.confidence, len(feasible))) for s in feasible[1:]]
-    alphas += [(s, comparison_alpha(analysis.confidence, len(known))) for s in others]
-    comparisons = (compare(first, summary, alpha) for summary, alpha in alphas)
+    own = analysis.all_costs.of(feasible)
+    order = in_order(own, standing_of(own, list(feasible), confidence=analysis.confidence, tie=recommendation.tie))
+    summaries = [feasible[key] for key in order]
+    first = summaries[0].configuration
+    pairs = [(own, s.configuration, len(feasible)) for s in summaries[1:]]
+    pairs += [(analysis.all_costs, s.configuration, len(known)) for s in others]
+    comparisons = (
+        compare_costs(costs, first, second, error=error_of_each(analysis.confidence, n), tie=recommendation.tie)
+        for costs, second, n in pairs
+    )
     rest = [s for s in analysis.summaries if not s.has_energy]
     return replace(
         analysis,
-        summaries=(*feasible, *others, *rest),
+        summaries=(*summaries, *others, *rest),
         comparisons=tuple(c for c in comparisons if c is not None),
     )

@@ -72,15 +72,27 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
+class Beaten:
+    """A configuration that was shown to cost more than another, and is out of the race since."""
+
+    configuration: Configuration
+    block: int
+    """After which block it was shown, from 1."""
+    beaten_by: Configuration
+    ratio_low: float
+    """It costs at least this many times as much."""
+
+
+@dataclass(frozen=True)
 class Recommendation:
     """One reasoned answer."""
 
     constraints: Constraints
     choice: Configuration | None
-    """None if undecided, or if nothing is shown to meet the constraints."""
+    """None only where nothing that has energy is shown to meet the constraints."""
     candidates: tuple[Configuration, ...]
-    """Those still in question: the choice alone, the configurations that cannot be told apart, or, where none is
-    shown to meet the limits, those that could."""
+    """The choice and those that it is not shown to beat, or, where none is shown to meet the limits, those that
+    could."""
     runner_up: Comparison | None
     """The choice (or leader) against the next best feasible configuration."""
     exclusions: tuple[Exclusion, ...]
@@ -88,5 +100,17 @@ class Recommendation:
     """The answer in words, with its interval."""
     more_blocks: int | None
     """Blocks that would likely decide; 0 if decided."""
+    promise: float | None = None
+    """Nothing else that is feasible saves more than this share of the choice's cost; None without a choice, or where
+    there is nothing to compare it with."""
+    beaten: tuple[Beaten, ...] = ()
+    """In the order in which that was shown."""
+    tie: float = 0.03
+    """The choice is decided once the promise is below this share."""
     checks: tuple[LimitCheck, ...] = ()
     """Every numeric limit for every measured configuration that it applies to."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the choice may stand: nothing else saves more than a tie."""
+        return self.choice is not None and (self.promise is None or self.promise < self.tie)

@@ -28,27 +28,56 @@ def traffic(choice: Configuration, constraints: Constraints) -> str:
     return f" It takes {choice.batch} requests at a time: --concurrency N leaves out batches larger than yours."
 
 
-def undecided(
-    candidates: Sequence[Configuration], closest: Comparison, more_blocks: int | None, grade: str, boundary: Boundary
+def serve_for_now(
+    candidates: Sequence[Configuration],
+    closest: Comparison,
+    promise: float,
+    more_blocks: int | None,
+    grade: str,
+    boundary: Boundary,
+    constraints: Constraints,
+    *,
+    decided: bool,
 ) -> str:
-    """Several that cannot be told apart, and what would tell."""
-    names = _listed([c.key for c in candidates])
-    subject = "ratio" if len(candidates) == 2 else f"{closest.first.key} to {closest.second.key}"
-    if more_blocks is None:
-        outlook = (
-            "how many more blocks would tell is not known yet"
-            if closest.ratio.n < 2
-            else "more blocks would hardly tell"
-        )
-    else:
-        outlook = f"about {counted(more_blocks, 'more block')} would tell"
-    measure = f"{subject} {ratio(closest.ratio)} in {energy(grade, boundary)} per token"
-    if closest.ratio.n == 0:
-        measure = "no block has both energies"
-    elif _says_nothing(closest.ratio):
+    """A choice that is not shown to beat all others, what another may save, and what would tell.
+
+    `closest` is the choice beside the one that may save the most, at most the share `promise`.
+    """
+    choice, rival = closest.first, closest.second
+    what = f"{energy(grade, boundary)} per token"
+    if decided:
+        others = [c.key for c in candidates if c not in (choice, rival)]
+        so = f" The same holds of {_listed(others)}." if others else ""
+        close = f"Serve with {choice.key}: nothing else measured saves more than {share(promise)} of its {what}"
+        return f"{close} ({rival.key}: ratio {ratio(closest.ratio)}).{so}{traffic(choice, constraints)}"
+    others = [c.key for c in candidates if c != choice]
+    if promise >= WIDEST_PROMISE or _says_nothing(closest.ratio) or closest.ratio.n == 0:
         few = "1 block is" if closest.ratio.n == 1 else f"{counted(closest.ratio.n, 'block')} are"
-        measure = f"{few} too few to compare their {energy(grade, boundary)} per token"
-    return f"Undecided between {names} ({measure}); {outlook}."
+        measure = "no block has both energies" if closest.ratio.n == 0 else f"{few} too few to compare their {what}"
+        answer = f"Serve with {choice.key} for now: it is not shown to beat {_listed(others)} yet ({measure})"
+    else:
+        measure = f"{choice.key} to {rival.key} {ratio(closest.ratio)} in {what}"
+        answer = f"Serve with {choice.key} for now: {_listed(others)} might save up to {share(promise)} ({measure})"
+    return f"{answer}; {_more(more_blocks, closest)}.{traffic(choice, constraints)}"
+
+
+WIDEST_PROMISE = 0.8
+"""A larger share is no promise."""
+
+
+def share(value: float) -> str:
+    """A share as a percentage, rounded up: a promise must not say less than it can."""
+    percent = max(0.1, 100 * value)
+    digits = 1 if percent < 10 else 0
+    return f"{math.ceil(percent * 10**digits - 1e-9) / 10**digits:.{digits}f} %"
+
+
+def _more(more_blocks: int | None, closest: Comparison) -> str:
+    if more_blocks is not None:
+        return f"about {counted(more_blocks, 'more block')} would tell"
+    if closest.ratio.n < 2:
+        return "how many more blocks would tell is not known yet"
+    return "more blocks would hardly tell"
 
 
 def only_one(

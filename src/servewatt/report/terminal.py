@@ -88,7 +88,7 @@ def _head(analysis: Analysis) -> Text:
 
 def _answer(shown: View, recommendation: Recommendation) -> RenderableType:
     """The sentence, set off by a bar on its left."""
-    colour = "yellow" if recommendation.choice is None else "green"
+    colour = "green" if recommendation.decided else "yellow"
     answer = Text(glued(shown.sentence), style=f"bold {colour}")
     if shown.weights.startswith("weights: random"):
         answer.append(f"\n{shown.weights}", style="not bold yellow")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from servewatt.errors import counted
 from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommend.sentence import share
 from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
 from servewatt.report import units
 from servewatt.report.plain_text import MOST_CHARACTERS, plain
@@ -149,6 +150,18 @@ def verdict_text(comparison: Comparison) -> str:
     return "undecided" + more_blocks_text(comparison.more_blocks)
 
 
+def _verdict(comparison: Comparison, recommendation: Recommendation) -> str:
+    """The same, unless the recommendation says that the other is beaten by a third, or is a tie."""
+    if comparison.verdict is not Verdict.UNDECIDED:
+        return verdict_text(comparison)
+    beaten = next((b for b in recommendation.beaten if b.configuration == comparison.second), None)
+    if beaten is not None:
+        return f"{beaten.beaten_by.key} needs less"
+    if recommendation.decided and comparison.second in recommendation.candidates:
+        return f"saves {share(recommendation.promise or 0.0)} at most"
+    return verdict_text(comparison)
+
+
 def more_blocks_text(more: int | None) -> str:
     """The continuation of an undecided verdict."""
     if more is None:
@@ -199,7 +212,7 @@ def _row(
         label=label,
         mark=_mark(summary.configuration, recommendation),
         saving=MISSING if comparison is None else units.saved(comparison.ratio),
-        verdict="" if comparison is None else verdict_text(comparison),
+        verdict="" if comparison is None else _verdict(comparison, recommendation),
         estimated=grade_is_estimated(summary.energy_grade),
         missing=_why_missing(summary, analysis),
         summary=summary,

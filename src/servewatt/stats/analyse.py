@@ -9,11 +9,13 @@ from servewatt.errors import InputError
 from servewatt.records import Boundary, Configuration, Precision, Provider, Result, Run
 from servewatt.stats.batches import batch_curves
 from servewatt.stats.cautions import cautions
-from servewatt.stats.compare import agreement, compare_with_first, pareto_front, ranking
+from servewatt.stats.compare import agreement, pareto_front, ranking
 from servewatt.stats.describe import energy_j_per_token, summarise, valid_trials
 from servewatt.stats.energy import counted_domains
 from servewatt.stats.http_share import http_shares
 from servewatt.stats.limits import limit_of
+from servewatt.stats.race.costs import energy_cost, run_costs
+from servewatt.stats.race.pairs import compare_all, in_order, standing_of
 from servewatt.stats.records import Analysis, BoundaryRanking, ConfigurationSummary
 
 
@@ -49,6 +51,10 @@ def analyse(
         )
         for configuration, of_it in trials.items()
     ]
+    costs = run_costs(every_valid, energy_cost(domains[boundary]), lambda r: energy_j_per_token(r, domains[boundary]))
+    keys = [c.key for c in trials]
+    reached = standing_of(costs, keys, confidence=confidence)
+    order = in_order(costs, reached)
     front = pareto_front(summaries)
     shape = run.plan.model.shape
     summaries = [
@@ -57,7 +63,7 @@ def analyse(
             on_pareto_front=s.configuration.key in front,
             limit=limit_of(shape, s.configuration, valid[s.configuration], run.environment, confidence),
         )
-        for s in _in_order(summaries, confidence)
+        for s in _in_order(summaries, order)
     ]
     rankings = tuple(BoundaryRanking(b, _ranked_keys(valid, domains[b], confidence)) for b in Boundary if domains[b])
     return Analysis(
@@ -66,7 +72,10 @@ def analyse(
         confidence=confidence,
         reference=reference,
         summaries=tuple(summaries),
-        comparisons=compare_with_first(summaries, confidence),
+        comparisons=compare_all(
+            costs, [s.configuration for s in summaries if s.has_energy], len(keys), confidence=confidence
+        ),
+        costs=costs,
         rankings=rankings,
         warnings=cautions(run, valid, summaries, rankings, domains[boundary]),
         http_shares=http_shares(summaries, valid, confidence),
@@ -95,10 +104,9 @@ def _by_configuration(run: Run, results: Sequence[Result]) -> dict[Configuration
     return trials
 
 
-def _in_order(summaries: Sequence[ConfigurationSummary], confidence: float) -> list[ConfigurationSummary]:
-    """By `ranking`; then those whose energy is unknown; those without valid trials last."""
-    energies = {s.configuration.key: dict(s.block_energy_j_per_token) for s in summaries}
-    places = {key: place for place, key in enumerate(ranking(energies, confidence))}
+def _in_order(summaries: Sequence[ConfigurationSummary], order: Sequence[str]) -> list[ConfigurationSummary]:
+    """Of keys in `order`; then those whose energy is unknown; those without valid trials last."""
+    places = {key: place for place, key in enumerate(order)}
 
     def rank(summary: ConfigurationSummary) -> tuple[bool, int, str]:
         key = summary.configuration.key

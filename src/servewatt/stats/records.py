@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from servewatt.quality import Quality
 from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Interval, Run, Status
+from servewatt.stats.race.costs import Costs, block_costs
 
 __all__ = [
     "Analysis",
@@ -237,3 +238,12 @@ class Analysis:
     """One for each family of configurations that was measured at more than one batch."""
     quality: Quality | None = None
     """What `servewatt quality` found of these configurations; None where it was not asked."""
+    costs: Costs = field(default_factory=Costs)
+    """Energy per token inside the boundary, block by block, of every configuration that has it; see `all_costs`."""
+
+    @property
+    def all_costs(self) -> Costs:
+        """What comparisons are made from: `costs`, or without them what the summaries say of each block."""
+        if self.costs.episodes:
+            return self.costs
+        return block_costs({s.configuration.key: dict(s.block_energy_j_per_token) for s in self.summaries})

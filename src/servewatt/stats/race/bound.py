@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from servewatt.stats.race.episode import PROCESS_SD, Levels, additive_residuals
 
@@ -44,15 +45,25 @@ class PairBound:
     episodes: int
     """Episodes that both were in."""
     variance: float
-    """Of one episode's difference."""
+    """Of one episode's difference, moderated."""
     degrees: float
+    own_variance: float | None = None
+    """The same by this pair alone, without prior; None where the moderated one is all that is used.
+
+    Each then has half of the error, and the narrower interval counts. A prior that is wide, as trials one after another
+    need it, so does not keep a quiet machine from deciding."""
 
     def half_width(self, alpha: float) -> float:
         """Half the width of the two-sided interval at error `alpha`; infinite while every difference is possible.
 
         With probability 1 - alpha the true difference lies within it after every number of episodes at once.
         """
-        return math.sqrt(self.variance) * widths(self.episodes, self.degrees, alpha)
+        if self.own_variance is None:
+            return math.sqrt(self.variance) * widths(self.episodes, self.degrees, alpha)
+        moderated = math.sqrt(self.variance) * widths(self.episodes, self.degrees, alpha / 2)
+        if self.episodes < 2:
+            return moderated
+        return min(moderated, math.sqrt(self.own_variance) * widths(self.episodes, self.episodes - 1, alpha / 2))
 
     def low(self, alpha: float) -> float:
         """Lower bound of the two-sided interval at error `alpha`."""
@@ -67,6 +78,7 @@ class PairBound:
         return self.difference + self.half_width(2 * alpha / (1 + alpha))
 
 
+@lru_cache(maxsize=4096)
 def widths(n: int, degrees: float, alpha: float) -> float:
     """Half width in standard deviations of one of `n` values whose variance is known to `degrees` degrees of freedom.
 
@@ -107,10 +119,12 @@ def pair_bound(
     *,
     prior_degrees: float = PRIOR_DEGREES,
     process_sd: float = PROCESS_SD,
+    alone: bool = False,
 ) -> PairBound | None:
     """The difference of two configurations over the episodes that both were in; None if they share none.
 
-    `scatter` is that of all episodes; `process_sd` the prior standard deviation of a level between processes.
+    `scatter` is that of all episodes; `process_sd` the prior standard deviation of a level between processes. `alone`:
+    use the pair's own scatter too (`PairBound.own_variance`).
     """
     differences = [e.log_cost[first] - e.log_cost[second] for e in episodes if _both(e.log_cost, first, second)]
     if not differences:
@@ -125,7 +139,8 @@ def pair_bound(
     centre = (prior_degrees * prior_variance + rest) / (prior_degrees + rest_degrees)
     lent = min(prior_degrees + rest_degrees, MOST_LENT)
     degrees = lent + n - 1
-    return PairBound(mean, n, (lent * centre + own) / degrees, degrees)
+    alone_variance = own / (n - 1) if alone and n > 1 else 0.0
+    return PairBound(mean, n, (lent * centre + own) / degrees, degrees, alone_variance if alone else None)
 
 
 def _both(levels: Mapping[str, float], first: str, second: str) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from servewatt.records import Result, Slice, Status
 from servewatt.records.slices import corrected
+from servewatt.stats.race.bound import Scatter, pooled_scatter
 from servewatt.stats.race.episode import Levels, episode_levels
 
 TRIAL_SD = 0.12
@@ -23,12 +25,17 @@ SliceCost = Callable[[Result, Slice], float | None]
 class Costs:
     """How the configurations of a run compare, block by block."""
 
-    episodes: tuple[Levels, ...]
+    episodes: tuple[Levels, ...] = ()
     """One a block with costs, in their order; configurations by their keys."""
-    blocks: tuple[int, ...]
+    blocks: tuple[int, ...] = ()
     """The number of each in the run."""
-    duet: bool
+    duet: bool = False
     """Whether they were duet episodes; otherwise trials followed one another."""
+
+    @cached_property
+    def scatter(self) -> Scatter:
+        """How much levels scatter over all blocks. ValueError without any."""
+        return pooled_scatter(self.episodes)
 
     def of(self, keys: Iterable[str]) -> Costs:
         """Of these configurations alone."""
@@ -78,6 +85,17 @@ def run_costs(results: Sequence[Result], slice_cost: SliceCost, trial_cost: Call
             found.append(levels)
             numbers.append(number)
     return Costs(tuple(found), tuple(numbers), any_slices)
+
+
+def block_costs(costs: Mapping[str, Mapping[int, float]]) -> Costs:
+    """The costs of trials that followed one another: configuration -> block -> cost. Those not above zero count not."""
+    blocks = sorted({block for of_block in costs.values() for block in of_block})
+    found = [
+        Levels({key: math.log(of_block[b]) for key, of_block in costs.items() if of_block.get(b, 0.0) > 0}, 0.0, 1)
+        for b in blocks
+    ]
+    kept = [(levels, block) for levels, block in zip(found, blocks, strict=True) if levels.log_cost]
+    return Costs(tuple(levels for levels, _ in kept), tuple(block for _, block in kept))
 
 
 def episode_of(results: Sequence[Result], cost: SliceCost) -> Levels | None:

@@ -12,9 +12,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
+from itertools import combinations_with_replacement
 
 PROCESS_SD = 0.04
 """Standard deviation of the log cost from one process of a configuration to the next, before any is seen: on a shared
@@ -89,25 +87,57 @@ def hodges_lehmann(values: Sequence[float]) -> float:
 
     Source: J. L. Hodges and E. L. Lehmann, "Estimates of location based on rank tests", Ann. Math. Statist. 34 (1963).
     """
-    known: npt.NDArray[np.float64] = np.asarray(values, dtype=np.float64)
-    first, second = np.triu_indices(len(known))
-    return float(np.median((known[first] + known[second]) / 2))
+    return statistics.median((first + second) / 2 for first, second in combinations_with_replacement(values, 2))
 
 
 def additive_residuals(table: Sequence[Mapping[str, float]]) -> tuple[float, int]:
     """(sum of squares, degrees of freedom) left in a table once an effect of each row and each column is taken off.
 
-    Cells may be missing. Least squares on indicator variables; the degrees are cells less the rank of the design.
+    Cells may be missing. The degrees are cells less the number of effects that can be told apart.
     """
-    columns = {name: place for place, name in enumerate(sorted({name for row in table for name in row}))}
-    cells = [(i, columns[name], value) for i, row in enumerate(table) for name, value in row.items()]
-    if not cells:
-        return 0.0, 0
-    design = np.zeros((len(cells), len(table) + len(columns)))
-    values = np.empty(len(cells))
-    for index, (row, column, value) in enumerate(cells):
-        design[index, row] = design[index, len(table) + column] = 1.0
-        values[index] = value
+    fit = additive_fit(table)
+    return fit.squares, fit.degrees
+
+
+@dataclass(frozen=True)
+class AdditiveFit:
+    """A table as the sum of an effect of each row and each column, by least squares."""
+
+    columns: Mapping[str, float]
+    """Effect of each column; only differences mean anything."""
+    squares: float
+    degrees: int
+
+
+def additive_fit(table: Sequence[Mapping[str, float]]) -> AdditiveFit:
+    """Fit rows and columns of a table in which cells may be missing."""
+    names = sorted({name for row in table for name in row})
+    rows = [row for row in table if row]
+    if all(len(row) == len(names) for row in rows):
+        # Importing NumPy takes longer than reading most runs, and a whole table needs it not.
+        means = {name: statistics.fmean(row[name] for row in rows) for name in names}
+        middle = statistics.fmean(means.values()) if means else 0.0
+        levels = [statistics.fmean(row.values()) - middle for row in rows]
+        squares = sum(
+            (value - level - means[name]) ** 2
+            for level, row in zip(levels, rows, strict=True)
+            for name, value in row.items()
+        )
+        return AdditiveFit(means, squares, max(0, (len(rows) - 1) * (len(names) - 1)))
+    return _fit_with_gaps(rows, names)
+
+
+def _fit_with_gaps(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> AdditiveFit:
+    """Least squares on indicator variables; the degrees are cells less the rank of the design."""
+    import numpy as np
+
+    places = {name: len(rows) + place for place, name in enumerate(names)}
+    cells = [(number, places[name], value) for number, row in enumerate(rows) for name, value in row.items()]
+    design = np.zeros((len(cells), len(rows) + len(names)))
+    values = np.array([value for *_, value in cells])
+    for index, (row, column, _) in enumerate(cells):
+        design[index, row] = design[index, column] = 1.0
     fitted, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
     left = values - design @ fitted
-    return float(left @ left), len(cells) - int(rank)
+    effects = {name: float(fitted[place]) for name, place in places.items()}
+    return AdditiveFit(effects, float(left @ left), len(cells) - int(rank))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from functools import partial
+from itertools import permutations
 
 from servewatt.stats.race.bound import PairBound, pair_bound, pooled_scatter
 from servewatt.stats.race.episode import PROCESS_SD, Levels, episode_levels
@@ -64,19 +65,20 @@ def standing(
     tie: float = TIE,
     confidence: float = 0.95,
     process_sd: float = PROCESS_SD,
+    alone: bool = False,
 ) -> Standing:
     """Where the race of `configurations` stands after `episodes`.
 
     `configurations`: all that the race began with; their number fixes the error of each comparison. `tie`: share of
-    the cost below which a saving does not matter. `process_sd`: see `servewatt.stats.race.bound.pair_bound`. What was
-    dropped after an episode stays dropped, so episodes are gone through one after another.
+    the cost below which a saving does not matter. `process_sd`, `alone`: see `servewatt.stats.race.bound.pair_bound`.
+    What was dropped after an episode stays dropped, so episodes are gone through one after another.
 
     Raises ValueError if there is no episode, or none of the configurations is in one.
     """
     before: Standing | None = None
     for count in range(1, len(episodes) + 1):
         before = after_episode(
-            episodes[:count], configurations, before, tie=tie, confidence=confidence, process_sd=process_sd
+            episodes[:count], configurations, before, tie=tie, confidence=confidence, process_sd=process_sd, alone=alone
         )
     if before is None:
         raise ValueError("no episodes")
@@ -91,11 +93,12 @@ def after_episode(
     tie: float = TIE,
     confidence: float = 0.95,
     process_sd: float = PROCESS_SD,
+    alone: bool = False,
 ) -> Standing:
     """The standing once the last of `episodes` is there, from that `before` it; see `standing`."""
-    table = _Table(episodes, tuple(configurations), confidence, process_sd)
+    table = _Table(episodes, tuple(configurations), confidence, process_sd, alone)
     dropped = dict(before.dropped) if before is not None else {}
-    dropped |= table.shown_worse(frozenset(dropped))
+    dropped |= table.shown_worse([name for name in table.names if name not in dropped])
     left = [name for name in table.names if name not in dropped]
     choice, promise, runner_up = table.choose(left)
     resting = frozenset(b for b in left if b != choice and table.upper(choice, b) < math.log1p(tie))
@@ -108,7 +111,12 @@ class _Table:
     """All pairs' bounds after some episodes."""
 
     def __init__(
-        self, episodes: Sequence[Levels], configurations: tuple[str, ...], confidence: float, process_sd: float
+        self,
+        episodes: Sequence[Levels],
+        configurations: tuple[str, ...],
+        confidence: float,
+        process_sd: float,
+        alone: bool,
     ) -> None:
         seen = {name for episode in episodes for name in episode.log_cost}
         self.names = [name for name in configurations if name in seen]
@@ -117,22 +125,27 @@ class _Table:
         self._count = len(episodes)
         self._error = error_of_each(confidence, len(configurations))
         scatter = pooled_scatter(episodes)
+        self._bound = partial(pair_bound, episodes=episodes, scatter=scatter, process_sd=process_sd, alone=alone)
         self._pairs: dict[tuple[str, str], PairBound | None] = {}
-        for first, second in combinations(self.names, 2):
-            bound = pair_bound(first, second, episodes, scatter, process_sd=process_sd)
-            self._pairs[first, second] = bound
-            self._pairs[second, first] = None if bound is None else replace(bound, difference=-bound.difference)
 
-    def shown_worse(self, gone: Collection[str]) -> dict[str, Dropped]:
-        """Those not in `gone` that cost more than another one that is not."""
+    def shown_worse(self, names: Collection[str]) -> dict[str, Dropped]:
+        """Those of `names` that cost more than another one of them."""
         found: dict[str, Dropped] = {}
-        for (worse, better), bound in self._pairs.items():
-            if bound is None or worse in gone or better in gone:
+        for worse, better in permutations(names, 2):
+            bound = self._pair(worse, better)
+            if bound is None or bound.difference <= 0:
                 continue
             low = bound.low(self._error)
             if low > 0 and (worse not in found or math.log(found[worse].ratio_low) < low):
                 found[worse] = Dropped(self._count, better, math.exp(low))
         return found
+
+    def _pair(self, first: str, second: str) -> PairBound | None:
+        if (first, second) not in self._pairs:
+            bound = self._bound(first, second)
+            self._pairs[first, second] = bound
+            self._pairs[second, first] = None if bound is None else replace(bound, difference=-bound.difference)
+        return self._pairs[first, second]
 
     def choose(self, left: Sequence[str]) -> tuple[str, float, str | None]:
         """(choice, log of the most that another can save, which one): the least such promise over `left`."""
@@ -149,11 +162,11 @@ class _Table:
 
     def upper(self, first: str, second: str) -> float:
         """By how much, in log cost, `first` may cost more than `second`; infinite where they share no episode."""
-        bound = self._pairs[first, second]
+        bound = self._pair(first, second)
         return math.inf if bound is None else bound.upper(self._error)
 
     def _difference(self, first: str, second: str) -> float:
-        bound = self._pairs[first, second]
+        bound = self._pair(first, second)
         return 0.0 if bound is None else bound.difference
 
 
