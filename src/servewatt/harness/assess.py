@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class Task:
-    """What a configuration is asked for."""
+    """The outputs and probabilities asked of a configuration."""
 
     model: Model
     configuration: Configuration
@@ -45,7 +45,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Said:
-    """What it answered, or why it did not."""
+    """The configuration's answer, or why there is none."""
 
     status: Status
     reason: str = ""
@@ -120,7 +120,7 @@ def _generate(session: Session, task: Task, rows: Sequence[tuple[int, ...]]) -> 
 
 
 def _scores(session: Session, task: Task) -> tuple[tuple[tuple[float, ...], ...], str]:
-    """Log probabilities of the documents, or why the engine does not tell them; RefusedError if they cannot be."""
+    """Log probabilities of the documents, or why the engine does not give them; RefusedError if they cannot be."""
     told: list[tuple[Sequence[tuple[int, ...]], list[list[float]]]] = []
 
     def score(rows: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:

@@ -1,4 +1,4 @@
-"""What machine and software a run had: read from /proc, /sys and NVML, importing no engine."""
+"""The machine and software of a run, read from /proc, /sys and NVML without importing an engine."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def cpu_features(cpuinfo: str) -> tuple[str, ...]:
 
 
 def usable_memory(root: Path = Path("/")) -> int | None:
-    """Bytes of memory this process may use: the machine's, or the limit of its control group; None if not told."""
+    """Bytes of memory this process may use: the machine's, or the limit of its control group; None if unknown."""
     match = re.search(r"^MemTotal:\s+(\d+) kB", text_of(root / "proc/meminfo"), re.MULTILINE)
     total = int(match[1]) * 1024 if match else 0
     limits = [text_of(folder / "memory.max").strip() for folder in control_groups(root, "")]
@@ -144,7 +144,7 @@ def virtual_machine(root: Path = Path("/")) -> str | None:
 
 
 def container(root: Path = Path("/")) -> str | None:
-    """Kind of container around this process; None outside of one, or where nothing gives it away."""
+    """Kind of container around this process; None outside of one, or if nothing shows it."""
     if named := text_of(root / "run/systemd/container").strip():
         return named
     if (root / "run/.containerenv").exists():

@@ -37,15 +37,15 @@ _TYPES = {
     "decimal": {"Decimal"},
     "fractions": {"Fraction"},
 }
-"""What an answer may return, besides numbers, text, bytes, lists, tuples and dicts."""
+"""Types that an answer may return, besides numbers, text, bytes, lists, tuples and dicts."""
 
 
 class AnswerFailedError(BaseException):
-    """The answer's process has ended or said what it may not; not to be caught by tests that expect exceptions."""
+    """The answer's process has ended or sent a forbidden message. Tests that expect exceptions must not catch it."""
 
 
 class _DataOnly(pickle.Unpickler):
-    """Reads data; whatever else a pickle could make is refused, as making it can run code."""
+    """Reads plain data; other pickled objects are refused, as building them can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if name in _TYPES.get(module, ()):
@@ -81,7 +81,7 @@ def hide() -> None:
 
 
 def limit() -> None:
-    """Bound what this process may use, and what starts from it."""
+    """Limit the resources of this process and its children."""
     for kind, most in (
         (resource.RLIMIT_CPU, CPU_S),
         (resource.RLIMIT_AS, MEMORY_BYTES),
@@ -153,7 +153,7 @@ def examine(order: dict[str, str], channel: Channel, verdict_fd: int) -> None:
 
 
 def _change(before: Any, after: Any) -> None:
-    """Do to an argument what the answer has done to its copy."""
+    """Apply to an argument the changes that the answer made to its copy."""
     if type(before) is not type(after) or before == after:
         return
     if isinstance(before, list):

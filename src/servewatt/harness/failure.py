@@ -1,4 +1,4 @@
-"""How what went wrong becomes a trial's status, reason and hint."""
+"""Turns errors into a trial's status, reason and hint."""
 
 from __future__ import annotations
 
@@ -29,10 +29,9 @@ class ProcessEndedError(Exception):
 
 
 def describe_failure(error: Exception, configuration: Configuration | None = None) -> Outcome:
-    """What the exception that ended the trial of `configuration` means.
-
-    Its name is taken off the head of the reason: whoever shows a reason says what it is of. There is no hint where
-    nothing but the exception itself tells what to do; `point_to_log` gives one to a trial.
+    """The status, reason and hint for the exception that ended the trial of `configuration`. The reason does not repeat
+    the configuration's name: callers prefix it. There is no hint if only the exception itself says what to do;
+    `point_to_log` gives one to a trial.
     """
     if isinstance(error, ProcessEndedError):
         return error.outcome
@@ -54,7 +53,7 @@ def may_pass(error: Exception) -> bool:
 
 
 def describe_end(who: str, returncode: int, again: str, *, oom_killed: bool) -> Outcome:
-    """What it means that the process `who` ended before its work was done; `again` is the hint for most ways."""
+    """The failure for the process `who`, which ended before its work was done; `again` is the hint for most ways."""
     if returncode >= 0:
         return Status.FAILED, f"{who} left with {ending(returncode)} and no result", again
     if oom_killed and returncode == -signal.SIGKILL:
@@ -85,7 +84,7 @@ def point_to_log(result: Result) -> Result:
 
 
 def oom_kills() -> int:
-    """How many processes the kernel has killed for lack of memory since boot; 0 where it does not say."""
+    """How many processes the kernel has killed for lack of memory since boot; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
     except OSError:

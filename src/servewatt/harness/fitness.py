@@ -1,4 +1,4 @@
-"""Whether this machine is fit for measuring now: its memory bandwidth, its load, and what would disturb a window."""
+"""Whether this machine is fit for measuring now: its memory bandwidth, its load, and other disturbances."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Severity(StrEnum):
 
     FINE = "fine"
     NOTE = "note"
-    """Good to know; measuring is not the worse for it."""
+    """Information; it does not affect measuring."""
     WARNING = "warning"
     """Results will be noisier or less certain."""
     UNFIT = "unfit"
@@ -53,7 +53,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class IdleLoad:
-    """What others did with the CPUs while we watched; shares of all CPUs together, 0 to 1."""
+    """CPU use of other processes while watched, as shares of all CPUs together, 0 to 1."""
 
     busy_share: float
     """All CPU time but our own process's; includes the kernel's and that of short-lived processes."""
@@ -75,7 +75,7 @@ class GpuState:
 
 @dataclass(frozen=True)
 class MachineState:
-    """What may change from minute to minute; None where it cannot be told."""
+    """Conditions that change from minute to minute; None where unknown."""
 
     turbo: bool | None = None
     available_bytes: int | None = None
@@ -193,7 +193,7 @@ def machine_state(root: Path = Path("/"), *, own_pids: Collection[int] = (), nvm
 
 
 def assess(environment: Environment, state: MachineState, load: IdleLoad | None = None) -> tuple[Finding, ...]:
-    """Every aspect that could be looked at, with the state found; those that matter most come first."""
+    """Every aspect that could be checked, with the state found, most important first."""
     findings = [
         *_assess_meters(environment, state),
         *_assess_load(load),

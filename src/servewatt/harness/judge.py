@@ -10,12 +10,12 @@ from servewatt.stats.limits import decode_flops, decode_work, from_memory, group
 from servewatt.stats.peaks import peak_of
 
 LIMIT_TOLERANCE = 1.15
-"""The bandwidth measurement itself may be low by so much."""
+"""Tolerance for a low bandwidth measurement."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a result cannot count, and what to do."""
+    """Why a result is invalid, and what to do."""
 
     reason: str
     hint: str

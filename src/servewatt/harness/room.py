@@ -18,7 +18,7 @@ BYTES_PER_WEIGHT = {
 }
 """Scales included."""
 LIBRARIES_BYTES = 600 * 2**20
-"""What an engine takes besides the weights: its libraries, a CUDA context, workspace."""
+"""Bytes that an engine takes besides the weights: its libraries, a CUDA context, workspace."""
 WHILE_LOADING = 1.5
 """Memory while a model is loaded, over what it takes afterwards."""
 SPARE_SHARE = 0.1

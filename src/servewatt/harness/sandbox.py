@@ -1,4 +1,4 @@
-"""What keeps a generated program from the user's files and the network, where this machine has it."""
+"""Isolates a generated program from the user's files and the network, if this machine can."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class Sandbox:
     name: str
     """`bubblewrap`, `namespaces`, or `none` where nothing but limits holds it."""
     prefix: tuple[str, ...]
-    """What comes before a command that is to run inside."""
+    """Arguments in front of a command that is to run inside."""
     why_none: str = ""
 
     @property
     def in_words(self) -> str:
-        """A sentence for whoever is about to run something."""
+        """A sentence for a user who is about to run something."""
         if self.prefix:
             return f"answers run in a sandbox ({self.name}): no network, none of your files, nothing written outside"
         return (
@@ -82,7 +82,7 @@ def bubblewrap() -> Sandbox:
 
 
 def namespaces() -> Sandbox:
-    """The same made by `isolate`, without bwrap."""
+    """The sandbox that `isolate` makes, without bwrap."""
     return _tried(Sandbox("namespaces", (sys.executable, "-I", "-S", isolate.__file__, *_places(), "--")))
 
 
@@ -100,6 +100,6 @@ def _tried(sandbox: Sandbox) -> Sandbox:
 
 
 def _places() -> list[str]:
-    """What is seen inside, to be read only: system libraries and this Python."""
+    """The read-only paths visible inside: system libraries and this Python."""
     python = {sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(sys.executable).resolve().parent)}
     return [*_SHOWN, *sorted(python)]

@@ -1,4 +1,4 @@
-"""From a plan to the order of its trials, and from what is done to what is missing."""
+"""The order of a plan's trials, and the trials that are still missing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def is_reopened(result: Result) -> bool:
 
 @dataclass
 class Progress:
-    """What a run has done, and so what it must still do. Fed with every result as it comes."""
+    """Progress of a run: which trials are done and which are missing. Updated with every result."""
 
     run: Run
     results: list[Result]

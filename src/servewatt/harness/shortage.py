@@ -1,4 +1,4 @@
-"""What may run short for a time on account of others: disk, files, processes, network, memory."""
+"""Temporary shortages that other processes may cause: disk, files, processes, network, memory."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _LONGEST_SEARCHED = 20_000
 
 @dataclass(frozen=True)
 class Shortage:
-    """Something that runs short for a time, on account of others as well as of us."""
+    """A temporary shortage, which other processes may have caused."""
 
     numbers: tuple[int, ...]
     signs: tuple[str, ...]
-    """How libraries tell it in text, in lower case."""
+    """Phrases in libraries' messages, in lower case."""
     hint: str
 
 
@@ -94,7 +94,7 @@ def available_bytes(provider: Provider, root: Path = Path("/"), nvml: Any = None
 
 
 def _board_memory(nvml: Any) -> tuple[int, int] | None:
-    """(used, all) bytes of the GPU that CUDA programs use by default; None where that cannot be told."""
+    """(used, total) bytes of the GPU that CUDA programs use by default; None if unknown."""
     board = first_visible_board(nvml)
     try:
         nvml = open_nvml(nvml)

@@ -16,7 +16,8 @@ NAME = b"\0servewatt-measuring"
 
 @contextmanager
 def machine_turn(waiting: Callable[[int], None], name: bytes = NAME) -> Iterator[None]:
-    """Hold the machine, waiting until whoever holds it ends; `waiting` is called once with its process id (0: unknown).
+    """Hold the machine, after waiting for the present holder to end; `waiting` is called once with its process id (0:
+    unknown).
 
     Waiting costs no CPU time. Processes of another network namespace (most containers) are not known of. Where the
     system has no abstract sockets nobody waits.
@@ -39,7 +40,7 @@ def machine_turn(waiting: Callable[[int], None], name: bytes = NAME) -> Iterator
 
 
 def _bind(own: socket.socket, name: bytes) -> bool:
-    """Whether the name is now ours, or nobody's."""
+    """Whether the name is bound now, or cannot be bound by anybody."""
     try:
         own.bind(name)
     except OSError as error:

@@ -44,7 +44,7 @@ class Examination:
 
 @dataclass(frozen=True)
 class _Order:
-    """What the tester is told."""
+    """The order for the tests' process."""
 
     examination: Examination
     sandbox: Sandbox

@@ -105,7 +105,7 @@ class Generator:
         return self._run_checked(self._batches[0], new_tokens, self._stop_ids)
 
     def touch(self) -> None:
-        """Two tokens of the first batch: what others have pushed out of the caches meanwhile comes back."""
+        """Two tokens of the first batch, which refill the caches that other processes have evicted."""
         self._run(self._batches[0], min(2, self._workload.new_tokens))
 
     def some_for(self, least_s: float, first_batch: int) -> Work:
@@ -142,7 +142,7 @@ class Generator:
         return self._work_for(least_s, self._workload.new_tokens)
 
     def _work_for(self, least_s: float, new_tokens: int) -> Work:
-        """Nothing is looked at here: that is left to `check`, as CPU time would count as the engine's."""
+        """Nothing is checked here: `check` does it later, as its CPU time would count as the engine's."""
         work = Work()
         begin_s = time.monotonic()
         while time.monotonic() - begin_s < least_s:
@@ -233,7 +233,7 @@ class Generator:
             self._run_in_full(replace(first, prompts=tuple(prompt[:-1] or prompt for prompt in first.prompts)), 2)
 
     def _run_in_full(self, batch: Batch, new_tokens: int) -> None:
-        """Generate all of `new_tokens`, whatever ends a text: no batch takes more room than that."""
+        """Generate all of `new_tokens` and ignore stop ids: no batch takes more memory than that."""
         self._run_checked(batch, new_tokens, frozenset())
 
     def _run_checked(self, batch: Batch, new_tokens: int, stop_ids: frozenset[int]) -> Work:

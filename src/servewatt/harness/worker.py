@@ -42,7 +42,7 @@ TRY_OUT_TOKENS = 8
 
 @dataclass
 class Log:
-    """What a trial has yielded so far; a trial that dies by an exception still reports it."""
+    """Results of a trial so far; a trial that ends by an exception still reports them."""
 
     started_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     facts: Facts | None = None
@@ -94,7 +94,7 @@ class Measurement:
         self.prove(session)
 
     def make_ready(self, session: Session) -> None:
-        """Settle, warm up, prove, then what is measured before the work itself: idle, and prefill."""
+        """Settle, warm up, prove, then measure idle power and prefill."""
         procedure = self._trial.procedure
         generator = self._log.generator
         assert generator is not None

@@ -28,7 +28,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class MeterEntry:
-    """What is known of a meter without importing it."""
+    """Describes a meter without importing it."""
 
     name: str
     summary: str
@@ -37,9 +37,9 @@ class MeterEntry:
     extra: str = ""
     """The extra of servewatt that installs what it needs; empty if servewatt alone is enough."""
     real: bool = True
-    """Whether it tells something about this machine; only such meters are opened unasked."""
+    """Whether it reads this machine; only such meters are opened when none is named."""
     substitute: str = ""
-    """The meter that tells about the same part of the machine, where this one cannot be read."""
+    """The meter that covers the same part of the machine when this one cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class MeterState:
     """Empty if it can read."""
     hint: str = ""
     remarks: tuple[str, ...] = ()
-    """What of it is left out, and why."""
+    """Which domains are left out, and why."""
     still: tuple[str, ...] = ()
-    """Domains whose counter stands still, so that they give no energy."""
+    """Domains whose counter does not move, so that they give no energy."""
 
 
 METERS: dict[str, MeterEntry] = {

@@ -1,4 +1,4 @@
-"""What a meter is: domains whose cumulative energy (or power) can be read."""
+"""The meter protocol: domains whose cumulative energy (or power) can be read."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Meter(Protocol):
 
     name: str
     present: bool
-    """Whether the machine shows what this meter reads, whether or not it can be read. Unasked, a meter of what is
-    absent is passed over; one that is present and fails is told."""
+    """Whether the machine shows what this meter reads, whether or not it can be read. When no meter is named, absent
+    ones are skipped, and a present one that fails is reported."""
     remarks: tuple[str, ...]
-    """What of it is left out, and why: for people."""
+    """Which domains are left out, and why, as text for people."""
 
     def unavailable(self) -> tuple[str, str] | None:
         """None if the meter can read all of its machine's domains; else (reason, what would mend it).
 
-        Part of a machine must not pass for all of it: a domain that exists and cannot be read makes the meter
-        unavailable, unless its user named the domains wanted.
+        A sum over part of a machine would look like the whole. So a domain that exists and cannot be read makes the
+        meter unavailable, unless the user named the domains.
         """
         ...
 
@@ -37,12 +37,12 @@ class Meter(Protocol):
     def read(self) -> tuple[Reading, ...]:
         """One cumulative reading of each domain that has one. Wraps are corrected by the caller.
 
-        A domain whose counter fails now has no reading: never a zero, and never the last one again.
+        A domain whose counter fails has no reading: neither zero nor the previous value.
         """
         ...
 
     def power(self) -> tuple[PowerSample, ...]:
-        """Present power of each domain that can tell it; what is no power (`is_power`) is left out."""
+        """Present power in watts of each domain that has a sensor; implausible values (`is_power`) are left out."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""CPU time of the machine and of process trees, and what a process holds, read straight from /proc."""
+"""CPU time of the machine and of process trees, and memory of processes, read from /proc."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SystemCpu:
 
 @dataclass(frozen=True)
 class ProcessStat:
-    """What one line of /proc/PID/stat tells."""
+    """The fields of /proc/PID/stat that are used here."""
 
     pid: int
     parent: int
@@ -45,8 +45,8 @@ class ProcessStat:
 def system_cpu_s(proc: Path = PROC) -> SystemCpu:
     """Cumulative busy and stolen CPU time since boot.
 
-    Guest time is part of user time already (proc(5)), so it is not added again. Raises UnavailableError where the
-    kernel does not tell them: the file cannot be read, or holds zeros alone, idle time included, as in some sandboxes.
+    Guest time is part of user time already (proc(5)), so it is not added again. UnavailableError if the kernel does not
+    report them: the file cannot be read, or holds only zeros, idle time included, as in some sandboxes.
     """
     try:
         with (proc / "stat").open("rb") as file:
@@ -66,7 +66,7 @@ _WITHOUT_CPU_TIMES = "a sandbox (such as gVisor) keeps them back: run outside of
 
 
 def known_system_cpu(proc: Path = PROC) -> SystemCpu | None:
-    """As `system_cpu_s`; None where the kernel does not tell."""
+    """As `system_cpu_s`; None if the kernel does not report it."""
     try:
         return system_cpu_s(proc)
     except UnavailableError:
@@ -74,10 +74,10 @@ def known_system_cpu(proc: Path = PROC) -> SystemCpu | None:
 
 
 def counts_cpu_time(busy_s: float, own_cpu_s: float) -> bool:
-    """Whether the machine's busy time can be right beside the CPU time that a process used meanwhile.
+    """Whether the machine's busy time is consistent with the CPU time that a process used meanwhile.
 
-    The former is counted in ticks and may miss bursts; where it holds less than a quarter of the latter, and that is
-    more than a few ticks, it is not counted at all.
+    The former is counted in ticks and may miss bursts; if it is less than a quarter of the process's time, and that is
+    ten ticks or more, the kernel does not count it.
     """
     return busy_s >= 0 and (own_cpu_s < _TELLING_TICKS * TICK_S or busy_s >= own_cpu_s / 4)
 
@@ -121,7 +121,7 @@ def threads_cpu_s(pid: int, proc: Path = PROC) -> float:
 
 
 def processes(proc: Path = PROC) -> Iterator[ProcessStat]:
-    """Every process that can be seen; those that end meanwhile are passed over."""
+    """Every visible process; those that end meanwhile are skipped."""
     with os.scandir(proc) as entries:
         pids = [int(entry.name) for entry in entries if entry.name.isdigit()]
     for pid in pids:

@@ -1,4 +1,4 @@
-"""From readings and power samples to joules and the bound of their error: pure functions."""
+"""Energy in joules with an error bound, from counter readings and power samples. Pure functions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
 def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, float]:
     """As `energy_between` for the first and last of many readings in order of time.
 
-    Readings in between let a window be as long as one likes. They do not add to the error.
+    Readings in between allow a window of any length. They do not add to the error.
     """
     own = [r for r in readings if r.domain == domain.name]
     if len(own) < 2:
@@ -58,10 +58,10 @@ def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, fl
 def integrate(domain: Domain, samples: Sequence[PowerSample], start_s: float, end_s: float) -> tuple[float, float]:
     """Energy of a domain from samples of its power, and the bound of its error, both in joules.
 
-    Trapezoids, with the power interpolated at the borders. A border outside the samples takes the nearest one's
-    power if that is at most twice the usual interval away; otherwise, or where a gap of more than five usual
-    intervals opens inside, the samples do not cover the window and RefusedError is raised. Samples that are no power
-    (not finite, negative, beyond what the domain can draw) are left out.
+    Trapezoids, with the power interpolated at the borders. A border outside the samples takes the nearest one's power
+    if that is at most twice the usual interval away; otherwise, or where a gap of more than five usual intervals opens
+    inside, the samples do not cover the window and RefusedError is raised. Implausible samples (not finite, negative,
+    beyond what the domain can draw) are left out.
 
     The error bound has two parts: each interval is off by at most half its width times the change of power in it
     (what a monotonic curve between the two samples could do), and each border by quantum x power, as the sensor
@@ -107,15 +107,15 @@ def domain_energies(
 ) -> tuple[DomainEnergy, ...]:
     """Energy of every domain over one section, in the order of `domains`.
 
-    Counters and estimates come from `first` and `last`; integrated domains from `samples` between `start_s` and
-    `end_s` (by default the times of the earliest first and the latest last reading). `counted` is true for the
-    domains that no other of `domains` contains, so adding those never counts a joule twice. A domain that could
-    not be read at both ends has grade `missing`: its zero is no measurement, and it does not count.
+    Counters and estimates come from `first` and `last`; integrated domains from `samples` between `start_s` and `end_s`
+    (by default the times of the earliest first and the latest last reading). `counted` is true for the domains that no
+    other of `domains` contains, so adding those never counts a joule twice. A domain that could not be read at both
+    ends has grade `missing`: its zero is not a measurement, and it is not counted.
 
-    A counter that stood still, or is among `unmoved` (known not to step as it should), is no source: its `samples` are
-    integrated instead. Raises RefusedError where an energy cannot be told this time, UnavailableError where a counter
-    stood still and nothing else tells its power. What is wrong with a domain that no boundary adds up (`added_up`)
-    makes it `missing` only, as another one holds its energy all the same.
+    A counter that did not move, or is in `unmoved` (known not to step), is not used: its `samples` are integrated
+    instead. Raises RefusedError if an energy cannot be determined this time, UnavailableError if a counter did not move
+    and no sensor gives its power. A fault in a domain that no boundary adds up (`added_up`) makes it `missing` only,
+    because another domain contains its energy.
     """
     listed = tuple(domains)
     firsts = {r.domain: r for r in first}
@@ -183,7 +183,7 @@ def _energy(
 
 
 def _integrated(domain: Domain, samples: Sequence[PowerSample], span_s: tuple[float, float]) -> tuple[float, float]:
-    """The integral, which must not be zero: nothing that is switched on draws no power."""
+    """The integral, which must not be zero: a device that is on draws power."""
     energy_j, error_j = integrate(domain, samples, *span_s)
     if energy_j <= 0 < span_s[1] - span_s[0]:
         raise UnavailableError(
@@ -218,12 +218,12 @@ def _quantum_error(domain: Domain, energy_j: float, duration_s: float) -> float:
     """Bound of |true - read| for a counter that steps every `quantum_s`."""
     most_w = domain.max_power_w
     if domain.grade is Grade.COUNTER and energy_j == 0:
-        # No step tells the power: only the most the domain can draw bounds it.
+        # Without a step the power is unknown: only the domain's maximum bounds it.
         return max(domain.quantum_s, duration_s) * (most_w or most_power_w(domain))
     if domain.quantum_s <= 0:
         return 0.0
     if duration_s <= domain.quantum_s:
-        # No step need have fallen into the window.
+        # The window may contain no step.
         return domain.quantum_s * (most_w or most_power_w(domain))
     error_j = domain.quantum_s * energy_j / (duration_s - domain.quantum_s)
     return error_j if most_w is None else min(error_j, domain.quantum_s * most_w)

@@ -2,9 +2,9 @@
 
 The model is linear: power = idle + (max - idle) x busy share of the CPUs. Its integral needs no sampling: over any
 window it is idle x time + (max - idle) x busy CPU seconds / number of CPUs, and both are cumulative quantities the
-kernel keeps, so two readings give exactly the model's energy. It knows nothing of clocks, vector width or memory
-traffic: two programs that keep the CPUs equally busy get equal joules, whatever they draw. (Fan, Weber, Barroso,
-"Power provisioning for a warehouse-sized computer", ISCA 2007, "Estimating Server Power Usage", for the linear model;
+kernel keeps, so two readings give exactly the model's energy. It ignores clocks, vector width and memory traffic: two
+programs that keep the CPUs equally busy get equal joules, whatever they draw. (Fan, Weber, Barroso, "Power provisioning
+for a warehouse-sized computer", ISCA 2007, "Estimating Server Power Usage", for the linear model;
 https://doi.org/10.1145/1273440.1250665.)
 """
 
@@ -21,8 +21,8 @@ from servewatt.records import Component, Domain, Grade, PowerSample, Reading
 
 DEFAULT_IDLE_W = 0.74
 DEFAULT_MAX_W = 3.84
-"""Watts per logical CPU, idle and fully loaded. A weak source, for want of a better one: the mean of what the Cloud
-Carbon Footprint methodology (section "Compute", https://www.cloudcarbonfootprint.org/docs/methodology/) assumes for a
+"""Watts per logical CPU, idle and fully loaded. A weak source, but the best at hand: the mean of what the Cloud Carbon
+Footprint methodology (section "Compute", https://www.cloudcarbonfootprint.org/docs/methodology/) assumes for a
 processor that is not known, of AWS 0.74 and 3.5, GCP 0.71 and 4.26 (medians), Azure 0.78 and 3.76. Behind it stand
 results of SPECpower_ssj2008: wall power of whole servers over their hardware threads. The means of single processor
 families lie between 0.46 and 3.7 W idle, 1.7 and 9.0 W loaded (output/coefficients-aws-use.csv of March 2026 in
@@ -31,7 +31,7 @@ and no substitute for a calibration."""
 
 
 class EstimateMeter:
-    """Estimates the power of the CPUs that this machine (or virtual machine) shows in /proc/stat.
+    """Estimates the power of the CPUs that this machine (or virtual machine) lists in /proc/stat.
 
     `cpu_watts` is (idle, full load) of them all together; without it the defaults above times the number of
     CPUs apply, and `calibrated` is false. `within` names a metered domain that already holds this energy.

@@ -1,10 +1,10 @@
-"""NVIDIA GPUs through NVML: energy counters, power, and who computes on them.
+"""NVIDIA GPUs through NVML: energy counters, power, and the processes that compute on them.
 
 Boards since Volta count their energy in millijoules from the time the driver was loaded; the counter is 64 bits wide
-and does not wrap in practice. Older boards tell power only, which the harness integrates. Reading the counter takes
+and does not wrap in practice. Older boards report power only, which the harness integrates. Reading the counter takes
 about 4 ms a board on data-centre boards, reading the power a few microseconds.
 
-Every board NVML shows is metered, whatever CUDA_VISIBLE_DEVICES says: the boundary is the machine, and a board that
+Every board that NVML lists is metered, whatever CUDA_VISIBLE_DEVICES is: the boundary is the machine, and a board that
 a configuration leaves idle still draws its idle power. Where boards serve different tasks, `nvml:0` meters one of them
 alone. Energy belongs to the whole board: NVML has no counter for a MIG instance, so on a partitioned board the figure
 includes its other instances.
@@ -181,9 +181,9 @@ def other_gpu_processes(
 ) -> tuple[GpuProcess, ...] | None:
     """Processes other than ours that hold a compute context on any GPU; None where that cannot be told.
 
-    It cannot without NVML, on a board that does not list its processes, or in a container whose process numbers
-    are not the driver's (a listed process that /proc does not know). A container may also be shown no process at
-    all while others compute.
+    That is so without NVML, on a board that does not list its processes, and in a container whose process numbers
+    differ from the driver's (a listed process is not in /proc). A container may also see no process while others
+    compute.
     """
     try:
         nvml = open_nvml(nvml)
@@ -211,7 +211,7 @@ def other_gpu_processes(
 
 
 def _why_unreadable(boards: Sequence[Board]) -> tuple[str, str] | None:
-    """The reason and hint for boards that tell neither energy nor power: a sum of the others is not the machine."""
+    """The reason and hint for boards that report neither energy nor power: the sum of the others is not the machine."""
     silent = [board for board in boards if board.problem]
     if not silent:
         return None

@@ -1,4 +1,4 @@
-"""What NVML tells of NVIDIA boards: whether there are any, their limits, and their energy and power now.
+"""NVIDIA boards through NVML: whether there are any, their limits, and their present energy and power.
 
 https://docs.nvidia.com/deploy/nvml-api/
 """
@@ -29,7 +29,7 @@ class Board:
     mig: bool
     """Partitioned into MIG instances; the energy is still the whole board's."""
     problem: str = ""
-    """What NVML answered where it tells neither energy nor power; empty if it tells one."""
+    """NVML's answer for a board that reports neither energy nor power; empty if it reports one."""
 
 
 def open_nvml(module: Any = None) -> Any:
@@ -65,7 +65,7 @@ trouble, GPU lost, reset required, the operating system refuses, library and dri
 
 
 def ask(nvml: Any, function: str, *arguments: Any) -> Any | None:
-    """The answer of an NVML function; None where the driver, the board or the binding cannot tell."""
+    """The result of an NVML function; None if the driver, the board or the binding does not support it."""
     try:
         return getattr(nvml, function)(*arguments)
     except (nvml.NVMLError, AttributeError):
@@ -109,7 +109,7 @@ def _board(nvml: Any, index: int) -> Board:
 
 
 def power_limit_w(nvml: Any, handle: Any) -> float | None:
-    """The power limit that holds now, in watts; None where it is not told."""
+    """The enforced power limit in watts; None if it is not reported."""
     return _limit_w(ask(nvml, "nvmlDeviceGetEnforcedPowerLimit", handle))
 
 
@@ -121,7 +121,7 @@ def _most_limit_w(nvml: Any, handle: Any) -> float | None:
 
 
 def _limit_w(limit_mw: int | None) -> float | None:
-    """Watts; None for a limit of nothing or of more than any board draws, with which some drivers say "not known"."""
+    """Watts; None for zero or an impossible limit, which some drivers return for "unknown"."""
     return limit_mw / 1000 if limit_mw is not None and 0 < limit_mw / 1000 <= CEILING_W[Component.GPU] else None
 
 

@@ -1,7 +1,7 @@
-"""What a domain can draw, and which differences and power readings are therefore no measurement: pure functions.
+"""The most power a domain can draw, and the differences and readings that are implausible for it. Pure functions.
 
-Counters start again from about zero after a suspend or a reload of their driver, and some sensors give numbers that
-are no power at all. Both look like energy, so every difference and every reading is held against what the domain can
+Counters start again from about zero after a suspend or a reload of their driver, and some sensors give values that
+cannot be a power. Both look like energy, so every difference and every reading is compared with what the domain can
 draw in that time.
 """
 
@@ -21,9 +21,9 @@ CEILING_W: Mapping[Component, float] = {
     Component.GPU: 3000.0,
     Component.MACHINE: 30_000.0,
 }
-"""Most power of anything of its kind, for domains that do not tell their own: about twice the largest of today. CPU
-packages reach 500 W (EPYC 9005, Xeon 6900), a socket's memory 24 modules of some 15 W, a GPU board 1400 W (B300), a
-server of eight such boards 14.5 kW."""
+"""Ceiling by kind of domain, for domains without a stated limit: about twice the largest of today. CPU packages reach
+500 W (EPYC 9005, Xeon 6900), a socket's memory 24 modules of some 15 W, a GPU board 1400 W (B300), a server of eight
+such boards 14.5 kW."""
 
 HEADROOM = 2.0
 """How many times its own limit a domain is believed to draw. A package's limit holds for the mean over its time window
@@ -43,7 +43,7 @@ NOT_KEPT_HINT = (
     "its driver, firmware or hypervisor does not keep it: name meters that work with --meter "
     "(servewatt doctor lists them)"
 )
-"""What to do about a counter that does not count, or a sensor that always tells zero."""
+"""Hint for a counter that does not count, or a sensor that always reads zero."""
 
 LEAST_SAMPLES = 5
 LEAST_SHARE = 0.1
@@ -67,7 +67,7 @@ def is_power(domain: Domain, power_w: float) -> bool:
 
 
 def believable(domain: Domain, samples: Sequence[PowerSample]) -> list[PowerSample]:
-    """The domain's own samples in order of time, without those that are no power."""
+    """The domain's own samples in order of time, without implausible ones."""
     own = [s for s in samples if s.domain == domain.name and is_power(domain, s.power_w)]
     return sorted(own, key=lambda s: s.time_s)
 
@@ -106,10 +106,9 @@ def difference_j(domain: Domain, first: Reading, last: Reading) -> float:
 
 
 def unwrapped(domain: Domain, first: Reading, last: Reading, samples: Sequence[PowerSample]) -> Reading | None:
-    """The last reading as a counter without range would give it; None where the samples do not tell.
-
-    They do where they cover a window that is long enough for more wraps than two readings show, at intervals in which
-    the counter can wrap once at most: each is the mean between two readings of it.
+    """The last reading as a counter without range would give it; None if the samples do not determine it. They do if
+    they cover a window that is long enough for more wraps than two readings show, at intervals in which the counter can
+    wrap once at most: each is the mean between two readings of it.
     """
     duration_s = last.time_s - first.time_s
     own = believable(domain, samples)
@@ -124,7 +123,7 @@ def unwrapped(domain: Domain, first: Reading, last: Reading, samples: Sequence[P
 
 
 def stood_still(domain: Domain, first: Reading, last: Reading) -> bool:
-    """Whether a counter did not move for so long that it must have, had it counted: nothing draws no power at all."""
+    """Whether a counter did not move for so long that it cannot be counting: every device draws some power."""
     duration_s = last.time_s - first.time_s
     return last.energy_j == first.energy_j and duration_s > _long_s(domain)
 

@@ -70,7 +70,7 @@ class RaplMeter:
             os.close(self._files.pop(name))
 
     def _open(self, zone: Zone, open_file: Callable[[Path], int]) -> str:
-        """Open a zone's counter; why it cannot be read, or nothing."""
+        """Open a zone's counter; the reason if it cannot be read, else empty."""
         if zone.problem:
             return zone.problem
         path, name = zone.folder / "energy_uj", zone.domain.name

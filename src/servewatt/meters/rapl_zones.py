@@ -4,8 +4,8 @@ https://docs.kernel.org/power/powercap/powercap.html. A zone is a folder with `n
 `max_energy_range_uj`; a subzone's folder is named after its parent's (`intel-rapl:0:1` lies in `intel-rapl:0`),
 and the class folder links to all of them side by side.
 
-What holds what: a package contains its cores and uncore; DRAM is metered beside the package; the platform counter
-(psys) contains packages and DRAM. GPU boards are not in any of them.
+Containment: a package contains its cores and uncore; DRAM is metered beside the package; the platform counter (psys)
+contains packages and DRAM. GPU boards are not in any of them.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Zone:
     """Socket (and die) it belongs to, such as `0` or `1-die-0`."""
     domain: Domain
     problem: str = ""
-    """Why its files say too little to read it; empty if they do not."""
+    """Why its files do not suffice to read it; empty if they do."""
 
 
 def find_zones(root: Path) -> list[Zone]:

@@ -1,4 +1,4 @@
-"""A meter that plays a recording back. For tests, for teaching, and for looking twice at a strange window.
+"""A meter that plays a recording back. For tests, for teaching, and for examining a strange window again.
 
 The recording is a JSON object with `domains`, a list of objects with the fields of `servewatt.records.Domain`, and
 `readings`, a list of [seconds, {domain: joules}] in order of time:

@@ -1,4 +1,4 @@
-"""Whether counters step: some are there, answer without error, and never move."""
+"""Finds counters that never move although they are present and answer without error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOKS = 30
 
 
 def standing_still(meters: Sequence[Meter], pause: Callable[[float], None] = time.sleep) -> tuple[str, ...]:
-    """Domains to be added up whose counter does not move while watched, and whose power is not told either.
+    """Summed domains whose counter does not move while watched, and that have no power reading either.
 
     Takes a hundredth of a second where all move, else three of the coarsest counter's quanta, or 0.3 s.
     """
@@ -25,7 +25,7 @@ def standing_still(meters: Sequence[Meter], pause: Callable[[float], None] = tim
     watched = {d.name: d for d in domains if d.grade is Grade.COUNTER and d.name in added}
     first = _energies(meters)
     for meter in meters:
-        meter.power()  # whose next call may tell the mean since this one
+        meter.power()  # its next call may give the mean since this one
     longest_s = max([WATCHED_S, *(STILL_QUANTA * d.quantum_s for d in watched.values())])
     for _ in range(LOOKS):
         if not watched:

@@ -1,9 +1,7 @@
-"""Use of computing resources by a process and its machine, sampled from another process.
-
-Everything comes from /proc, /sys and NVML directly. A sample costs some 0.1 ms for a process without children on a
-kernel that lists children. PSS and CPU clocks cost far more (the kernel walks every page table entry for the first:
-about 1 ms for each GB of resident memory, holding up the process's own memory management meanwhile), so they are
-read only with every `detail_every`th sample and are None in between.
+"""Resource use of a process and its machine, sampled from another process, straight from /proc, /sys and NVML. A sample
+costs some 0.1 ms for a process without children on a kernel that lists children. PSS and CPU clocks cost far more (the
+kernel walks every page table entry for the first: about 1 ms for each GB of resident memory, holding up the process's
+own memory management meanwhile), so they are read only with every `detail_every`th sample and are None in between.
 """
 
 from __future__ import annotations
@@ -133,7 +131,7 @@ class UtilisationSampler:
         mhz = [int(text) / 1000 for text in khz if text.isdigit()]
         if not mhz:
             mhz = [float(m) for m in re.findall(r"^cpu MHz\s*:\s*([\d.]+)$", _text(self._proc / "cpuinfo"), re.M)]
-        mhz = [clock for clock in mhz if clock > 0]  # some virtual machines tell 0 for what they do not know
+        mhz = [clock for clock in mhz if clock > 0]  # some virtual machines report 0 for "unknown"
         return sum(mhz) / len(mhz) if mhz else None
 
     def _with_gpu(self, sample: UtilisationSample) -> UtilisationSample:
@@ -145,7 +143,7 @@ class UtilisationSampler:
         return replace(
             sample,
             gpu_percent=None if rates is None else float(rates.gpu),
-            # Boards that share the CPU's memory tell none of their own, or a total of 0.
+            # Boards that share the CPU's memory report none of their own, or a total of 0.
             gpu_memory_bytes=int(memory.used) if memory is not None and memory.total else None,
             gpu_clock_mhz=float(clock_mhz) if clock_mhz else None,
             gpu_temperature_c=None if temperature_c is None else float(temperature_c),
@@ -154,7 +152,7 @@ class UtilisationSampler:
 
 
 def throttled(nvml: Any, board: Any) -> bool | None:
-    """Whether heat or the power supply holds the clocks down; None where it cannot be told.
+    """Whether heat or the power supply throttles the clocks; None if unknown.
 
     Running at the board's own power limit is a normal state of a busy board and is not counted.
     """

@@ -6,7 +6,7 @@ import signal
 
 
 def signal_name(number: int) -> str:
-    """Such as `SIGKILL`, `SIGRTMIN+3`, or `signal 32` for one that has no name."""
+    """Such as `SIGKILL`, `SIGRTMIN+3`, or `signal 32` if it has no name."""
     try:
         return signal.Signals(number).name
     except ValueError:

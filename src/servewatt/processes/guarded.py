@@ -1,4 +1,4 @@
-"""Runs commands under a guardian, which ends with them whatever they started, and with us whatever ends us."""
+"""Runs commands under a guardian process. It kills whatever they started when they end, and when this process ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANSWER_FD = "@ANSWER_FD@"
 """Stands for the number of the answer pipe's file descriptor among the arguments of a command."""
 
 _MARK = "SERVEWATT_GUARDED"
-"""Environment variable that tells which guardian's a process is."""
+"""Environment variable that names the guardian of a process."""
 _LONGEST_POLL_MS = 1e9
 _READ_BYTES = 1 << 20
 _HINTS = {
@@ -46,20 +46,20 @@ _HINTS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a child ended and what it left."""
+    """How a child ended, and its answer and log."""
 
     returncode: int
     """Exit code, or the negative number of the signal that killed it."""
     timed_out: bool
     answer: bytes
-    """What it wrote to its answer pipe, as far as MOST_ANSWER_BYTES."""
+    """Bytes that it wrote to its answer pipe, at most MOST_ANSWER_BYTES."""
     log: str
     """The end of what it wrote to standard output and error."""
     waiter_cpu_s: float
     """CPU time this process used while it waited."""
     answer_too_long: bool = False
     lingered: bool = False
-    """Whether it had to be killed because it did not end after its answer."""
+    """Whether it was killed because it did not end after its answer."""
 
     @property
     def last_words(self) -> str:
@@ -122,7 +122,7 @@ class Guarded:
         poller.register(self.answer_from, select.POLLIN)
         poller.register(self.status_from, select.POLLIN)
         answered = False
-        # Once more after the deadline: this process may itself have been stopped meanwhile, as by Ctrl-Z.
+        # Check once more after the deadline: this process may have been stopped meanwhile, as by Ctrl-Z.
         while (left_ms := max(0.0, (deadline_s - time.monotonic()) * 1e3)) or poller.poll(0):
             ready = {fd for fd, _ in poller.poll(min(left_ms, _LONGEST_POLL_MS))}
             if self.answer_from.fileno() in ready:
@@ -142,9 +142,10 @@ class Guarded:
         return not answered
 
     def end(self) -> None:
-        """Have the guardian kill what is left of the command, or do so if it cannot; it has ended then."""
+        """Have the guardian kill the rest of the command's processes, or kill them here if it cannot. The command has
+        then ended."""
         self.control.close()
-        # A guardian that something has stopped would never look.
+        # A stopped guardian would never react.
         self.child.send_signal(signal.SIGCONT)
         poller = select.poll()
         poller.register(self.status_from, select.POLLIN)
@@ -258,6 +259,6 @@ def _kill_marked(mark: str) -> None:
     wanted = f"{_MARK}={mark}".encode()
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
-            with contextlib.suppress(OSError):  # those that have ended meanwhile, and other users'
+            with contextlib.suppress(OSError):  # ended meanwhile, or another user's
                 if wanted in (path / "environ").read_bytes().split(b"\0"):
                     os.kill(int(path.name), signal.SIGKILL)

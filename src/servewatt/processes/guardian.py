@@ -1,4 +1,4 @@
-"""Starts a command and outlives it: whatever ends the command, or whoever asked for it, ends all that it started.
+"""Starts a command and outlives it: when the command or its parent ends, everything that it started is killed.
 
 `python -I -S guardian.py PARENT_PID CONTROL_FD STATUS_FD LOG_FD ANSWER_FD COMMAND...`, run by `guarded.py`; it must
 import nothing but the standard library. It is the subreaper of the command's descendants, so one that has a session of
@@ -7,9 +7,9 @@ its own, or whose parent has ended, is still among its own. It sleeps in poll(2)
 - the command ends, or
 - the parent dies (even by SIGKILL), or closes the other end of CONTROL_FD,
 
-then kills every descendant until none is left and writes to STATUS_FD how the command ended. What the command writes
-to standard output and error comes through LOG_FD (-1: it goes to a file that the parent has opened): only its end is
-kept, in memory, so that no amount of it fills a disk. ANSWER_FD goes on to the command.
+then kills every descendant until none is left and writes to STATUS_FD how the command ended. Standard output and error
+of the command come through LOG_FD (-1: they go to a file that the parent has opened). Only the end is kept, in memory,
+so that a long log fills no disk. ANSWER_FD goes on to the command.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from io import FileIO
 PARENT_PID = "@PARENT_PID@"
 """Stands for the guardian's process id among the arguments of a command."""
 LOG_BYTES = 4000
-"""How much of the end of a log is kept."""
+"""Bytes kept of the end of a log."""
 LOG_PAUSE_S = 0.5
-"""Least time between two looks at a log that is not about to be full: the guardian should hardly use a CPU."""
+"""Least seconds between two reads of a log pipe that is not nearly full, so that the guardian hardly uses a CPU."""
 GIVE_UP_S = 60.0
-"""How long it tries to kill what does not die, such as a process that waits for a dead network disk."""
+"""Seconds for which it tries to kill a process that does not die, such as one that waits for a dead network disk."""
 _PIPE_BYTES = 1 << 20
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -157,7 +157,7 @@ class Guardian:
         self._reap()
 
     def _reap(self) -> bool:
-        """Take leave of children that have ended; whether there are others."""
+        """Reap children that have ended; whether others are left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,6 +1,5 @@
-"""Keeps the folder where the user works off the import path of servewatt's own process.
-
-It imports nothing that Python has not imported when it starts: that could already come from there.
+"""Keeps the user's current folder off the import path of servewatt's own process. It imports only what Python has
+imported at its start: anything else could already come from that folder.
 """
 
 import os

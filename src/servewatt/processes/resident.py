@@ -1,4 +1,4 @@
-"""Commands that stay and are asked again and again, under a guardian that ends with them whatever they started."""
+"""Long-running commands that answer many questions, under a guardian that kills whatever they started when they end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from servewatt.processes.guardian import descendants
 
 _READ_BYTES = 1 << 20
 _PIPE_BYTES = select.PIPE_BUF
-"""What a pipe that is ready takes at once."""
+"""Bytes that a writable pipe takes at once."""
 
 
 class Resident:

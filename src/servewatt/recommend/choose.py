@@ -28,11 +28,11 @@ def choose(
 ) -> Recommendation:
     """The configuration of least energy per token among those shown to meet `constraints`, and how sure that is.
 
-    `excluded` are configurations of the run that are already out of the question. A limit counts as met where the
-    whole interval is within it (`servewatt.recommend.limits`); those that are not shown to meet one are left out and
-    named. Of the others the choice is the one of which most can be promised: that nothing else saves more than a share
-    of its energy (`servewatt.stats.race`). It is decided once that share is below `tie`, by default the race's own or
-    3 %. The error of each comparison is corrected for the number of the feasible ones, which are taken as given.
+    `excluded` are configurations of the run that are already ruled out. A limit counts as met where the whole interval
+    is within it (`servewatt.recommend.limits`); those that are not shown to meet one are left out and named. Of the
+    others the choice is the one of which most can be promised: that nothing else saves more than a share of its energy
+    (`servewatt.stats.race`). It is decided once that share is below `tie`, by default the race's own or 3 %. The error
+    of each comparison is corrected for the number of the feasible ones, which are taken as given.
 
     Raises InputError if a limit is not a positive number.
     """
@@ -110,7 +110,7 @@ def _no_energy(summary: ConfigurationSummary) -> str | None:
 
 
 def _unasked(configuration: Configuration, constraints: Constraints) -> str | None:
-    """Why a configuration does not suit the user whatever it measures; None if it may."""
+    """Why a configuration is ruled out regardless of its measurements; None if it is not."""
     provider, batch, concurrency = configuration.provider, configuration.batch, constraints.concurrency
     if constraints.provider is not None and provider is not constraints.provider:
         return f"runs on {provider.value}, not {constraints.provider.value}"
@@ -127,7 +127,8 @@ def _why_not_measured(summary: ConfigurationSummary) -> str:
 
 
 def _twin(configuration: Configuration, measured: Collection[Configuration]) -> Exclusion | None:
-    """Measured both ways, an engine is one choice, not two rivals: the way in is reported as HTTP's share."""
+    """An engine measured in process and through HTTP is one choice, not two: the difference is reported as HTTP's
+    share."""
     twin = replace(configuration, via=Via.PROCESS)
     if configuration.via is Via.PROCESS or twin not in measured:
         return None
@@ -170,7 +171,7 @@ def _decide(
 
 
 def _grade(comparison: Comparison, grades: dict[Configuration, str]) -> str:
-    """What to call the joules of a comparison where not all were counted: `estimated`, `partly estimated` ..."""
+    """The name of a comparison's joules if not all were counted: `estimated`, `partly estimated` ..."""
     kinds = [kind for key in (comparison.first, comparison.second) for kind in grades[key].split(" + ")]
     order = [grade.value for grade in Grade]
     least = max(kinds, key=order.index)
@@ -182,7 +183,7 @@ def _grade(comparison: Comparison, grades: dict[Configuration, str]) -> str:
 def _nothing(
     analysis: Analysis, constraints: Constraints, exclusions: Sequence[Exclusion], found: Sequence[LimitCheck]
 ) -> Recommendation:
-    """No choice: those that could still meet the limits, or else what comes nearest."""
+    """The answer without a choice: the configurations that could still meet the limits, or else the nearest ones."""
     could = tuple(e for e in exclusions if e.not_shown)
     if could:
         needed = [needed_blocks([c for c in found if c.configuration == e.configuration]) for e in could]

@@ -1,4 +1,4 @@
-"""How a configuration stands to the user's numeric limits: judged by the interval of what was measured."""
+"""Checks a configuration against the user's numeric limits by the interval of each measured value."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def check(
 
 
 def needed_blocks(found: Sequence[LimitCheck]) -> int | None:
-    """Blocks that would likely tell of every limit of one configuration that is not shown yet."""
+    """Blocks that would likely decide every open limit of one configuration."""
     needed = [c.more_blocks for c in found if c.standing is Standing.NOT_SHOWN]
     return None if None in needed else max((n for n in needed if n is not None), default=None)
 

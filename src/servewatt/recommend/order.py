@@ -1,4 +1,4 @@
-"""The ranking as the recommendation sees it, so that what is shown first is what the sentence names first."""
+"""Orders the ranking by the recommendation, so that the first row is the configuration that the answer names first."""
 
 from __future__ import annotations
 

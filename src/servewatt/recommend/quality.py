@@ -1,4 +1,4 @@
-"""Configurations whose quality is not shown to suffice leave the choice, each with the reason."""
+"""Rules out configurations whose quality is not shown to suffice, each with the reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from servewatt.stats.records import Analysis
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """What an output must be worth beside the reference's; None is no limit."""
+    """Limits on output quality against the reference; None is no limit."""
 
     min_agreement: float | None = None
     """On the mean share of the output before its first difference, 0 to 1: the lower end of its interval."""
@@ -51,7 +51,7 @@ def exclude_by_quality(
         if exclusion is None:
             kept.append(summary)
         else:
-            # What was never measured has no energy, so its quality leaves nothing open.
+            # A configuration that was never measured has no energy, so its quality cannot matter.
             excluded.append(replace(exclusion, not_shown=exclusion.not_shown and summary.blocks > 0))
     return replace(analysis, summaries=tuple(kept)), tuple(excluded), tuple(found)
 
@@ -92,7 +92,7 @@ def _agreement(found: Assessment, quality: Quality, limits: QualityLimits) -> Li
 
 
 def _perplexity(found: Assessment, limits: QualityLimits) -> LimitCheck | str | None:
-    """The same of the limit on the perplexity ratio."""
+    """The same for the limit on the perplexity ratio."""
     most = limits.max_perplexity_ratio
     if most is None:
         return None

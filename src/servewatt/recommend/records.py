@@ -1,4 +1,4 @@
-"""What a user requires, and what servewatt answers."""
+"""Records of a user's constraints and of the recommendation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Constraints:
 
 
 class Standing(StrEnum):
-    """How a configuration stands to a limit; its interval decides, not its estimate."""
+    """The standing of a configuration to a limit; its interval decides, not its estimate."""
 
     MET = "met"
     """The whole interval is within the limit."""
@@ -53,7 +53,7 @@ class LimitCheck:
     """Blocks, prompts or documents behind the estimate."""
     standing: Standing
     more_blocks: int | None = None
-    """Of what is not shown yet: blocks that would likely tell; None where no number in sight would."""
+    """For a limit that is not shown yet: blocks that would likely decide it; None if no realistic number would."""
 
     @property
     def excess(self) -> float:
@@ -63,7 +63,7 @@ class LimitCheck:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A configuration that is out of the question, or not shown to meet the limits yet, and why."""
+    """A configuration that is ruled out, or not shown to meet the limits yet, and why."""
 
     configuration: Configuration
     reason: str

@@ -22,7 +22,7 @@ def serve_with(comparison: Comparison, grade: str, boundary: Boundary, constrain
 
 
 def traffic(choice: Configuration, constraints: Constraints) -> str:
-    """What a batch asks of the traffic, unless the user has told how many requests wait at a time."""
+    """The traffic that a batch needs, unless the user has said how many requests wait at a time."""
     if choice.batch == 1 or constraints.concurrency is not None:
         return ""
     return f" It takes {choice.batch} requests at a time: --concurrency N leaves out batches larger than yours."
@@ -120,7 +120,7 @@ def nothing_shown(could: Sequence[Exclusion]) -> str:
 
 
 def nothing_feasible(nearest: LimitCheck | None, alone: Sequence[LimitCheck] | None, analysis: Analysis) -> str:
-    """No choice, and what comes closest to one.
+    """The answer without a choice, and the nearest configuration.
 
     `alone`: of several limits those that exclude every configuration by themselves (none: only together they do).
     """
@@ -203,7 +203,7 @@ _SAMPLES = {"s": "block", "bytes": "block", "share": "prompt", "ratio": "documen
 
 
 def _outlook(check: LimitCheck) -> str:
-    """What would show it."""
+    """The measurements that would show it."""
     what = _SAMPLES[check.unit]
     if check.low is None:
         more = f"; {counted(check.more_blocks, 'more block')} would give one" if check.more_blocks else ""

@@ -5,7 +5,7 @@
     GET  /memory    {peak_device_bytes}
     GET  /health    answers even while a generation runs
 
-What goes wrong is answered as a Failure, and told in one line on standard error:
+A failed request is answered with a Failure, and reported in one line on standard error:
 
     404, 405       no such path, or not by this method
     413, 415       the body is too long, or no JSON
@@ -86,7 +86,7 @@ def make_app(loaded: Loaded) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
-        with suppress(TimeoutError):  # a generation that never ends
+        with suppress(TimeoutError):  # for example a generation that never ends
             await asyncio.wait_for(loaded.close(), CLOSE_TIMEOUT_S)
 
     app = Starlette(

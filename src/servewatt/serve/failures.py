@@ -1,4 +1,4 @@
-"""How a request that has no answer is told: to its client as JSON, and in one line on standard error."""
+"""Reports failed requests: to the client as JSON, and in one line on standard error."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class BusyError(Exception):
 
 
 class AbandonedError(Exception):
-    """Nobody waits for the generation any more."""
+    """The client has left, so the generation is not needed any more."""
 
 
 class Loaded:
@@ -58,8 +58,8 @@ class Loaded:
     async def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]) -> Answer:
         """All steps of one batch, once the device has finished; see `servewatt.engines.Session.generate`.
 
-        Cancelled, it ends at the engine's next step; engines that hand out their steps when all are there go on until
-        then. Raises BusyError where too many wait.
+        If cancelled, it ends at the engine's next step; engines that return all steps at the end finish first. Raises
+        BusyError where too many wait.
         """
         abandoned = threading.Event()
 
@@ -76,7 +76,7 @@ class Loaded:
             if abandoned.is_set():
                 raise AbandonedError(f"abandoned after {len(steps)} of {max_new_tokens} tokens")
             answer = Answer(tuple(s.tokens for s in steps), tuple(s.time_s for s in steps), end_s - begin_s)
-            # JSON would make others of some wrong values, so they are found here.
+            # JSON would change some wrong values, so they are detected here.
             asked = Asked(len(prompts), max_new_tokens, stop_ids, self.model.vocabulary_size)
             check_tokens(asked, answer.tokens)
             check_times(asked, begin_s, answer.times_s, end_s)
@@ -105,7 +105,7 @@ class Loaded:
     def _load(self, artefacts: Artefacts) -> Session:
         session = engines.create(self.configuration.engine).load(self.model, self.configuration, artefacts)
         session.synchronize()
-        # What loading left lives as long as the server; later collections need not walk it.
+        # Objects from loading live as long as the server; later collections need not traverse them.
         gc.collect()
         gc.freeze()
         return session

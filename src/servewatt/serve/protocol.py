@@ -33,7 +33,7 @@ class LimitedProtocol(H11Protocol):
     _silent_since_s: float = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take it, in place of the one that has been silent longest where there are too many; else answer 503."""
+        """Accept it. If there are too many connections, close the one that has been silent longest, else answer 503."""
         assert isinstance(transport, asyncio.Transport)
         super().connection_made(transport)
         self._silent_since_s = time.monotonic()
@@ -66,7 +66,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
-        """Called by uvicorn while it handles the error of what is no HTTP request."""
+        """Called by uvicorn when it receives something that is not an HTTP request."""
         error = sys.exception()
         status = error.error_status_hint if isinstance(error, h11.RemoteProtocolError) else 400
         hint = f"at most {MOST_HEADER_BYTES} bytes of headers" if status == 431 else "send HTTP/1.1"

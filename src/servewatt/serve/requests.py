@@ -1,4 +1,4 @@
-"""What a client may ask for, and whether the loaded configuration can do it."""
+"""Validates requests: their form, and whether the loaded configuration can serve them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 from servewatt.errors import InputError, nearest
 from servewatt.records import Configuration, Model
 
-# The first wrong entry is enough: a long body of wrong ones would make an error of each.
+# The first wrong entry is enough: a long body would give an error for each.
 Ids = Annotated[list[int], FailFast()]
 Prompt = Annotated[Ids, Field(min_length=1)]
 
@@ -66,8 +66,8 @@ class GenerateRequest(BaseModel):
 def read_generate(body: bytes, model: Model, configuration: Configuration) -> GenerateRequest:
     """The request in `body`.
 
-    Raises InputError if it is not one, or asks for what the loaded configuration cannot do: ids outside the
-    vocabulary, more positions than the context has, more prompts than the batch.
+    InputError if it is not valid, or the loaded configuration cannot serve it: ids outside the vocabulary, more
+    positions than the context has, more prompts than the batch.
     """
     try:
         request = GenerateRequest.model_validate_json(body)

@@ -1,4 +1,4 @@
-"""What a careful reader must know before believing the numbers: one sentence each."""
+"""Warnings about the numbers of a run, one sentence each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from servewatt.stats.energy import section_energies
 from servewatt.stats.records import BoundaryRanking, ConfigurationSummary
 
 STOLEN_LIMIT = 0.02
-"""Share of the machine's CPU time that a hypervisor may give to others before we say so."""
+"""Share of the machine's CPU time stolen by a hypervisor from which on a warning is due."""
 QUANTUM_LIMIT = 0.01
 SCATTER_LIMIT = 0.05
 """Standard deviation of energy per token over blocks, as a share of its mean."""

@@ -1,4 +1,4 @@
-"""From trials to numbers: what one trial says, then one configuration over its blocks."""
+"""Figures of one trial, then of one configuration over its blocks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PhasePart:
 
 @dataclass(frozen=True)
 class TrialFigures:
-    """What one valid trial says. None where something needed was not metered."""
+    """The figures of one valid trial. None if something needed was not metered."""
 
     block: int
     energy_j_per_token: float | None

@@ -1,4 +1,4 @@
-"""What HTTP adds: the client's time over the engine's in one trial, and both ways of a configuration by block."""
+"""HTTP's share: the client's time over the engine's in one trial, and trials in process and through HTTP by block."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def http_shares(
     """The share of each configuration measured in both ways, or through HTTP with the engine's seconds known.
 
     In the order of `summaries`. `valid` are the valid trials, one a block. The intervals hold together at `confidence`
-    (Bonferroni over all of them): they describe, and are no part of the family of comparisons that decides.
+    (Bonferroni over all of them). They describe, and do not belong to the family of comparisons that decides.
     """
     pairs = _pairs(summaries, valid)
     energies = [log_ratios(_energies(process), _energies(http)) for process, http in pairs]

@@ -1,4 +1,4 @@
-"""What decoding cannot do without: bytes to read and products to compute, and how near a configuration came.
+"""Lower bound on decode time: bytes to read, products to compute, and how near a configuration came.
 
 Everything follows from the shape of the model, so it holds for whatever engine runs it. The figures are lower
 bounds: biases, norms, activations and everything written are left out, and an untied input embedding is only looked
@@ -91,7 +91,7 @@ def decode_work(result: Result) -> DecodeWork | None:
 
 
 def group_of(configuration: Configuration, facts: Facts | None) -> int | None:
-    """How many weights share a scale, if the configuration's options tell, or else the loaded engine."""
+    """Weights that share a scale, by the configuration's options or else the loaded engine."""
     asked = dict(configuration.options).get("group")
     if asked is None:
         return facts.weights_per_scale if facts is not None else None
@@ -110,7 +110,7 @@ def limit_of(
     environment: Environment,
     confidence: float,
 ) -> Limit | None:
-    """How near a configuration came to the physical limit, over its valid trials; None where nothing can be told."""
+    """How near a configuration came to the physical limit, over its valid trials; None if nothing is known."""
     works = [w for w in map(decode_work, valid) if w is not None and w.step_s > 0]
     if shape is None or configuration.engine == "fake" or not works:
         return None

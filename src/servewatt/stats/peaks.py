@@ -1,4 +1,4 @@
-"""What the hardware can do at most: memory bandwidth and arithmetic.
+"""Peak memory bandwidth and arithmetic rate of the hardware.
 
 The CPU's bandwidth is measured for every run. For GPUs it is the peak that NVIDIA publishes, which no program reaches
 (a stream of reads gets some 90 %), so a floor worked out from it is a true floor. Arithmetic is the dense peak of the
@@ -23,7 +23,7 @@ _HALF = frozenset({Precision.BF16, Precision.FP16, Precision.INT8, Precision.INT
 
 @dataclass(frozen=True)
 class Peak:
-    """The most that one device can do. None where it is not known."""
+    """Peak rates of one device. None where unknown."""
 
     source: str
     """`measured`, or the board whose data sheet it is from."""
@@ -110,7 +110,8 @@ _BOARDS = (
 
 
 def peak_of(environment: Environment, provider: Provider) -> Peak | None:
-    """What the device behind `provider` can do; None for an unknown GPU, for different GPUs, and without a measurement.
+    """Peak rates of the device behind `provider`; None for an unknown GPU, for different GPUs, and without a
+    measurement.
 
     For the CPU no peak of arithmetic is assumed: clocks and vector units differ too much from machine to machine.
     """

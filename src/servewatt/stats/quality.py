@@ -1,4 +1,4 @@
-"""What an output is worth beside a reference's: agreement, perplexity ratio, pass rate. Pure functions."""
+"""Output quality against a reference: agreement, perplexity ratio, pass rate. Pure functions."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def share_interval(share: float, n: int) -> Interval:
 
 
 def pool(found: Sequence[Quality], configurations: Sequence[Configuration]) -> Quality | None:
-    """What several records of one model say of `configurations`, as one record; None if they say nothing of them.
+    """Merges several records of one model into one for `configurations`; None if none of them is assessed.
 
     `found` are newest first. Only records that asked the same (reference, prompts, length and held-out text) are
     comparable: of these groups the one that knows most of the configurations is taken, of equal ones the one with the

@@ -1,4 +1,4 @@
-"""What the statistics say: the records that `recommend` and `report` read."""
+"""Records of the statistics, which `recommend` and `report` read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class PhaseEnergy:
 
 @dataclass(frozen=True)
 class Limit:
-    """What decoding cannot do without, and how near a configuration came to it (`servewatt.stats.limits`)."""
+    """The physical limit of decoding, and how near a configuration came to it (`servewatt.stats.limits`)."""
 
     rows: int
     """Rows of a decode step."""
@@ -49,7 +49,7 @@ class Limit:
     bytes_per_token: float
     """Weights and KV cache of a step over its rows."""
     spared_bytes_per_step: int
-    """Of these the last-level cache may keep so many from step to step; memory need not deliver them."""
+    """Of these, bytes that the last-level cache may keep from step to step, so that memory need not deliver them."""
     decode_flops_per_token: float
     prefill_flops_per_prompt: float
     decode_s_per_token: Interval
@@ -110,7 +110,7 @@ class ConfigurationSummary:
     """Median TTFT of each trial, then over blocks."""
     ttft_p95_s: Interval | None = None
     inter_token_mean_s: Interval | None = None
-    """The mean tells the pace also of an engine that hands over the tokens of several steps at once."""
+    """The mean is meaningful also for an engine that returns the tokens of several steps at once."""
     inter_token_p50_s: Interval | None = None
     inter_token_p95_s: Interval | None = None
     inter_token_p99_s: Interval | None = None
@@ -141,7 +141,7 @@ class ConfigurationSummary:
 
 
 class Verdict(StrEnum):
-    """What a comparison says of the first configuration's energy."""
+    """Verdict on the first configuration's energy."""
 
     LOWER = "lower"
     """`first` needs less energy than `second`: the interval of their ratio lies below 1."""
@@ -175,7 +175,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class HttpShare:
-    """How much of what a token takes through HTTP is HTTP's.
+    """HTTP's share of what a token takes.
 
     All are from geometric means over blocks, with anytime-valid confidence intervals. `energy` and `time` set two
     trials of a block beside each other, 1 - process / http, and are below zero where the server did better.
@@ -231,13 +231,13 @@ class Analysis:
     rankings: tuple[BoundaryRanking, ...]
     """One for each boundary that the metered domains allow; more than one only matters where they differ."""
     warnings: tuple[str, ...] = ()
-    """What a careful reader must know: outputs that differ, scatter, stolen time, blocks missing."""
+    """Warnings: outputs that differ, scatter, stolen time, missing blocks."""
     http_shares: tuple[HttpShare, ...] = ()
     """One for each configuration that was measured both in process and through HTTP, in the order of the ranking."""
     batch_curves: tuple[BatchCurve, ...] = ()
     """One for each family of configurations that was measured at more than one batch."""
     quality: Quality | None = None
-    """What `servewatt quality` found of these configurations; None where it was not asked."""
+    """Results of `servewatt quality` for these configurations; None if there are none."""
     costs: Costs = field(default_factory=Costs)
     """Energy per token inside the boundary, block by block, of every configuration that has it; see `all_costs`."""
 

@@ -1,4 +1,4 @@
-"""Who measures what: claims in the store, each with its claimant, so that a dead one's claim lapses."""
+"""Claims on plans in the store. Each names its claimant, so that the claim of a dead process lapses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROC = Path("/proc")
 
 @dataclass(frozen=True)
 class Claimant:
-    """A process, known so well that another one with its number is not taken for it."""
+    """A process, identified so that a later one with the same number is not mistaken for it."""
 
     host: str
     boot: str
@@ -41,7 +41,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Held:
-    """What was to be claimed is another's."""
+    """The subject is claimed by another process."""
 
     by: Claim
 

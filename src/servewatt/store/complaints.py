@@ -1,4 +1,4 @@
-"""What a database complains of, in words that a user can act on."""
+"""Translates database errors into messages that a user can act on."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class AlreadyStoredError(StoreError):
 
 
 class LostClaimError(StoreError):
-    """What was claimed is another's by now."""
+    """The claim now belongs to another process."""
 
 
 class LostStoreError(StoreError):
-    """What lies at the store's place is no longer the store that was opened."""
+    """The file at the store's path is no longer the store that was opened."""
 
 
 KEPT = "results stored before are whole; start the same command again and only the missing trials run"

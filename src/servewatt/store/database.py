@@ -1,8 +1,8 @@
 """A database to keep results in: opening it, transactions, and its errors in words.
 
-SQLite runs in write-ahead mode, so reports read while a run writes, and with full synchronisation, so a stored
-result outlasts the process and the power supply. A SQLite file is opened anew for every transaction: nothing of it is
-held between two trials, so that a file put in its place meanwhile is met as what it is and never overwritten.
+SQLite runs in write-ahead mode, so reports read while a run writes, and with full synchronisation, so a stored result
+outlasts the process and the power supply. A SQLite file is opened anew for every transaction: nothing of it is held
+between two trials, so that another file put in its place is detected and never overwritten.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Database:
 def open_database(place: str | Path, *, busy_timeout_s: float, must_exist: bool) -> Database:
     """Open a SQLite file or the database at a URL, making it or bringing it to the newest schema where needed.
 
-    Raises StoreError with what is wrong and the next thing to do.
+    StoreError names the problem and the next step.
     """
     if isinstance(place, Path):
         return _open_file(place, busy_timeout_s, must_exist=must_exist)
@@ -166,7 +166,7 @@ def _configure_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _text(content: bytes) -> str:
-    """Text as stored; damaged bytes spoil their own row, not the whole answer."""
+    """Text as stored; damaged bytes invalidate their own row, not the whole query."""
     return content.decode(errors="replace")
 
 

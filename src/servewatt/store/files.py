@@ -39,7 +39,7 @@ class Header:
     results: int
     """Number of result lines that follow the run's; fewer means the file was cut short."""
     quality: tuple[Quality, ...] = ()
-    """What was found of the quality of the run's model, newest first. Here, so that older programs read the file."""
+    """Quality records of the run's model, newest first. Here, so that older programs read the file."""
 
 
 def write_file(
@@ -102,7 +102,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[Run, tuple[Result, ...]]:
 
 
 def read_qualities(path: str | os.PathLike[str]) -> tuple[Quality, ...]:
-    """What a run file holds of its model's quality, newest first; raises what `read_file` raises of its header."""
+    """Quality records in a run file, newest first; raises what `read_file` raises of its header."""
     source = Path(path)
     return _header(_content(source).partition(b"\n")[0], source).quality
 

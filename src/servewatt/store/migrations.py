@@ -35,7 +35,7 @@ __all__ = ["SCHEMA_VERSION", "STEPS", "stored_version", "upgrade"]
 
 
 def _add_quality(connection: Connection) -> None:
-    """Version 2: what `servewatt quality` found."""
+    """Version 2: results of `servewatt quality`."""
     metadata = MetaData()
     Table(
         "qualities",
@@ -76,7 +76,7 @@ def _add_quality(connection: Connection) -> None:
 
 
 def _add_briefs_and_claims(connection: Connection) -> None:
-    """Version 3: what statistics need of each trial, and who measures what."""
+    """Version 3: short forms of trials for statistics, and claims."""
     metadata = MetaData()
     Table("trials", metadata, Column("number", Integer, primary_key=True))
     briefs = Table(
@@ -103,7 +103,7 @@ def _add_briefs_and_claims(connection: Connection) -> None:
 
 
 def _add_journal(connection: Connection) -> None:
-    """Version 4: what trials of a running duet episode have measured so far."""
+    """Version 4: slices of trials of a running duet episode."""
     metadata = MetaData()
     Table("runs", metadata, Column("id", String(100), primary_key=True))
     journal = Table(

@@ -57,7 +57,7 @@ class StoreReader:
         self._plans: dict[str, Plan] = {}
         self._counts: dict[str, int] = {}
         self.damaged: list[Damaged] = []
-        """What could not be read so far."""
+        """Rows that could not be read so far."""
 
     @classmethod
     def open(cls, url_or_path: str | Path | None = None, *, busy_timeout_s: float = 30.0) -> StoreReader:
@@ -141,9 +141,8 @@ class StoreReader:
             ]
 
     def qualities(self, model: Model, *, skip_damaged: bool = False) -> list[Quality]:
-        """What was found of the quality of this model's configurations, newest first.
-
-        Damaged ones raise StoreError, or, with `skip_damaged`, are noted in `damaged` and left out.
+        """Quality records of this model, newest first. Damaged ones raise StoreError, or, with `skip_damaged`, are
+        noted in `damaged` and left out.
         """
         with self._readable.reading() as query:
             return list(self._intact(reading.select_qualities(query, model), skip_damaged))

@@ -1,7 +1,7 @@
 """Rows to records, in plain SQL that every database understands.
 
 Reading goes through the database's own driver where it can (`sqlite_file`), because importing SQLAlchemy takes longer
-than reading a run. What cannot be read is told and left out, and hides nothing else.
+than reading a run. Rows that cannot be read are reported and left out; they hide no others.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RUN_COLUMNS = "id, created_at, plan, environment, servewatt_version, record_vers
 TRIAL_COLUMNS = "trials.number, block, position, attempt, configuration, reason, result"
 NEWEST_FIRST = "ORDER BY created_at DESC, number DESC"
 READY = -1
-"""Place in the journal of what a trial yielded before its first slice."""
+"""Position in the journal of a trial's result before its first slice."""
 HINT = "restore the store from a copy, or run again"
 
 
@@ -57,7 +57,7 @@ class Damaged:
     hint: str
     run_id: str
     is_run: bool = False
-    """Whether it is a whole run, of which the next two are known by their columns."""
+    """Whether it is a whole run; the next two are then known from its columns."""
     created_at: str = ""
     model: str = ""
 
@@ -190,7 +190,7 @@ def select_open(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Dama
 
 
 def select_qualities(query: Query, model: Model) -> Iterator[Quality | Damaged]:
-    """What is known of the quality of a model's configurations, newest first; in place of what is damaged, why."""
+    """Quality records of a model's configurations, newest first; in place of a damaged one, the reason."""
     rows = query(
         "SELECT quality_version, content FROM qualities"
         f" WHERE revision = :revision AND weights = :weights {NEWEST_FIRST}",

@@ -1,4 +1,4 @@
-"""Results kept beside a store that cannot take them, and taken back once one can."""
+"""Keeps results in a file beside a store that cannot be written, and imports them once it can."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def rescued(store: Store, plan_digest: str, fingerprint: str) -> Iterator[tuple[
 
 
 def take_back(store: Store, run: Run, results: Sequence[Result]) -> int:
-    """Store what a rescue file holds and the store lacks; how many results that were. Raises StoreError."""
+    """Store the results of a rescue file that the store lacks; their number. Raises StoreError."""
     known = {r.id for r in store.find_runs(run.plan.digest)}
     if run.id not in known:
         store.create_run(run)

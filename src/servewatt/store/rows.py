@@ -1,4 +1,4 @@
-"""Records to rows; `reading` brings them back."""
+"""Writes records as rows; `reading` reads them."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def insert_run(connection: sa.Connection, run: Run) -> None:
 
 
 def update_plan(connection: sa.Connection, run_id: str, plan: Plan) -> None:
-    """Put another plan in the place of a run's own."""
+    """Replace a run's plan."""
     connection.execute(tables.runs.update().where(tables.runs.c.id == run_id).values(plan=dump(plan)))
 
 
 def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None:
-    """Keep a result of the run of `plan`: as a whole, and in columns that are handy in SQL."""
+    """Keep a result of the run of `plan`, as a whole and in columns for SQL."""
     trial, configuration = result.trial, result.trial.configuration
     connection.execute(tables.journal.delete().where(_in_journal(trial)))
     inserted = connection.execute(
@@ -75,7 +75,7 @@ def insert_result(connection: sa.Connection, result: Result, plan: Plan) -> None
 
 
 def insert_ready(connection: sa.Connection, result: Result, plan: Plan) -> None:
-    """Keep what a trial of a duet episode has yielded before its first slice."""
+    """Keep the result of a trial of a duet episode before its first slice."""
     _insert_journal(connection, result.trial, READY, dump(slim(result, plan)))
 
 
@@ -116,7 +116,7 @@ def count_results(connection: sa.Connection, run_id: str) -> int | None:
 
 
 def take_claim(connection: sa.Connection, claim: Claim, own: Claimant, now_s: float) -> Claim | None:
-    """Claim a subject; the claim that stands in the way, or None if it was taken."""
+    """Claim a subject; the conflicting claim, or None on success."""
     found = connection.execute(sa.select(tables.claims).where(tables.claims.c.subject == claim.subject)).first()
     if found is None:
         connection.execute(tables.claims.insert().values(_claim_columns(claim)))
@@ -130,7 +130,7 @@ def take_claim(connection: sa.Connection, claim: Claim, own: Claimant, now_s: fl
 
 
 def renew_claim(connection: sa.Connection, claim: Claim) -> bool:
-    """Put a claim in the place of itself; False if another stands there."""
+    """Renew a claim; False if another has replaced it."""
     if _replace_claim(connection, claim, claim.token):
         return True
     return connection.execute(sa.select(tables.claims).where(tables.claims.c.subject == claim.subject)).first() is None
@@ -158,7 +158,7 @@ def _claim_columns(claim: Claim) -> dict[str, object]:
 
 
 def insert_quality(connection: sa.Connection, quality: Quality) -> None:
-    """Keep what a model's configurations were found worth; nothing happens if just this is there already."""
+    """Keep a quality record; a record that is there already is left as it is."""
     content = dump(quality)
     digest = hashlib.sha256(content.encode()).hexdigest()
     same = sa.select(tables.qualities.c.number).where(tables.qualities.c.digest == digest)

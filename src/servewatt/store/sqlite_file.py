@@ -27,7 +27,7 @@ class SqliteFile:
     def reading(self) -> Iterator[Query]:
         """A transaction that sees one state of the database and waits for no writer."""
         with self._translated(), closing(self._connect()) as connection:
-            # Damaged bytes spoil their own row, not the whole answer.
+            # Damaged bytes invalidate their own row, not the whole query.
             connection.text_factory = lambda content: content.decode(errors="replace")
             connection.execute("BEGIN")
 
@@ -61,10 +61,9 @@ class SqliteFile:
 
 
 def open_sqlite_file(path: Path, *, busy_timeout_s: float) -> SqliteFile | None:
-    """The file at `path`, or None where only `database.open_database` can say what to do with it.
-
-    That is so where it is missing, older or newer than this program, damaged, no store, or cannot be written to (a
-    reader in write-ahead mode may have to make a second file beside it).
+    """The file at `path`, or None if `database.open_database` must handle it: if it is missing, older or newer than
+    this program, damaged, no store, or cannot be written to (a reader in write-ahead mode may have to make a second
+    file beside it).
     """
     if not sqlite_place.size_bytes(path) or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return None

@@ -1,4 +1,4 @@
-"""Where a SQLite store lies: what may stand at its path, and how it is opened there."""
+"""The path of a SQLite store: which files are accepted there, and how they are opened."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def uri(path: Path, query: str) -> str:
 
 
 def size_bytes(path: Path) -> int | None:
-    """The size of a regular file; None where there is nothing. Raises StoreError for anything else."""
+    """The size of a regular file; None if there is none. StoreError for anything else."""
     name = shown(path)
     try:
         found = path.stat()
@@ -57,7 +57,7 @@ def size_bytes(path: Path) -> int | None:
 
 
 def prepare(path: Path, *, must_exist: bool) -> Place:
-    """Make sure of a file at `path`: an empty one, with its folder, where there was none and none must exist.
+    """Ensure a file at `path`: an empty one, with its folder, if there was none and none need exist.
 
     SQLite is then asked for a file that is there, so that one deleted later is missed and not made anew.
     """

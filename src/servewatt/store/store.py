@@ -56,7 +56,7 @@ class Store(StoreReader):
 
     @property
     def file_name(self) -> str:
-        """What to call files after it."""
+        """The stem for names of files derived from it."""
         return sqlite_place.shown(Path(self.path.name))[:100] if self.path is not None else "servewatt"
 
     def create_run(self, run: Run) -> None:
@@ -122,7 +122,7 @@ class Store(StoreReader):
             raise InputError(f"a result cannot be kept: its {place} is not a finite number", "measure it again")
 
     def keep_ready(self, result: Result) -> None:
-        """Keep what a trial of a duet episode yielded before its first slice; `append` takes its place at the end.
+        """Keep the result of a trial of a duet episode before its first slice; `append` takes its place at the end.
 
         Raises as `append` does.
         """
@@ -164,7 +164,7 @@ class Store(StoreReader):
         claim = Claim(subject, secrets.token_hex(16), own, "", time.time() + lease_s)
         for _ in range(5):
             with suppress(AlreadyStoredError), self._database.writing() as connection:
-                # Two may find nobody at once: the slower one looks again.
+                # Two processes may see no claim at once: the slower one checks again.
                 holder = rows.take_claim(connection, claim, own, time.time())
                 return claim if holder is None else Held(holder)
         raise StoreError(f"{self._database.name}: {subject} cannot be claimed", "start the same command again")
@@ -190,7 +190,7 @@ class Store(StoreReader):
             rows.drop_claim(connection, claim)
 
     def add_quality(self, quality: Quality) -> None:
-        """Keep what a model's configurations were found worth; the very same is kept once.
+        """Keep a quality record; an equal one is kept once.
 
         Raises StoreError if it cannot be written.
         """

@@ -45,7 +45,7 @@ def slim(result: Result, plan: Plan) -> Result:
 
 
 def fill(result: Result, plan: Plan) -> Result:
-    """What `slim` took away, back again."""
+    """Restores what `slim` removed."""
     if result.trial.workload.prompts:
         return result
     return replace(result, trial=replace(result.trial, workload=plan.workload))

@@ -1,4 +1,4 @@
-"""From texts to the work of one pass: token ids computed once, so that every engine is given the same."""
+"""Tokenises the texts of one pass once, so that every engine gets the same ids."""
 
 from __future__ import annotations
 

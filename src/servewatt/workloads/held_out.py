@@ -32,7 +32,7 @@ class Text:
     text: str
     """What the ids stand for."""
     scored_bytes: int | None
-    """UTF-8 bytes of the tokens after the first id; None where spans do not tell."""
+    """UTF-8 bytes of the tokens after the first id; None if the spans do not give them."""
 
     @property
     def sha256(self) -> str:
@@ -118,7 +118,7 @@ def _folder(folder: Path) -> tuple[str, list[tuple[str, Path]]]:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # a link that leads where nobody may look
+    except OSError:  # a link to a folder without permission
         return False
 
 

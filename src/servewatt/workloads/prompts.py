@@ -22,7 +22,7 @@ _FIELDS = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
 _PROMPT = "prompt"
 _ROW_HINT = f"each line is a JSON object with {', '.join(_FIELDS)}"
 _OTHER_NAMES = ("text", "question", "instruction", "input", "content")
-"""What other data sets call the text that is most like a prompt."""
+"""Names that other data sets use for the text closest to a prompt."""
 _TABLES = (".csv", ".tsv")
 _FORMS = "give bundled, bundled:N, a text file with one prompt a line, or problems in HumanEval's format (JSON)"
 
@@ -52,7 +52,7 @@ class PromptSet:
 
 
 def read(source: str, *, sample: int | None = None, seed: int = 0) -> PromptSet:
-    """The prompts of `source`: `bundled`, `bundled:N` (the first N), or a file, whose content tells what it is.
+    """The prompts of `source`: `bundled`, `bundled:N` (the first N), or a file, whose content decides how it is read.
 
     JSON (objects line by line, or an array) and Parquet give problems where every row has all of HumanEval's fields,
     else the texts of `prompt`; an array of texts is taken too. Any other text gives one prompt a line, blank lines
@@ -124,7 +124,7 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 def problems_in(content: bytes, path: Path) -> list[Problem]:
-    """The same, of the bytes that were read from `path`."""
+    """As `read_problems`, from bytes that were read from `path`."""
     return _all_problems(rows_in(unpack(content, path), path), path)
 
 

@@ -27,10 +27,9 @@ class Row:
 
 
 def read_rows(path: Path, hint: str) -> list[Row] | str:
-    """The rows of a file, or its text where that is neither JSON nor Parquet.
-
-    Raises InputError if it cannot be read, if its name says JSON and it is none, and if it begins as JSON and does not
-    go on so; UnavailableError for Parquet without pyarrow.
+    """The rows of a file, or its text if it is neither JSON nor Parquet. Raises InputError if it cannot be read, if it
+    is named as JSON and is not, and if it begins as JSON and does not continue so; UnavailableError for Parquet without
+    pyarrow.
     """
     content = unpack(read_bytes(path, hint), path)
     return rows_in(content, path)
@@ -46,7 +45,7 @@ def rows_in(content: bytes, path: Path) -> list[Row] | str:
 
 
 def _json_rows(text: str, name: str, *, insist: bool) -> list[Row] | None:
-    """The values that stand one after the other in `text`, or the elements of the one array that it is.
+    """The JSON values in `text` one after the other, or the elements if it is one array.
 
     None for other text, unless `insist`.
     """
