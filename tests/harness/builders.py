@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from servewatt.harness.schedule import preparation
 from servewatt.records import (
     Configuration,
     Environment,
@@ -13,6 +15,7 @@ from servewatt.records import (
     Plan,
     Procedure,
     Run,
+    Trial,
     Weights,
     Workload,
 )
@@ -66,3 +69,12 @@ def run(folder: Path, configurations: Sequence[Configuration], procedure: Proced
         ENVIRONMENT,
         "0",
     )
+
+
+DUET = replace(QUICK, warmup_s=0.02, duet=True, slice_s=0.05)
+"""Of duet episodes with slices that hold some generations of the fake engine."""
+
+
+def trial(folder: Path, configuration: Configuration, procedure: Procedure = DUET, block: int = 0) -> Trial:
+    """A trial of a run of the configuration alone."""
+    return replace(preparation(run(folder, [configuration], procedure), configuration), block=block)

@@ -8,7 +8,8 @@ this one, are blocked in the kernel. Where memory holds only some of the process
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -30,6 +31,8 @@ from servewatt.records import Environment, Grade, Provider, Result, Slice, Statu
 from servewatt.records.slices import finished, with_slices
 
 RESIDENCY = "servewatt.harness.residency"
+PAUSE_S = 0.2
+"""Before each slice: some engines' threads spin for up to 0.1 s after their last step before they sleep."""
 SLICE_RETRIES = 2
 BLOCKED_SHARE = 0.01
 """CPU time that blocked processes may use while another measures, as a share of the slice."""
@@ -96,6 +99,8 @@ class _Member:
     slices: list[Slice] = field(default_factory=list)
     longest_s: float | None = None
     """Of its slices."""
+    patience_s: float = 0.0
+    """How long its last answer was waited for at most."""
 
     @property
     def key(self) -> str:
@@ -129,6 +134,8 @@ class Episode:
         self._noise.shuffle(self._waiting)
         self._members: list[_Member] = []
         self._freezes = False
+        self._rounds_done = 0
+        """Of all groups: rounds are numbered through the episode, as those of two groups have nothing in common."""
         self._stack = ExitStack()
 
     def run(self) -> Iterator[Event]:
@@ -139,10 +146,14 @@ class Episode:
                 waiting = [t for t in self._waiting if t.configuration.provider is provider]
                 waiting.sort(key=lambda trial: trial.configuration.key != self._anchor)
                 while waiting:
+                    there = len(self._members)
                     waiting = yield from self._join(waiting)
-                    yield from self._rounds()
-                    staying = [m.key for m in self._members if waiting and m.key == self._anchor]
-                    for member in [m for m in self._members if m.key not in staying]:
+                    grown = len(self._members) > there
+                    if grown:
+                        yield from self._rounds()
+                    # An anchor beside which nobody finds room has to go as well.
+                    staying = [m for m in self._members if waiting and grown and m.key == self._anchor]
+                    for member in [m for m in self._members if m not in staying]:
                         yield self._leave(member)
 
     def _join(self, waiting: Sequence[Trial]) -> Generator[Event, None, list[Trial]]:
@@ -157,12 +168,16 @@ class Episode:
             try:
                 resident = self._start(trial)
             except ServewattError as error:
-                yield Ended(Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True))
+                yield Ended(_not_started(trial, error, started_at))
                 continue
             member = _Member(trial, resident, Result(trial, Status.OK, started_at=started_at))
             reply = self._ask(member, wire.dump(trial).encode(), trial.procedure.timeout_s)
             if reply is None or reply.result is None or reply.result.status is not Status.OK:
-                yield Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
+                gone = self._gone(member, reply, oom_killed=oom_kills() > kills_before)
+                if gone.status is Status.OUT_OF_MEMORY and self._members:
+                    left.append(trial)  # it may find room once the others are gone
+                else:
+                    yield Ended(gone)
                 continue
             member.ready = reply.result
             self._members.append(member)
@@ -175,7 +190,7 @@ class Episode:
         python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
         command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, python=python)
         resident = Resident(command, child_environment(environment))
-        self._stack.callback(resident.end)
+        self._stack.callback(resident.kill)
         return resident
 
     def _rounds(self) -> Iterator[Event]:
@@ -184,11 +199,12 @@ class Episode:
         while self._members:
             found: dict[str, tuple[Result, Slice]] = {}
             for position, member in enumerate(self._noise.sample(self._members, len(self._members))):
-                order = Order(len(rounds), position, 0, self._slice_s(member.trial))
+                order = Order(self._rounds_done, position, 0, self._slice_s(member.trial))
                 yield from self._measure(member, order)
                 last = member.slices[-1] if member.slices else None
                 if last is not None and last.round == order.round and not last.fault:
                     found[member.key] = member.ready, last
+            self._rounds_done += 1
             rounds.append(Round(found))
             coming = self._decide(rounds, [member.key for member in self._members])
             for member in [m for m in self._members if m.key in coming.leave]:
@@ -203,9 +219,10 @@ class Episode:
             stopped = [m.resident for m in others if m.may_freeze] if self._freezes else []
             for resident in stopped:
                 resident.freeze()
-            before_s, kills_before = _cpu_s(others), oom_kills()
+            time.sleep(PAUSE_S)
+            before_s, kills_before = [_cpu_s(other) for other in others], oom_kills()
             reply = self._ask(member, wire.dump(replace(order, attempt=attempt)).encode(), self._patience_s(member))
-            blocked_s = _cpu_s(others) - before_s
+            used_s = [max(0.0, _cpu_s(other) - before) for other, before in zip(others, before_s, strict=True)]
             for resident in stopped:
                 resident.thaw()
             if reply is None or reply.slice is None:
@@ -213,8 +230,10 @@ class Episode:
                     self._members.remove(member)
                 yield Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
                 return
-            known = replace(reply.slice, blocked_cpu_s=blocked_s, residents=len(others) + 1)
-            judged = replace(known, fault=self._fault(member.trial, known))
+            known = replace(reply.slice, blocked_cpu_s=sum(used_s), residents=len(others) + 1)
+            if others and max(used_s) > 0:
+                known = replace(known, blocked_by=others[used_s.index(max(used_s))].key)
+            judged = replace(known, fault=known.fault or self._fault(member.trial, known))
             member.longest_s = max(member.longest_s or 0.0, judged.work_s)
             member.slices.append(judged)
             yield Measured(member.trial, judged)
@@ -227,11 +246,12 @@ class Episode:
         blocked_s = found.blocked_cpu_s or 0.0
         if blocked_s > max(LEAST_BLOCKED_S, BLOCKED_SHARE * window_s):
             self._freezes = True
-            return f"blocked processes used {100 * blocked_s / window_s:.0f} % of a CPU"
+            share = 100 * blocked_s / window_s
+            return f"blocked processes used {share:.0f} % of a CPU, most of it {found.blocked_by}"
         if found.foreign_cpu_s is not None:
             share = found.foreign_cpu_s / (window_s * self._environment.cpu_count)
             # The kernel counts in ticks, which a short slice may hold one or two of by chance.
-            slack = 2 * TICK_S * self._environment.cpu_count / (window_s * self._environment.cpu_count)
+            slack = 2 * TICK_S / window_s
             if share > trial.procedure.foreign_limit + slack:
                 return f"other processes used {100 * min(1.0, share):.0f} % of the machine's CPU"
         return ""
@@ -248,12 +268,15 @@ class Episode:
         return Ended(judge(finished(result, member.slices), self._environment, memory_bandwidth_bytes_s))
 
     def _ask(self, member: _Member, question: bytes, timeout_s: float) -> Reply | None:
-        """What a member answers; None where it does not, or not as it should."""
+        """What a member answers; None where it does not."""
+        member.patience_s = timeout_s
         answer = member.resident.ask(question, timeout_s=timeout_s)
         try:
             return None if answer is None else wire.load(Reply, answer)
-        except InputError:
-            return None
+        except InputError as error:
+            reason = brief(f"the worker's answer cannot be read: {error.message}")
+            again = try_alone(member.trial.model, member.trial.configuration)
+            return Reply(result=Result(member.trial, Status.FAILED, reason, again, member.ready.started_at))
 
     def _gone(self, member: _Member, reply: Reply | None, *, oom_killed: bool) -> Result:
         """The result of a member that failed, by its own words or by how it ended."""
@@ -261,14 +284,23 @@ class Episode:
         if reply is not None and reply.result is not None:
             ended = member.resident.close_politely(timeout_s=END_TIMEOUT_S)
             found = replace(reply.result, log=printable(ended.log), reason=brief(reply.result.reason))
+            found = replace(found, sections=found.sections or member.ready.sections)
             if found.trial != trial:
                 again = try_alone(trial.model, trial.configuration)
                 found = Result(trial, Status.FAILED, "the worker answered for another trial", again)
         else:
-            found = result_of(member.resident.end(), trial, member.ready.started_at, oom_killed=oom_killed)
-        return point_to_log(
-            with_slices(replace(found, sections=found.sections or member.ready.sections), member.slices)
-        )
+            try:
+                ended = member.resident.end()
+            except ServewattError as error:
+                return _not_started(trial, error, member.ready.started_at)
+            how = result_of(ended, trial, member.ready.started_at, oom_killed=oom_killed)
+            if how.status is Status.TIMED_OUT:
+                how = replace(how, reason=f"no answer within {member.patience_s:.3g} s")
+            # What it yielded before it ended is kept.
+            found = replace(member.ready, status=how.status, reason=how.reason, hint=how.hint, log=how.log)
+        if found.status is Status.OUT_OF_MEMORY and any(other is not member for other in self._members):
+            found = replace(found, transient=True)  # the others may have held what it lacked
+        return point_to_log(with_slices(replace(found, parent_cpu_s=ended.waiter_cpu_s), member.slices))
 
     def _slice_s(self, trial: Trial) -> float:
         """How long a slice should last at least."""
@@ -286,6 +318,10 @@ class Episode:
         return min(member.trial.procedure.timeout_s, 30.0 + 20.0 * member.longest_s)
 
 
-def _cpu_s(members: Collection[_Member]) -> float:
-    """CPU time so far of all their processes' living threads."""
-    return sum(threads_cpu_s(pid) for member in members for pid in member.resident.pids())
+def _not_started(trial: Trial, error: ServewattError, started_at: str) -> Result:
+    return Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True)
+
+
+def _cpu_s(member: _Member) -> float:
+    """CPU time so far of the living threads of all its processes."""
+    return sum(threads_cpu_s(pid) for pid in member.resident.pids())

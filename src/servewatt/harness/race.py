@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from servewatt.errors import InputError
-from servewatt.harness.episode import Ended, Episode, Event, Next, Ready, Round
-from servewatt.harness.residency import PAUSE_S
+from servewatt.harness.episode import PAUSE_S, Ended, Episode, Event, Next, Ready, Round
 from servewatt.harness.schedule import Progress, block_order
 from servewatt.records import Configuration, Race, Result, Run, Status, Trial
 from servewatt.records.slices import LEAST_SLICES

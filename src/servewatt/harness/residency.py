@@ -19,7 +19,7 @@ from typing import IO
 
 from servewatt import wire
 from servewatt.engines import Session
-from servewatt.errors import LONGEST_REASON, InputError, ServewattError, brief
+from servewatt.errors import LONGEST_REASON, InputError, ServewattError, UnavailableError, brief
 from servewatt.harness.child import die_with_parent
 from servewatt.harness.failure import ProcessEndedError, describe_failure, may_pass
 from servewatt.harness.sampler import Sampler, SamplerOrder, Samples
@@ -27,10 +27,10 @@ from servewatt.harness.section import Stretch, take_mark_at_step, to_section
 from servewatt.harness.window import Tokens, Work
 from servewatt.harness.worker import Log, Measurement, to_result
 from servewatt.meters import open_meters
-from servewatt.records import Generation, Result, Slice, Status, Trial
+from servewatt.records import Generation, Result, Section, Slice, Status, Trial
 
-PAUSE_S = 0.2
-"""Before each slice: some engines' threads spin for up to 0.1 s after their last step before they sleep."""
+SAMPLER_PAUSE_S = 0.02
+"""For the sampler to take its first sample of a slice before that begins."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Residency:
         generator, session = self._log.generator, self._session
         assert generator is not None and session is not None
         self._sampler.resume()
-        time.sleep(PAUSE_S)
+        time.sleep(SAMPLER_PAUSE_S)
         generator.touch()
         session.synchronize()
         first = self._measurement.mark()
@@ -100,13 +100,13 @@ class Residency:
         samples = self._sampler.pause()
         self._keep(samples)
         generator.check(work)
+        if self._log.server is not None:
+            work.engine_s = self._log.server.engine_s[-len(work.starts_s) :]
         self._remember(work)
         if self._measurement.stepping is None:
             end_s = last.time_s
         generations = generator.generations(work)
-        section = to_section(
-            Stretch("generate", first, last), self._measurement.domains, samples.power, samples.cpu_share
-        )
+        section, fault = self._section(Stretch("generate", first, last), samples)
         thirds = _thirds(generations, first.time_s, end_s)
         return Slice(
             round=order.round,
@@ -124,8 +124,21 @@ class Residency:
             first_third_s=thirds[0],
             last_third_s=thirds[1],
             attempt=order.attempt,
+            fault=fault,
             generations=generations,
         )
+
+    def _section(self, stretch: Stretch, samples: Samples) -> tuple[Section, str]:
+        """What the slice took, and why that does not count, if it does not.
+
+        A counter that was reset or a machine that slept costs a slice; a meter that does not work at all is raised.
+        """
+        try:
+            return to_section(stretch, self._measurement.domains, samples.power, samples.cpu_share), ""
+        except UnavailableError:
+            raise
+        except ServewattError as error:
+            return to_section(stretch, (), (), samples.cpu_share), brief(error.message)
 
     def finish(self) -> Result:
         """The result without its slices: what was answered, what ran, and what it took at most."""

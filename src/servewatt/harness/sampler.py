@@ -29,6 +29,7 @@ PAUSE, RESUME = b"p", b"r"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
 END_TIMEOUT_S = 10.0
+_READ_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,22 @@ class Sampler:
 
     def pause(self) -> Samples:
         """Stop sampling until `resume`; what it saw since then. Raises as `stop` does."""
-        assert self._child.stdout is not None
         self._tell(PAUSE)
-        if not select.select([self._child.stdout], [], [], STOP_TIMEOUT_S)[0]:
-            self.kill()
-            raise _lost(f"did not answer within {STOP_TIMEOUT_S:g} s")
-        return self._samples(self._child.stdout.readline())
+        return self._samples(self._line())
+
+    def _line(self) -> bytes:
+        assert self._child.stdout is not None
+        give_up_s = time.monotonic() + STOP_TIMEOUT_S
+        said = bytearray()
+        while not said.endswith(b"\n"):
+            if not select.select([self._child.stdout], [], [], max(0.0, give_up_s - time.monotonic()))[0]:
+                self.kill()
+                raise _lost(f"did not answer within {STOP_TIMEOUT_S:g} s")
+            chunk = os.read(self._child.stdout.fileno(), _READ_BYTES)
+            if not chunk:
+                raise _lost(f"ended early ({ending(self._child.wait(END_TIMEOUT_S))})")
+            said += chunk
+        return bytes(said)
 
     def resume(self) -> None:
         """Go on sampling, with a sample at once."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
+from servewatt.errors import ServewattError
 from servewatt.processes.guarded import MOST_ANSWER_BYTES, Ended, cannot_start, pipe, start
 from servewatt.processes.guardian import descendants
 
@@ -22,7 +23,7 @@ _PIPE_BYTES = select.PIPE_BUF
 class Resident:
     """A command that reads questions, a line each, on standard input and writes an answer, a line each, to its pipe.
 
-    Its arguments ANSWER_FD and PARENT_PID are replaced as by `run_guarded`. Use as a context manager, or call `end`:
+    Its arguments ANSWER_FD and PARENT_PID are replaced as by `run_guarded`. Use as a context manager, or call `kill`:
     both kill it and all that it started. ServewattError where it cannot be started.
     """
 
@@ -30,7 +31,7 @@ class Resident:
         self._stack = contextlib.ExitStack()
         self._waited_cpu_s = 0.0
         self._timed_out = False
-        self._ended: Ended | None = None
+        self._ended: Ended | ServewattError | None = None
         self._buffer = bytearray()
         try:
             asked_from, self._questions = pipe(self._stack)
@@ -65,18 +66,31 @@ class Resident:
         self._signal(signal.SIGCONT)
 
     def end(self) -> Ended:
-        """Kill what is left of it; how it ended. Its `answer` is what it wrote without a line's end."""
+        """Kill what is left of it; how it ended. Its `answer` is what it wrote without a line's end.
+
+        ServewattError if it never started.
+        """
         if self._ended is None:
-            try:
-                self._questions.close()
-                self._guarded.end()
-                self._guarded.answer = self._buffer
-                self._ended = self._guarded.ended(timed_out=self._timed_out, waiter_cpu_s=self._waited_cpu_s)
-            except OSError as error:
-                raise cannot_start(error) from error
-            finally:
-                self._stack.close()
+            self._ended = self._end()
+        if isinstance(self._ended, ServewattError):
+            raise self._ended
         return self._ended
+
+    def kill(self) -> None:
+        """Kill what is left of it."""
+        with contextlib.suppress(ServewattError):  # it never started
+            self.end()
+
+    def _end(self) -> Ended | ServewattError:
+        try:
+            self._questions.close()
+            self._guarded.end()
+            self._guarded.answer = self._buffer
+            return self._guarded.ended(timed_out=self._timed_out, waiter_cpu_s=self._waited_cpu_s)
+        except OSError as error:
+            return cannot_start(error)
+        finally:
+            self._stack.close()
 
     def close_politely(self, *, timeout_s: float) -> Ended:
         """Tell it that no question will come, and give it time to end by itself; then `end`."""
@@ -140,4 +154,4 @@ class Resident:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self.end()
+        self.kill()

@@ -84,6 +84,8 @@ class Slice:
     stolen_cpu_s: float | None = None
     blocked_cpu_s: float | None = None
     """CPU time of the episode's other processes, which should be blocked meanwhile."""
+    blocked_by: str = ""
+    """Key of the configuration whose process used most of it."""
     residents: int = 1
     """Processes of the episode that were loaded, this one included."""
     batches: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +13,7 @@ from servewatt.engines.base import Artefacts, Step
 from servewatt.engines.fake.answers import ANSWERING, FACTS, PEAKS, SCORES, STEPS
 from servewatt.engines.fake.entry import ENTRY
 from servewatt.engines.fake.failures import GENERATING
+from servewatt.engines.fake.pace import Pace
 from servewatt.engines.shared.host import cpu_threads
 from servewatt.engines.shared.rows import Rows
 from servewatt.errors import InputError, RefusedError, nearest
@@ -27,7 +29,8 @@ class FakeEngine:
     """Engine whose steps take `step_ms` milliseconds and whose tokens count upwards from the prompt's sum.
 
     The option `fail` makes it misbehave: `load` is refused, `claim` computes in another precision than asked, and the
-    rest is in `fake_failures` and `fake_answers`.
+    rest is in `failures` and `answers`; with `after=N` the Nth generation is the first to fail. Options that change
+    the pace are in `pace`.
     """
 
     def check(self, model: Model, configuration: Configuration) -> None:
@@ -51,27 +54,36 @@ class FakeSession:
     """See FakeEngine."""
 
     def __init__(self, configuration: Configuration, model: Model, step_s: float, failure: str) -> None:
+        options = dict(configuration.options)
         self._configuration = configuration
         self._model = model
-        self._step_s = step_s
+        self._pace = Pace(options, step_s)
         self._failure = failure
         self._failure_to_come = failure
+        self._good_generations = int(options.get("after", "1")) - 1
+        offset = options.get("offset", "0")
+        self._offset = os.getpid() if offset == "process" else int(offset)
 
     def generate(
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int] = frozenset()
     ) -> Iterator[Step]:
-        self._misbehave()
+        good = self._good_generations > 0
+        self._good_generations -= 1
+        if not good:
+            self._misbehave()
         steps = self._steps(prompts, max_new_tokens, stop_ids)
-        if self._failure in STEPS:
+        if self._failure in STEPS and not good:
             asked = Asked(len(prompts), max_new_tokens, stop_ids, self._model.vocabulary_size)
             steps = STEPS[self._failure](steps, asked)
+        self._pace.begin()
         yield from steps
+        self._pace.end()
 
     def _steps(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, stop_ids: frozenset[int]) -> Iterator[Step]:
-        starts = [sum(prompt) for prompt in prompts]
+        starts = [sum(prompt) + self._offset for prompt in prompts]
         rows = Rows(len(prompts), stop_ids)
         for produced in range(max_new_tokens):
-            time.sleep(self._step_s)
+            time.sleep(self._pace.step_s(produced))
             tokens = [(start + produced) % self._model.vocabulary_size for start in starts]
             yield rows.step(tokens, time.monotonic())
             if rows.over:
