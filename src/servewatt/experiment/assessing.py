@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,18 +63,25 @@ class _Asked:
     timeout_s: float
 
 
-def assess_quality(asked: StudyFile, questions: Questions, observer: Observer | None = None) -> Quality:
+def assess_quality(
+    asked: StudyFile,
+    questions: Questions,
+    observer: Observer | None = None,
+    *,
+    configurations: Sequence[Configuration] | None = None,
+) -> Quality:
     """Have every configuration answer, the reference first, and compare.
 
-    Nothing is metered. A configuration that fails is an assessment with that status. Raises ServewattError for what
-    cannot be used: a name, a text too short, problems without tests, random weights whose answers are to be tested.
+    `configurations` stand in place of those that `asked` lists. Nothing is metered. A configuration that fails is an
+    assessment with that status. Raises ServewattError for what cannot be used: a name, a text too short, problems
+    without tests, random weights whose answers are to be tested.
     """
     observer = observer or Log()
     part = asked.configurations
     reference = replace(naming.configuration(questions.reference), batch=part.batches[0], threads=part.threads)
     engines.check(reference)
     with ArtefactCache() as cache:
-        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()))
+        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()), configurations=configurations)
         tokenizer = load_tokenizer(plan.model)
         put = _Asked(
             plan=plan,

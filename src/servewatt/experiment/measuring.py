@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -32,7 +32,7 @@ from servewatt.experiment.time_left import TimeLeft
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe_gpus
 from servewatt.models.cache import ArtefactCache
-from servewatt.records import Environment, Plan, Result, Run, Status, Trial
+from servewatt.records import Configuration, Environment, Plan, Result, Run, Status, Trial
 from servewatt.store import Store
 from servewatt.version import __version__
 
@@ -52,15 +52,25 @@ class Experiment:
         return max((d.quantum_s for d in self.environment.domains if d.within is None), default=0.0)
 
 
-def design(asked: StudyFile, cache: ArtefactCache, observer: Observer, *, draw: bool = True) -> Experiment:
+def design(
+    asked: StudyFile,
+    cache: ArtefactCache,
+    observer: Observer,
+    *,
+    draw: bool = True,
+    configurations: Sequence[Configuration] | None = None,
+) -> Experiment:
     """Look at the model and the machine, and make the plan; nothing is measured.
 
-    Keep `cache` open until it is measured: it holds on to what the plan needs. Without `draw` random weights are not
-    written, and the plan can only be shown. Raises ServewattError for whatever cannot be used or metered.
+    Keep `cache` open until it is measured: it holds on to what the plan needs. `configurations` stand in place of those
+    that `asked` lists. Without `draw` random weights are not written, and the plan can only be shown. Raises
+    ServewattError for whatever cannot be used or metered.
     """
     domains = metered_domains(asked.procedure.procedure())
     with step(observer, "looking at the model and the machine"):
-        plan, left_out = make_plan(asked, cache, has_gpu=bool(describe_gpus()), draw=draw)
+        plan, left_out = make_plan(
+            asked, cache, has_gpu=bool(describe_gpus()), draw=draw, configurations=configurations
+        )
         check_boards(plan.configurations, domains, board_in_use(asked.procedure.meters))
         return Experiment(plan, described(domains), left_out)
 
@@ -201,6 +211,8 @@ class _Measuring:
     def _trials(self, done: list[Result], time_left: TimeLeft) -> None:
         """Run what is missing; `done` grows with each result."""
         progress, blocks = schedule.Progress(self.run, done), self.run.plan.procedure.blocks
+        if progress.remaining == 0:  # as nothing could be prepared
+            return
         first = next(len(missing) for n in range(blocks) if (missing := progress.missing(n)))
         already, began_s = len(done), time.monotonic()
 

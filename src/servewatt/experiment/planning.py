@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,20 +42,30 @@ class LeftOut:
 
 
 def make_plan(
-    asked: StudyFile, cache: ArtefactCache, *, has_gpu: bool, draw: bool = True
+    asked: StudyFile,
+    cache: ArtefactCache,
+    *,
+    has_gpu: bool,
+    draw: bool = True,
+    configurations: Sequence[Configuration] | None = None,
 ) -> tuple[Plan, tuple[LeftOut, ...]]:
     """The plan, and the combinations left out of it with their reasons.
 
-    Without `draw` random weights are not written, and nothing can be measured with this plan.
-    Raises InputError (or another ServewattError) for whatever cannot be used; nothing has been measured then.
+    `configurations` stand in place of those that `asked` lists. Without `draw` random weights are not written, and
+    nothing can be measured with this plan. Raises InputError (or another ServewattError) for whatever cannot be used;
+    nothing has been measured then.
     """
-    wanted, left_out = expand(asked.configurations, has_gpu=has_gpu)
+    wanted, left_out = (
+        expand(asked.configurations, has_gpu=has_gpu)
+        if configurations is None
+        else runnable(configurations, has_gpu=has_gpu)
+    )
     part = asked.model
     weights = Weights(part.weights)
     model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
-    configurations, unknown = of_model(wanted, model)
+    known, unknown = of_model(wanted, model)
     workload = make_workload(asked.workload, model)
-    return Plan(model, workload, configurations, asked.procedure.procedure()), left_out + unknown
+    return Plan(model, workload, known, asked.procedure.procedure()), left_out + unknown
 
 
 def make_workload(part: WorkloadPart, model: Model) -> Workload:
@@ -77,6 +87,19 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
 
     Raises InputError for names that do not exist, and the first reason if nothing is left.
     """
+    wanted = _named(part, has_gpu=has_gpu) if part.named else _product(part, has_gpu=has_gpu)
+    if not wanted:
+        raise InputError(
+            "none of these engines runs on these providers",
+            Advice("see ", Action.LIST_ENGINES, ", with what each runs"),
+        )
+    return runnable(wanted, has_gpu=has_gpu)
+
+
+def runnable(
+    wanted: Iterable[Configuration], *, has_gpu: bool
+) -> tuple[tuple[Configuration, ...], tuple[LeftOut, ...]]:
+    """Those that can run here, and the others; raises the first reason if none can."""
 
     def check(configuration: Configuration) -> None:
         engines.check(configuration)
@@ -89,12 +112,6 @@ def expand(part: ConfigurationPart, *, has_gpu: bool) -> tuple[tuple[Configurati
         if configuration.via is Via.HTTP:
             serve.check()
 
-    wanted = _named(part, has_gpu=has_gpu) if part.named else _product(part, has_gpu=has_gpu)
-    if not wanted:
-        raise InputError(
-            "none of these engines runs on these providers",
-            Advice("see ", Action.LIST_ENGINES, ", with what each runs"),
-        )
     return _sift(wanted, check)
 
 

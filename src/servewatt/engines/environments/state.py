@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from pathlib import Path
 
-import servewatt
+from servewatt import version as own_version
 from servewatt.errors import UnavailableError
 from servewatt.user_folders import data_home
 
@@ -230,7 +230,7 @@ def _source() -> Path:
 
     One for each place that servewatt runs from, so that two checkouts can share the environments.
     """
-    package = Path(servewatt.__file__).resolve().parent
+    package = Path(own_version.__file__).resolve().parent
     folder = root() / ".source" / hashlib.sha256(str(package).encode()).hexdigest()[:16]
     link = folder / "servewatt"
     try:
