@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from servewatt.experiment.assessing import Questions as Questions
     from servewatt.experiment.events import Observer as Observer
     from servewatt.quality import Quality as Quality
-    from servewatt.recommend.quality import QualityLimits as QualityLimits
-    from servewatt.recommend.records import Constraints as Constraints
-    from servewatt.recommend.records import Recommendation as Recommendation
+    from servewatt.recommendation.quality import QualityLimits as QualityLimits
+    from servewatt.recommendation.records import Constraints as Constraints
+    from servewatt.recommendation.records import Recommendation as Recommendation
     from servewatt.records import Boundary as Boundary
     from servewatt.records import Configuration as Configuration
     from servewatt.records import Precision as Precision
@@ -63,9 +63,9 @@ _PLACES = {
     "Work": "api.asking",
     "Questions": "experiment.assessing",
     "Observer": "experiment.events",
-    "Constraints": "recommend.records",
-    "Recommendation": "recommend.records",
-    "QualityLimits": "recommend.quality",
+    "Constraints": "recommendation.records",
+    "Recommendation": "recommendation.records",
+    "QualityLimits": "recommendation.quality",
     "Quality": "quality",
     "Configuration": "records",
     "Procedure": "records",

@@ -96,7 +96,7 @@ def test_the_same_call_goes_on_and_the_store_and_files_are_opened(tmp_path: Path
     assert servewatt.load(first.run.id, samples=False).results[0].power == ()
     first.save(tmp_path / "run.json.gz")
     opened = servewatt.load(tmp_path / "run.json.gz")
-    assert (opened.run, len(opened.results)) == (first.run, 6)
+    assert (opened.run.id, len(opened.results)) == (first.run.id, 6)
     with pytest.raises(ServewattError, match="there is no file"):
         servewatt.load(tmp_path / "other.json.gz")
 
@@ -147,7 +147,7 @@ def test_figures_are_found_by_name(tmp_path: Path) -> None:
     assert "<svg" in plot._repr_svg_()
     plot.save(tmp_path / "energy.svg")
     assert (tmp_path / "energy.svg").read_text().count("<svg") == 1
-    with pytest.raises(ServewattError, match="there is no figure 'energy' of this run") as error:
+    with pytest.raises(ServewattError, match="there is no figure 'energie' of this run") as error:
         analysis.plot("energie")
     assert "did you mean energy" in error.value.hint
     with pytest.raises(ServewattError, match="cannot write a figure as"):

@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import replace
 
-from servewatt.recommend.records import Constraints, Exclusion, Recommendation
+from servewatt.recommendation.records import Constraints, Exclusion, Recommendation
 from servewatt.records import (
     Boundary,
     Component,

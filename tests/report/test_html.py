@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from servewatt.recommend.choose import choose
-from servewatt.recommend.records import Constraints
+from servewatt.recommendation.choose import choose
+from servewatt.recommendation.records import Constraints
 from servewatt.records import Provider, Status
 from servewatt.report.html import render_html
 from servewatt.stats.analyse import analyse

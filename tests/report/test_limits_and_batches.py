@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from servewatt.recommend.choose import choose
-from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommendation.choose import choose
+from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Gpu, Provider, Result, Shape
 from servewatt.report import export
 from servewatt.report.figures import figures

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from servewatt.recommend import choose
-from servewatt.recommend.order import in_order_of_choice
-from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommendation import choose
+from servewatt.recommendation.order import in_order_of_choice
+from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Configuration, Precision, Provider, Result, Run, Section, Status
 from servewatt.report.export import configurations_csv, to_json, trials_csv
 from servewatt.report.figures import figures

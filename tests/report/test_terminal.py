@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.records import Boundary, Status
 from servewatt.report.run.ranking import energy_table, resource_table
 from servewatt.report.terminal import render_terminal

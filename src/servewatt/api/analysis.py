@@ -11,8 +11,8 @@ from servewatt.api.tables import dataframe
 from servewatt.errors import InputError, nearest
 from servewatt.experiment.deciding import Decided, decide, within_quality
 from servewatt.experiment.gathering import Found
-from servewatt.recommend.quality import QualityLimits
-from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommendation.quality import QualityLimits
+from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Boundary
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class RunAnalysis(Decided):
         return dataframe(configurations_csv(self.analysis))
 
     def plot(self, name: str = "energy") -> Plot:
-        """A figure by its name: energy, latency, batches, ratios, blocks, power or utilisation.
+        """A figure by its name: energy, latency, batch, ratios, blocks, power or utilisation.
 
         A notebook shows it, `save` writes it. A figure that the data do not allow is not there: only runs with several
-        batch sizes have `batches`.
+        batch sizes have `batch`.
 
         Raises InputError, with the names of those that the data allow, for any other.
         """

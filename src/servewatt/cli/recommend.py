@@ -10,7 +10,7 @@ from servewatt.cli.options import boundary_option, json_option, limit_options, q
 from servewatt.cli.ranges import Finite
 
 if TYPE_CHECKING:
-    from servewatt.recommend.records import Constraints, Recommendation
+    from servewatt.recommendation.records import Constraints, Recommendation
     from servewatt.stats.records import Analysis
 
 EXAMPLES = """\b
@@ -51,7 +51,7 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     from servewatt.cli.progress import ConsoleObserver
     from servewatt.experiment.deciding import decide, within_quality
     from servewatt.experiment.gathering import find, tell_damage
-    from servewatt.recommend.quality import QualityLimits
+    from servewatt.recommendation.quality import QualityLimits
     from servewatt.records import Boundary
 
     limits = _limits(asked)
@@ -69,7 +69,7 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
 
 def _limits(asked: dict[str, Any]) -> Constraints:
     from servewatt.cli.quantities import parse_limit_bytes, parse_time_s
-    from servewatt.recommend.records import Constraints
+    from servewatt.recommendation.records import Constraints
     from servewatt.records import Provider
 
     latency, ttft, memory = asked["max_latency_p95"], asked["max_ttft"], asked["max_memory"]

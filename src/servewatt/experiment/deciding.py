@@ -9,10 +9,10 @@ from servewatt.advice import Action, Advice, Setting
 from servewatt.errors import InputError
 from servewatt.experiment.gathering import Found
 from servewatt.models.shape import known_shape
-from servewatt.recommend.choose import choose
-from servewatt.recommend.order import in_order_of_choice
-from servewatt.recommend.quality import QualityLimits, choose_by_quality
-from servewatt.recommend.records import Constraints, Recommendation
+from servewatt.recommendation.choose import choose
+from servewatt.recommendation.order import in_order_of_choice
+from servewatt.recommendation.quality import QualityLimits, choose_by_quality
+from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Boundary, Result, Run
 from servewatt.stats.analyse import analyse
 from servewatt.stats.quality import pool

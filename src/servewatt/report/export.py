@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.records import Configuration, Facts, Model, Result, Status
 from servewatt.report.run.ranking import configuration_table
 from servewatt.report.table_forms import to_csv

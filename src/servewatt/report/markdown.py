@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.records import Weights
 from servewatt.report.plain_text import cleaned
 from servewatt.report.run import batches, http, limits, ranking, trials

@@ -11,7 +11,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from servewatt.errors import counted
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.report.plain_text import cleaned, glued
 from servewatt.report.run import batches, http, limits, ranking, trials
 from servewatt.report.run.quality import quality_notes

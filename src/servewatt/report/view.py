@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from servewatt.errors import counted
-from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.recommend.sentence import share
+from servewatt.recommendation.records import Constraints, Recommendation
+from servewatt.recommendation.sentence import share
 from servewatt.records import Boundary, Component, Configuration, Domain, Environment, Grade, Model, Status, Weights
 from servewatt.report import units
 from servewatt.report.plain_text import MOST_CHARACTERS, plain

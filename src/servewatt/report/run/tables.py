@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.report.latex import to_latex
 from servewatt.report.plain_text import cleaned
 from servewatt.report.run import batches, http, limits, ranking, trials

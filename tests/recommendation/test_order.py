@@ -8,9 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servewatt.recommend import choose
-from servewatt.recommend.order import in_order_of_choice
-from servewatt.recommend.records import Constraints
+from servewatt.recommendation import choose
+from servewatt.recommendation.order import in_order_of_choice
+from servewatt.recommendation.records import Constraints
 from servewatt.records import Configuration, Result, Via
 from servewatt.report.table import Mark
 from servewatt.report.view import comparison_for, view

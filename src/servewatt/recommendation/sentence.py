@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from servewatt.errors import counted
-from servewatt.recommend.records import Constraints, Exclusion, LimitCheck, Standing
+from servewatt.recommendation.records import Constraints, Exclusion, LimitCheck, Standing
 from servewatt.records import Boundary, Configuration
 from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, Interval
 

@@ -6,9 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from servewatt.errors import InputError, counted
-from servewatt.recommend.limits import checks, needed_blocks
-from servewatt.recommend.records import Beaten, Constraints, Exclusion, LimitCheck, Recommendation, Standing
-from servewatt.recommend.sentence import (
+from servewatt.recommendation.limits import checks, needed_blocks
+from servewatt.recommendation.records import Beaten, Constraints, Exclusion, LimitCheck, Recommendation, Standing
+from servewatt.recommendation.sentence import (
     could_too,
     describe_check,
     nothing_feasible,
@@ -29,7 +29,7 @@ def choose(
     """The configuration of least energy per token among those shown to meet `constraints`, and how sure that is.
 
     `excluded` are configurations of the run that are already ruled out. A limit counts as met where the whole interval
-    is within it (`servewatt.recommend.limits`); those that are not shown to meet one are left out and named. Of the
+    is within it (`servewatt.recommendation.limits`); those not shown to meet one are left out and named. Of the
     others the choice is the one of which most can be promised: that nothing else saves more than a share of its energy
     (`servewatt.stats.race`). It is decided once that share is below `tie`, by default the race's own or 3 %. The error
     of each comparison is corrected for the number of the feasible ones, which are taken as given.

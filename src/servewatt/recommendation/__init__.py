@@ -1,5 +1,5 @@
 """Constraints, feasible set, one reasoned choice or "undecided"."""
 
-from servewatt.recommend.choose import choose
+from servewatt.recommendation.choose import choose
 
 __all__ = ["choose"]

@@ -6,12 +6,12 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.quality import Agreement, Assessment, Perplexity, Quality
-from servewatt.recommend.quality import QualityLimits, choose_by_quality
-from servewatt.recommend.records import Constraints, Recommendation, Standing
+from servewatt.recommendation.quality import QualityLimits, choose_by_quality
+from servewatt.recommendation.records import Constraints, Recommendation, Standing
 from servewatt.records import Configuration, Precision, Provider, Status, Weights
 from servewatt.stats.analyse import analyse
 from servewatt.stats.records import Interval
-from tests.recommend.test_choose import trials
+from tests.recommendation.test_choose import trials
 from tests.stats.builders import MODEL, ONNX, TORCH, run
 
 INT4 = Configuration("onnx", Provider.CPU, Precision.INT4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from servewatt.recommend.records import Recommendation
+from servewatt.recommendation.records import Recommendation
 from servewatt.stats.race.pairs import compare_costs, in_order, standing_of
 from servewatt.stats.race.rules import error_of_each
 from servewatt.stats.records import Analysis

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 from servewatt.errors import InputError
 from servewatt.quality import Assessment, Quality, says_alike
-from servewatt.recommend.choose import choose
-from servewatt.recommend.limits import check
-from servewatt.recommend.records import Constraints, Exclusion, LimitCheck, Recommendation, Standing
-from servewatt.recommend.sentence import describe_check
+from servewatt.recommendation.choose import choose
+from servewatt.recommendation.limits import check
+from servewatt.recommendation.records import Constraints, Exclusion, LimitCheck, Recommendation, Standing
+from servewatt.recommendation.sentence import describe_check
 from servewatt.records import Configuration, Interval, Status, Weights
 from servewatt.stats.quality import share_interval
 from servewatt.stats.records import Analysis
@@ -28,7 +28,7 @@ class QualityLimits:
 def choose_by_quality(
     analysis: Analysis, constraints: Constraints, quality: Quality, limits: QualityLimits
 ) -> Recommendation:
-    """`servewatt.recommend.choose.choose` among the configurations whose quality suffices."""
+    """`servewatt.recommendation.choose.choose` among the configurations whose quality suffices."""
     kept, excluded, found = exclude_by_quality(analysis, quality, limits)
     answer = choose(kept, constraints, excluded)
     if excluded and not kept.summaries and not any(e.not_shown for e in excluded):

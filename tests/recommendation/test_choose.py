@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.recommend import choose
-from servewatt.recommend.limits import check
-from servewatt.recommend.records import Constraints, Recommendation
-from servewatt.recommend.sentence import describe_check, over
+from servewatt.recommendation import choose
+from servewatt.recommendation.limits import check
+from servewatt.recommendation.records import Constraints, Recommendation
+from servewatt.recommendation.sentence import describe_check, over
 from servewatt.records import Boundary, Configuration, Grade, Interval, Provider, Result, Status, Via
 from servewatt.stats import analyse
 from tests.stats.builders import ONNX, OPENVINO, TORCH, TORCH_CUDA, failed, result, run

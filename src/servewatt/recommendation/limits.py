@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from servewatt.recommend.records import Constraints, LimitCheck, Standing
+from servewatt.recommendation.records import Constraints, LimitCheck, Standing
 from servewatt.records import Configuration, Interval, Provider
 from servewatt.stats.intervals import blocks_until_apart
 from servewatt.stats.records import ConfigurationSummary

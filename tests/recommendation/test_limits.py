@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from servewatt.recommend import choose
-from servewatt.recommend.records import Constraints, Recommendation, Standing
+from servewatt.recommendation import choose
+from servewatt.recommendation.records import Constraints, Recommendation, Standing
 from servewatt.records import Configuration, Interval, Result
 from servewatt.stats import analyse
 from servewatt.stats.intervals import blocks_until_apart
