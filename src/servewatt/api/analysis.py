@@ -101,9 +101,9 @@ def recommend(
     """The configuration of least energy within the limits, in words too (`sentence`).
 
     `limits` are on latency and time to first token (seconds, 95th percentile), memory (bytes), provider and
-    concurrency; `quality` is on outputs, and needs `assess_quality` before. The choice is None where several cannot be
-    told apart (`more_blocks` would likely decide), or where none is shown to meet the limits. Raises InputError for
-    limits on quality where none is known.
+    concurrency; `quality` is on outputs, and needs `assess_quality` before. There is a choice wherever a configuration
+    is shown to meet the limits, and of it is promised that nothing else saves more than the share `promise`; more
+    blocks make that share smaller. Raises InputError for limits on quality where none is known.
     """
     limits = limits or Constraints()
     return within_quality(analyse(run, boundary=boundary, limits=limits), limits, quality or QualityLimits())
