@@ -1,4 +1,4 @@
-"""What to do next, told so that each way of asking can put in its own names.
+"""Advice on the next step, worded so that the CLI and the API can insert their own names.
 
 Below the command line nobody knows its flags. Advice names settings and actions as Python and study files do; who
 shows it may put it in other terms.

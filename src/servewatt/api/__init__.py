@@ -1,1 +1,1 @@
-"""What `import servewatt` offers, in modules that are imported when they are used."""
+"""The public API behind `import servewatt`, in modules that are imported when they are used."""

@@ -1,1 +1,1 @@
-"""What a model folder holds, read without any tensor library, for those who describe models and those who run them."""
+"""Readers of model folders without any tensor library, for code that describes models and code that runs them."""

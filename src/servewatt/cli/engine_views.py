@@ -1,4 +1,4 @@
-"""What `servewatt engines` shows: the list, one engine, what runs a model, what the doctor found."""
+"""Views of `servewatt engines`: the list, one engine, what runs a model, what the doctor found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `servewatt engines add` and `remove` do."""
+"""The work of `servewatt engines add` and `remove`."""
 
 from __future__ import annotations
 

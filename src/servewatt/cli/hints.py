@@ -1,4 +1,4 @@
-"""What errors, notes and plans advise, in the words of the command line: its flags and commands."""
+"""Advice of errors, notes and plans in the words of the command line: its flags and commands."""
 
 from __future__ import annotations
 

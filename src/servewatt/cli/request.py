@@ -1,4 +1,4 @@
-"""What a command line asks for: a study file with its options laid over it."""
+"""The request of a command line: a study file overridden by options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command makes of the signals that end it."""
+"""Handles the signals that end a command."""
 
 from __future__ import annotations
 

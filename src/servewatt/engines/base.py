@@ -1,4 +1,4 @@
-"""What an engine is: load a model in a configuration, generate, tell what runs, close."""
+"""The engine protocol: load a model in a configuration, generate, report facts, close."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine says of itself, without importing what it runs on: the record behind every `engines/NAME/entry.py`."""
+"""The description of an engine, without importing its libraries: the record behind every `engines/NAME/entry.py`."""
 
 from __future__ import annotations
 

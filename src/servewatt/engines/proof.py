@@ -1,4 +1,4 @@
-"""What really runs against what the configuration claims."""
+"""Compares the facts of a loaded engine with the configuration's claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What outputs are worth: every configuration answers, and is compared with the reference."""
+"""Assesses output quality: every configuration answers, and is compared with the reference."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine is, what it can measure, and whether now is a good time."""
+"""Diagnoses this machine: its hardware, its meters, and whether it is fit for measuring now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pipeline tells while it works, and to whom."""
+"""Events of the pipeline while it works, and their observers."""
 
 from __future__ import annotations
 

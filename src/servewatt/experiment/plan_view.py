@@ -1,4 +1,4 @@
-"""What a run will do, told before it is done."""
+"""A run's plan as it is shown before the run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must be known of an architecture to check a checkpoint without building the model.
+"""Facts about each architecture that are needed to check a checkpoint without building the model.
 
 To add one: a line in `ARCHITECTURES`. The engines run what transformers builds from config.json; this table decides
 which folders are accepted, and where their embedding and layers are found.

@@ -1,4 +1,4 @@
-"""What this machine's environment says of the way to the hub: offline, address, proxies, certificates, token.
+"""Access to the hub as this machine's environment sets it: offline, address, proxies, certificates, token.
 
 The HTTP client finds out about most of it when it is made, with errors that name no variable.
 """

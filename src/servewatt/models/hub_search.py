@@ -1,4 +1,4 @@
-"""What the hub says of its models: those of a task, most downloaded first, or some by id. No file is downloaded."""
+"""Searches models on the hub: those of a task, most downloaded first, or some by id. No file is downloaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of each model without asking the network: for `servewatt models`."""
+"""Facts about each model without asking the network, for `servewatt models`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of several observations: an estimate, and how sure it is."""
+"""An estimate over several observations, with its interval."""
 
 from __future__ import annotations
 

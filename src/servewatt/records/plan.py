@@ -1,4 +1,4 @@
-"""What is asked: which model, which work, in which configurations, measured how."""
+"""Records of a plan: model, workload, configurations, procedure."""
 
 from __future__ import annotations
 

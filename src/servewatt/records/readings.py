@@ -1,4 +1,4 @@
-"""What meters and samplers say at a moment."""
+"""Readings of meters and samplers at a moment."""
 
 from __future__ import annotations
 

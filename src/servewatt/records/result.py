@@ -1,4 +1,4 @@
-"""What a trial yields: energy by section, times by token, what really ran, how it ended."""
+"""Records of a trial's outcome: energy by section, times by token, facts, status."""
 
 from __future__ import annotations
 

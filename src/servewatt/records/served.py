@@ -1,4 +1,4 @@
-"""What a process with a loaded engine says to the one that started it, and to its clients; both sides read these."""
+"""Messages of a process with a loaded engine, to its parent and its clients; both sides read these records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the generations of a trial say of its times, in a few numbers: all that statistics need of them."""
+"""A trial's times in a few numbers, computed from its generations: all that statistics need."""
 
 from __future__ import annotations
 

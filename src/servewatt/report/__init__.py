@@ -1,1 +1,1 @@
-"""What people look at: terminal, HTML, CSV, JSON, Markdown, figures. Computes no new number."""
+"""Reports for people: terminal, HTML, CSV, JSON, Markdown, figures. Computes no new number."""

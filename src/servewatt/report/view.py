@@ -1,4 +1,4 @@
-"""What every form of the report says of a run beside its tables: the answer, the order, what is left out and why."""
+"""The parts of a report beside its tables, for every form: the answer, the order, what is left out and why."""
 
 from __future__ import annotations
 

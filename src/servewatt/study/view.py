@@ -1,4 +1,4 @@
-"""What the study's tables and figures are made of, and what must be said wherever they are shown."""
+"""The data behind the study's tables and figures, and the remarks that accompany them."""
 
 from __future__ import annotations
 

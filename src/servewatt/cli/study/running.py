@@ -1,4 +1,4 @@
-"""What `servewatt study run` does: one run of the harness for each model, in the study's store."""
+"""The work of `servewatt study run`: one run for each model, in the study's store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a written CTranslate2 model holds, read from the head of each variable in its model.bin.
+"""Contents of a written CTranslate2 model, read from the header of each variable in its model.bin.
 
 The format (little-endian): version, name of the specification, its revision, number of variables; for each its name,
 rank, dimensions, type, bytes. `ctranslate2.specs.model_spec.ModelSpec` writes it.

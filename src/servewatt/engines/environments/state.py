@@ -1,4 +1,4 @@
-"""What is known of an engine's environment without starting it: its manifest and the names of what is installed."""
+"""State of an engine's environment, read without starting it: its manifest and the installed packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the fake engine answers wrongly, by the value of its option `fail`.
+"""Wrong answers of the fake engine, by the value of its option `fail`.
 
 For tests of what looks at answers: that no wrong one is measured and ranked.
 """

@@ -1,4 +1,4 @@
-"""What the fake engine does wrong while it generates, by the value of its option `fail`.
+"""Failures of the fake engine while it generates, by the value of its option `fail`.
 
 For tests of what surrounds an engine: that whatever one does, it ends, with a reason, and leaves nothing behind.
 """

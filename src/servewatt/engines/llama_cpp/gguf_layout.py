@@ -1,4 +1,4 @@
-"""What a GGUF file of a model holds, and what the layouts of the architectures are built from."""
+"""Contents of a model's GGUF file, and the parts from which the layouts of architectures are built."""
 
 from __future__ import annotations
 

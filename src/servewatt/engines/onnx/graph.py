@@ -1,4 +1,4 @@
-"""What is done to an exported graph before it is written: simpler, and for CUDA no operator without a kernel."""
+"""Rewrites an exported graph before it is saved: simplifies it and, for CUDA, replaces operators without a kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decode step was seen to do with the KV cache."""
+"""Observes how a decode step uses the KV cache."""
 
 from __future__ import annotations
 

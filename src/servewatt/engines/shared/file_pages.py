@@ -24,8 +24,8 @@ def drop_file_pages(suffix: str) -> None:
     """Drop the pages of every mapped file whose path ends with `suffix`.
 
     Only mappings that nobody can write to, or that are private and were not written to, are touched: dropping loses
-    nothing then. To be called while no other thread maps, unmaps or writes memory that may be such a file's: what took
-    a mapping's place after it was looked up would be wiped. Does nothing where /proc or madvise is missing.
+    nothing then. Call it only while no other thread maps, unmaps or writes memory of such a file: what took a mapping's
+    place after it was looked up would be wiped. Does nothing where /proc or madvise is missing.
     """
     _advise(suffix, mmap.MADV_DONTNEED)
 

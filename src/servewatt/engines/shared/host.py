@@ -1,4 +1,4 @@
-"""What an engine finds where it runs: CPUs, threads of its process, installed packages."""
+"""The host of an engine: CPUs, threads of its process, installed packages."""
 
 from __future__ import annotations
 

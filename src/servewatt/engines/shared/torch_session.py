@@ -1,4 +1,4 @@
-"""What the engines that hold torch tensors share: bringing prompts in, picking ids, waiting for the device."""
+"""Shared code of engines with torch tensors: copy prompts in, pick ids, synchronise the device."""
 
 from __future__ import annotations
 

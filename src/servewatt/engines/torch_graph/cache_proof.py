@@ -1,4 +1,4 @@
-"""Whether decode steps write one column each to the key-value cache, and read what is in the others: seen by trying."""
+"""Tests by experiment whether a decode step writes one column of the key-value cache and reads the others."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def prove(buffers: Buffers, work: Work, start: int, steps: int) -> DecodeProof:
     """Try `work`: `steps` decode steps, of which the first feeds column `start`; more than 0 columns are before it.
 
-    It runs twice, the second time with the first layer's values away. Afterwards everything is as it was but for what
-    `work` writes, and writes again when it is run in earnest. Waits for the device; what it copies is of one row.
+    It runs twice, the second time with the first layer's values away. Afterwards everything is restored except what
+    `work` writes, which the real run writes again. Waits for the device; it copies data of one row.
     """
     row = int(buffers.padding.argmin())
     wrote = _writes_its_columns(buffers, work, row, start, steps)
@@ -28,7 +28,7 @@ def prove(buffers: Buffers, work: Work, start: int, steps: int) -> DecodeProof:
 def _writes_its_columns(buffers: Buffers, work: Work, row: int, start: int, steps: int) -> bool:
     """Whether of the first layer's keys just those of the steps' columns change, and there are earlier ones."""
     keys, first = buffers.keys[0][row], int(buffers.padding[row])
-    # What an earlier generation left there may be what comes there now; no key is all ones.
+    # An earlier generation may have left the same key there; no key is all ones.
     keys[:, start : start + steps] = 1
     before = keys.clone()
     work()
@@ -43,8 +43,8 @@ def _writes_its_columns(buffers: Buffers, work: Work, row: int, start: int, step
 def _reads_the_others(buffers: Buffers, work: Work, row: int, start: int) -> bool:
     """Whether a step depends on earlier columns: without the first layer's values, the next layers' keys are others.
 
-    To be called when `work` has just run. A decoder of one layer has no next ones, and one whose keys are no numbers
-    tells nothing: neither is held against it.
+    To be called when `work` has just run. A decoder of one layer has no next layers, and NaN keys show nothing: neither
+    counts as a failure.
     """
     import torch
 
@@ -62,7 +62,7 @@ def _reads_the_others(buffers: Buffers, work: Work, row: int, start: int) -> boo
 
 
 def _bits(tensor: torch.Tensor) -> torch.Tensor:
-    """Its numbers as integers, which also compare where they are no numbers."""
+    """Its values as integers, so that NaN compares equal to itself."""
     import torch
 
     return tensor.view({2: torch.int16, 4: torch.int32}[tensor.element_size()])

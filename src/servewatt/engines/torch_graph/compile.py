@@ -1,4 +1,4 @@
-"""How the decode step is compiled: inductor's settings, its cache, and what it needs on this machine."""
+"""Compiles the decode step: inductor's settings, its cache, and its requirements on this machine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inductor_settings(text: str) -> dict[str, object]:
-    """`name:value+name:value` as settings of inductor; InputError for what is not written so, or is no setting.
+    """`name:value+name:value` as settings of inductor; InputError for another form or an unknown setting.
 
     Values are Python literals, or else strings, such as `max_autotune_gemm_backends:TRITON+epilogue_fusion:False`.
     """
@@ -77,7 +77,7 @@ def make_compile(mode: str, more: Mapping[str, object], device: torch.device, ar
 
 
 def cache_folder(device: torch.device, artefacts: Artefacts) -> Path:
-    """Where inductor keeps compiled kernels from one process to the next; made if need be."""
+    """Folder in which inductor keeps compiled kernels between processes; created if needed."""
     import torch
 
     board = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
@@ -90,7 +90,7 @@ def cache_folder(device: torch.device, artefacts: Artefacts) -> Path:
 
 
 def _import_inductor() -> None:
-    """Import it here, where what it makes the interpreter warn of can be passed over: a part nobody uses."""
+    """Import it here, where the warnings of an unused part can be suppressed."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.\w+` is (deprecated|not supported)")
         importlib.import_module("torch._inductor.compile_fx")
@@ -102,7 +102,7 @@ def _use_cache(folder: Path) -> None:
 
 
 def require_toolchain(device: torch.device) -> None:
-    """UnavailableError if this machine lacks what it takes to build kernels for `device`."""
+    """UnavailableError if this machine cannot build kernels for `device`."""
     if device.type == "cpu":
         if _program("CXX", "g++", "clang++") is None:
             raise UnavailableError("inductor needs a C++ compiler for the CPU and finds none", _COMPILER_HINT)

@@ -1,4 +1,4 @@
-"""PyTorch with everything the same from step to step: a static cache, a compiled decode step, several in a CUDA graph.
+"""PyTorch with static shapes and addresses: a static cache, a compiled decode step, several steps in a CUDA graph.
 
 The model is a decoder of our own over the checkpoint's weights (`decoder.step`), because transformers' modules leave
 the matrices apart and more kernels to launch; see docs/decisions/0010-own-decoder.md. On CUDA a replay of one graph

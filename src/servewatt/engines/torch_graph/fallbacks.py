@@ -1,4 +1,4 @@
-"""What runs in the place of kernels that were asked for, where these do not apply: facts say so beside the options."""
+"""Fallbacks for kernels that do not apply to a model or device; the facts report them beside the options."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from servewatt.engines.torch_graph.model.weights import DecoderWeights, matrices
 
 
 def int4_groups(weights: DecoderWeights) -> tuple[int, ...]:
-    """How many inputs of int4 matrices share a scale, as they are held; empty without such matrices."""
+    """Inputs of int4 matrices that share a scale, read from the loaded weights; empty without such matrices."""
     packed = [m.weight for m in matrices_of(weights) if m.weight.dim() == 3]
     return tuple(sorted({2 * weight.shape[2] for weight in packed}))
 
 
 def prefill_products(choices: Choices, program: DecoderProgram) -> str:
-    """The option's value, and of `auto` what it has come to so far: `auto: triton`."""
+    """The option's value; for `auto` also its choice so far, such as `auto: triton`."""
     used = ", ".join(sorted(program.prefilled_by))
     return f"auto: {used}" if choices.prefill_products == "auto" and used else choices.prefill_products
 
 
 def plain_products(choices: Choices, weights: DecoderWeights) -> tuple[tuple[str, str], ...]:
-    """How many matrices `kernels.matmul` leaves to plain torch, if it was asked for and there are any."""
+    """Number of matrices that fall back from `kernels.matmul` to plain torch, if the kernel was requested and there are
+    any."""
     if {choices.prefill_products, choices.step_products}.isdisjoint({"triton", "auto"}):
         return ()
     from servewatt.engines.torch_graph.kernels import matmul as matmul_kernel
@@ -36,7 +37,7 @@ def plain_products(choices: Choices, weights: DecoderWeights) -> tuple[tuple[str
 def attention_splits(
     choices: Choices, shape: DecoderShape, steps: Iterable[tuple[int, int]]
 ) -> tuple[tuple[str, str], ...]:
-    """Among how many programs attention=split has shared out a head's columns; 1 is attention=triton.
+    """Programs among which attention=split has divided a head's columns; 1 is attention=triton.
 
     `steps` are (batch, KV length) of those captured so far.
     """

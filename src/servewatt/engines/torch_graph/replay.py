@@ -1,4 +1,4 @@
-"""Work on a device captured once and run again: as a CUDA graph, or, on the CPU, by calling it."""
+"""Captures device work once and replays it: as a CUDA graph, or on the CPU by calling it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ class GraphCapture(Protocol):
     name: str
     """`cuda graph` or `direct`."""
     overlaps: bool
-    """Whether captured work goes on while the host does something else."""
+    """Whether captured work runs asynchronously to the host."""
     captured: int
     """How many pieces of work have been captured so far."""
 
     def capture(self, work: Work, changed: Sequence[torch.Tensor]) -> Work:
-        """`work` as something to be called again and again.
-
-        Capturing may run it; the tensors `changed` are then as they were before.
+        """`work` as a callable that can be replayed. Capturing may run it; the tensors `changed` are restored
+        afterwards.
         """
         ...
 
@@ -48,7 +47,7 @@ def round_up(length: int, multiple: int) -> int:
 
 
 def _keep(changed: Sequence[torch.Tensor]) -> Work:
-    """What brings the tensors back to what they are now."""
+    """A function that restores the tensors to their present values."""
     before = [tensor.clone() for tensor in changed]
 
     def restore() -> None:
@@ -138,7 +137,7 @@ class CudaGraphCapture:
     def _capture_into(self, graph: torch.cuda.CUDAGraph, work: Work) -> None:
         import torch
 
-        # What other threads ask of the GPU meanwhile is not part of it and need not end it.
+        # GPU calls of other threads meanwhile are not part of the capture and need not invalidate it.
         capture = torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local")
         with _no_collection(), capture:
             work()

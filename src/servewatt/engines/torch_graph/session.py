@@ -37,7 +37,7 @@ _PROMPT_BUCKET = 32
 
 @dataclass
 class _Batch:
-    """What is kept for a batch size."""
+    """Buffers and captured work of one batch size."""
 
     buffers: Buffers | None = None
     shortest: int = 1 << 30
@@ -46,7 +46,7 @@ class _Batch:
     prompts: set[int] = field(default_factory=set)
     """Columns of the prompts that a captured prefill has been asked for."""
     captured: dict[tuple[str, int, int], Work] = field(default_factory=dict)
-    """(kind, KV length, steps) -> what runs them."""
+    """(kind, KV length, steps) -> captured work."""
 
 
 class TorchGraphSession:
@@ -104,7 +104,7 @@ class TorchGraphSession:
             self._run(kept, "step", start, steps)
             asked = self._graphs.fetch(buffers.token_ids[start + 1 : start + 1 + steps])
             if self._graphs.overlaps:
-                # The device is busy with what was asked last while the host takes what came before.
+                # The device runs the latest replay while the host reads the results of the one before.
                 yield from self._arrived(waiting, rows)
             waiting.append(asked)
             if not self._graphs.overlaps:
@@ -158,7 +158,7 @@ class TorchGraphSession:
         return [scored[columns - len(row) :] for scored, row in zip(scores, rows, strict=True)]
 
     def _kept(self, batch: int, columns: int) -> _Batch:
-        """What is kept for `batch`, with buffers for `columns`; work captured over smaller ones is dropped."""
+        """The state for `batch`, with buffers for `columns`; work captured over smaller ones is dropped."""
         kept = self._batches.setdefault(batch, _Batch())
         room = round_up(columns, self._choices.bucket)
         if kept.buffers is None or kept.buffers.room < room:
@@ -219,7 +219,7 @@ class TorchGraphSession:
         return kept.captured[kind, kv_length, steps]
 
     def _fill(self, kept: _Batch, rows: Sequence[Sequence[int]], columns: int) -> Buffers:
-        """Bring rows to the device, padded on the left to `columns`."""
+        """Copy rows to the device, padded on the left to `columns`."""
         import torch
 
         buffers = kept.buffers
@@ -232,9 +232,8 @@ class TorchGraphSession:
         return buffers
 
     def _forget(self, buffers: Buffers, first: int) -> None:
-        """Clear the columns from `first` on of what other generations left, where attention may meet it.
-
-        One that has overflowed leaves what is no number, and no mask hides that from such attention.
+        """Zero the columns from `first` on, where attention multiplies masked columns by 0. An overflow of an earlier
+        generation leaves NaN there, and 0 x NaN is NaN.
         """
         if self._choices.attention in READS_ALL:
             for cache in (*buffers.keys, *buffers.values):

@@ -1,4 +1,4 @@
-"""What all figures share: one specification (Vega-Lite) from which every form is made.
+"""Shared code of all figures: one specification (Vega-Lite) from which every form is made.
 
 A figure is a function from a width in pixels to a chart of Altair. The forms that follow from it:
 

@@ -1,4 +1,4 @@
-"""What HTTP adds to each configuration that was measured through it."""
+"""Table of HTTP's share for each configuration that was measured through it."""
 
 from __future__ import annotations
 

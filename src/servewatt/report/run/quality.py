@@ -1,4 +1,4 @@
-"""What a model's configurations are worth: columns beside their energy, and a table of its own."""
+"""Quality of a model's configurations: columns beside their energy, and a table of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration costs: by slices of duet episodes, and by whole trials of blocks measured one after another."""
+"""The cost of a configuration, from slices of duet episodes or from whole trials of blocks."""
 
 from __future__ import annotations
 

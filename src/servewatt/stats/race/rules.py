@@ -1,4 +1,4 @@
-"""What to do after each episode: drop what is shown worse, rest what cannot matter, choose, stop."""
+"""Rules after each episode: drop configurations shown worse, rest those that cannot matter, choose, stop."""
 
 from __future__ import annotations
 

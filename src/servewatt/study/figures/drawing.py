@@ -1,4 +1,4 @@
-"""What the study's figures share: matplotlib's canvas, type and colours, and SVG with real text."""
+"""Shared code of the study's figures: matplotlib's canvas, type and colours, and SVG with real text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the study's figures share: small multiples by model, and one look for each configuration."""
+"""Shared code of the study's figures: small multiples by model, and one style for each configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published figures say about themselves: the energy boundary they depend on, and the loop that timed them."""
+"""Checks of the published figures: the energy boundary they depend on, and the loop that timed them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was found on samples, in a terminal: the conclusion, tables, what was refused and why, and notes."""
+"""Findings on samples for a terminal: the conclusion, tables, refused tests with reasons, and notes."""
 
 from __future__ import annotations
 

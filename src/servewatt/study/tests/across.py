@@ -1,4 +1,4 @@
-"""What holds over all models: pairs of configurations, each model one observation of their ratio.
+"""Comparisons over all models: pairs of configurations, each model one observation of their ratio.
 
 Blocks of one model tell how surely two configurations differ for that model; models tell how far a difference carries
 over to others. On a restless machine the second may be plain where the first is not: a model's few blocks scatter, but

@@ -1,4 +1,4 @@
-"""What a sample without blocks shows, in a sentence: which group has the least, and whether that is sure."""
+"""The conclusion on a sample without blocks, in a sentence: which group has the least, and whether that is certain."""
 
 from __future__ import annotations
 

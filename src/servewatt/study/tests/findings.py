@@ -1,4 +1,4 @@
-"""What a battery of tests finds: effects, findings, and all of one variable of one subject."""
+"""Records of a battery of tests: effects, findings, and all of one variable of one subject."""
 
 from __future__ import annotations
 

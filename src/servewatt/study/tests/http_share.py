@@ -1,4 +1,4 @@
-"""What HTTP adds in the study: within one trial, and a configuration measured in both ways, paired by block."""
+"""HTTP's share in the study: within one trial, and of a configuration measured in both ways, paired by block."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """A Triton kernel for a decode step: attention of one token a row.
 
 PyTorch's attention is made for many queries: with one a row and a mask it takes most of a decode step. Here a program
-takes a row and a key-value head, turns query and key by the rotary embedding, writes key and value to the cache, and
-looks at just the columns that the row has filled. Softmax is computed piece by piece (https://arxiv.org/abs/1805.02867).
+takes a row and a key-value head, applies the rotary embedding to query and key, writes key and value to the cache, and
+reads only the columns that the row has filled. Softmax is computed piece by piece (https://arxiv.org/abs/1805.02867).
 
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
@@ -27,7 +27,7 @@ _LEAST_ROWS = 16
 
 @triton.jit  # type: ignore[untyped-decorator]
 def turned(base, inside, d, cosine, sine, partner, ROTARY: tl.constexpr):  # type: ignore[no-untyped-def]
-    """A vector, or several, at `base`, turned, in the type it is held in."""
+    """One or more vectors at `base` with the rotary embedding applied, in their stored type."""
     x = tl.load(base + d, mask=inside, other=0.0)
     if ROTARY:
         other = tl.load(base + partner, mask=inside, other=0.0)
@@ -39,7 +39,7 @@ def turned(base, inside, d, cosine, sine, partner, ROTARY: tl.constexpr):  # typ
 def angles(  # type: ignore[no-untyped-def]
     cosines, sines, partners, row, inside, d, SIZE: tl.constexpr, ROTARY: tl.constexpr,
 ):  # fmt: skip
-    """What `turned` takes: cosine, sine and partner of each component, or anything where nothing is turned."""
+    """Arguments of `turned`: cosine, sine and partner of each component; unused without a rotary embedding."""
     cosine = d
     sine = d
     partner = d
@@ -72,8 +72,8 @@ def summed_alone(  # type: ignore[no-untyped-def]
     Columns are those from `start`, whose block is here already, to before `end`, and `key` and `value` of this step;
     the latter, where columns are SHARED among programs, only if they are `mine`.
     """
-    # Times log2(e), here and in the slopes, because a device has powers of two. A constant, because an argument
-    # would come in fp64 from inductor.
+    # Times log2(e), here and in the slopes, because a device has powers of two. A constant, because inductor would pass
+    # an argument as fp64.
     factor: tl.constexpr = SCALING * 1.4426950408889634
     query = turned(own + head * SIZE, inside, d, cosine, sine, partner, ROTARY).to(tl.float32) * factor
     slope = 0.0
@@ -83,7 +83,7 @@ def summed_alone(  # type: ignore[no-untyped-def]
     total = 1.0
     made = value.to(tl.float32)
     if SHARED:
-        # Finite, because minus infinity less itself is no number; lower than any score.
+        # Finite, because -inf - (-inf) is NaN; lower than any score.
         most = tl.where(mine, most, -1e38)
         total = tl.where(mine, 1.0, 0.0)
         made = tl.where(mine, made, 0.0)
@@ -163,7 +163,7 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
     keys += row * cache_row + head * cache_head
     values += row * cache_row + head * cache_head
     start = first // BLOCK * BLOCK
-    # What was written before this step. A kernel that may start before its predecessor has ended asks for it first.
+    # Data from before this step. A kernel that may start before its predecessor has ended loads it first.
     n, seen, k, v = block_at(keys, values, start, first, at, cache_column, inside, d, BLOCK)
     if OVERLAPS:
         gdc_wait()
@@ -195,7 +195,7 @@ def _attend_kernel(  # type: ignore[no-untyped-def]
 def arguments(
     shape: DecoderShape, qkv: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, positions: Positions
 ) -> dict[str, Any]:
-    """What a kernel of attention takes, but for where it writes and how it is divided."""
+    """Arguments of an attention kernel, except its outputs and its division among programs."""
     import torch
 
     rotary, alibi, size = positions.cosines is not None, positions.slopes is not None, shape.head_size
@@ -213,7 +213,7 @@ def arguments(
 
 
 def division(shape: DecoderShape, programs: int) -> tuple[int, int]:
-    """Columns that one of `programs` programs looks at together, and its warps."""
+    """Columns that one of `programs` programs reads at once, and its warps."""
     # Few programs each need more in flight; wide vectors leave registers for fewer of them.
     few = programs < 256
     wide = 1 << (shape.head_size - 1).bit_length()

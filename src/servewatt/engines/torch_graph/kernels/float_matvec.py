@@ -1,10 +1,10 @@
 """A Triton kernel for a decode step of one row: a vector's norm, its product with a floating matrix, and what follows.
 
-With one row a product takes as long as its matrix takes to be read, so what else a layer computes is best done by the
-kernels that read matrices. Each asks for its piece of the matrix first, which depends on nothing, and only then waits
-for the kernel before it: on devices that can start a kernel before its predecessor has ended (Hopper and later), the
-memory does not rest between two kernels. A kernel lets its successor start once it has itself waited, so that no more
-than two are under way and whatever is older has been written.
+With one row a product takes as long as reading its matrix. So the rest of a layer is best computed by the kernels that
+read matrices. Each asks for its piece of the matrix first, which depends on nothing, and only then waits for the kernel
+before it: on devices that can start a kernel before its predecessor has ended (Hopper and later), memory stays busy
+between two kernels. A kernel lets its successor start once it has itself waited, so that no more than two are under way
+and whatever is older has been written.
 
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
@@ -108,7 +108,7 @@ def _product_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     if OVERLAPS and program >= FIRST_WAVE:
-        # The kernel before has ended: waiting after asking for the matrix would only put one behind the other.
+        # The kernel before has ended, so waiting after loading the matrix would only serialise the two.
         gdc_wait()
     n = program * TILES * ROWS + tl.arange(0, ROWS)
     real = n < outputs
@@ -150,7 +150,7 @@ def _product_kernel(  # type: ignore[no-untyped-def]
 
 
 class _Division(NamedTuple):
-    """How a product is cut."""
+    """Tiling of a product."""
 
     rows: int
     """Of the matrix that a program multiplies at once; of a gated one, pairs of rows."""

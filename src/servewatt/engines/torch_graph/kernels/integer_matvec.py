@@ -1,9 +1,9 @@
 """A Triton kernel for a decode step of one row: a norm, the product with a matrix of integers, and what follows.
 
-With floating arithmetic such a product takes as long as its instructions: to make a float of each integer and multiply
-it costs four or more. Here tensor cores multiply the integers as they are, hundreds an instruction. The vector is made
-fixed point of 23 bits relative to its largest magnitude, which is finer than bf16 for whatever matters to a sum, and is
-written as three digits of 8 bits. Their products with the matrix are exact; putting them together is fp32.
+In floating arithmetic such a product is bound by instructions: converting an integer and multiplying it costs four or
+more. Here tensor cores multiply the integers as they are, hundreds an instruction. The vector becomes fixed point of 23
+bits relative to its largest magnitude, written as three digits of 8 bits. That is finer than bf16 for every value that
+affects a sum. Their products with the matrix are exact; putting them together is fp32.
 
 A product of tensor cores takes sixteen rows of one matrix and eight columns of another, and a vector of three digits
 has but three columns. So of each row of the matrix two halves stand in it as two rows, and of the vector the digits for
@@ -69,7 +69,7 @@ def _products(  # type: ignore[no-untyped-def]
     digit = column % 4
     worth = tl.where(digit == 0, 1.0, tl.where(digit == 1, 65536.0, tl.where(digit == 2, 256.0, 0.0)))
     half = tl.arange(0, 2 * ROWS) // 8 % 2
-    # What one half of a row makes with the digits of the other half is nothing.
+    # Products of one half of a row with the digits of the other half are discarded.
     worth = tl.where(half[:, None] == (column // 4)[None, :], worth[None, :], 0.0)
     sums = sums * (0.0625 * worth)[None, :, :] if HALF else made.to(tl.float32) * worth[None, :, :]
     total = tl.sum(tl.sum(sums, 2), 0)
@@ -96,7 +96,7 @@ def _integer_kernel(  # type: ignore[no-untyped-def]
     ROW: tl.constexpr = INPUTS if HALF == 0 else INPUTS // 2
     program = tl.program_id(0)
     if OVERLAPS and program >= FIRST_WAVE:
-        # The kernel before has ended: waiting after asking for the matrix would only put one behind the other.
+        # The kernel before has ended, so waiting after loading the matrix would only serialise the two.
         gdc_wait()
     first = program * TILES * ROWS
     n = first + tl.arange(0, ROWS)
@@ -155,7 +155,7 @@ def _integer_kernel(  # type: ignore[no-untyped-def]
 
 
 class _Division(NamedTuple):
-    """How a product is cut."""
+    """Tiling of a product."""
 
     rows: int
     """Of the matrix that a program multiplies at once, a multiple of eight; of a gated one, pairs of rows."""
@@ -170,7 +170,7 @@ _PROCESSORS = 132
 
 
 def _division(outputs: int, row: int, *, int4: bool, pairs: bool) -> _Division:
-    """What was quickest, or close to it, on an H200 for the study's models (tools/tune_one_row.py).
+    """The fastest tiling, or nearly so, on an H200 for the study's models (tools/tune_one_row.py).
 
     A program makes the digits of the whole vector, so it should have many rows; each processor should have two programs
     or more, and no more registers than hold one tile's rows. `row` is the length of a row in bytes.

@@ -1,7 +1,8 @@
 """Rows of a matrix of integers and the digits of a vector, as `integer_matvec` feeds them to tensor cores.
 
 HALF is 0 for int8; for int4 it is half a group: the bytes whose low bits hold its first inputs, and the high bits the
-others. SPLIT warps divide the inputs among them, 128 to each in turn; what meets 128 * SPLIT inputs is a piece.
+others. SPLIT warps divide the inputs among them, 128 to each in turn; a piece is the part of a row for 128 * SPLIT
+inputs.
 
 Importing this needs triton.
 """
@@ -14,7 +15,8 @@ import triton.language as tl
 from servewatt.engines.torch_graph.kernels.matvec import LAYER_NORM
 
 LARGEST = tl.constexpr(4161278.0)
-"""What a vector's largest magnitude becomes: with what is added to it, it stays within a float's mantissa."""
+"""Fixed-point value of a vector's largest magnitude: with the constant added to it, it stays within a float's
+mantissa."""
 SMALLEST = tl.constexpr(1e-30)
 """A vector whose largest magnitude is less counts as zero."""
 _ROUNDING = tl.constexpr(12582912.0 + 32896.0)
@@ -23,14 +25,14 @@ _ROUNDING = tl.constexpr(12582912.0 + 32896.0)
 
 @triton.jit  # type: ignore[untyped-decorator]
 def places(first, last, ROWS: tl.constexpr, ROW: tl.constexpr, SPLIT: tl.constexpr, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Where ROWS rows from `first` on have the bytes of their first piece, and which bytes of a row these are.
+    """Addresses of the first piece's bytes in ROWS rows from `first` on, and the offsets of these bytes in a row.
 
     The dimensions are those in which Triton deals them out to threads just as tensor cores want them: (bytes of a
     quarter, eight rows, warps, eights of rows and runs, bytes side by side).
     """
     BYTES: tl.constexpr = 8 if HALF else 16
     run = tl.arange(0, ROWS // 4)[None, None, None, :, None]
-    # Rows beyond the last are the last again: loads without a mask need no zeros.
+    # Rows beyond the last repeat the last one, so loads need no mask.
     row = tl.minimum(first + run // 2 * 8 + tl.arange(0, 8)[None, :, None, None, None], last)
     byte = (
         BYTES * tl.arange(0, 4)[:, None, None, None, None]
@@ -43,7 +45,7 @@ def places(first, last, ROWS: tl.constexpr, ROW: tl.constexpr, SPLIT: tl.constex
 
 @triton.jit  # type: ignore[untyped-decorator]
 def load_piece(weight, at, byte, i: tl.constexpr, ROW: tl.constexpr, SPLIT: tl.constexpr, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Piece `i` of rows: what meets 128 * SPLIT inputs."""
+    """Piece `i` of rows: the bytes for 128 * SPLIT inputs."""
     PIECE: tl.constexpr = SPLIT * (64 if HALF else 128)
     if (i + 1) * PIECE <= ROW:
         piece = tl.load(weight + at + i * PIECE)
@@ -87,7 +89,7 @@ def load_rows(  # type: ignore[no-untyped-def]
 
 @triton.jit  # type: ignore[untyped-decorator]
 def bytes_of(i: tl.constexpr, SPLIT: tl.constexpr, HALF: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Which bytes of a row meet the inputs of piece `i` of the vector: (SPLIT, 128)."""
+    """Offsets in a row of the bytes for piece `i` of the vector: (SPLIT, 128)."""
     j = tl.arange(0, 128)[None, :]
     warp = i * SPLIT + tl.arange(0, SPLIT)[:, None]
     if HALF:
@@ -142,7 +144,7 @@ def normed(  # type: ignore[no-untyped-def]
     pieces, factors, shifts, epsilon, INPUTS: tl.constexpr, ROW: tl.constexpr, SPLIT: tl.constexpr, HALF: tl.constexpr,
     NORM: tl.constexpr, WEIGHTED: tl.constexpr, SHIFTED: tl.constexpr,
 ):  # fmt: skip
-    """A vector's norm, and what it has still to be multiplied by: where nothing is added, that can wait."""
+    """A vector's norm and its pending factor, which can be applied later if no bias is added."""
     if NORM == LAYER_NORM:
         mean = _total(pieces) / INPUTS
         centred = ()

@@ -1,8 +1,8 @@
-"""Triton kernels for prefill: several rows times a matrix of integers, which become floats on the way.
+"""Triton kernels for prefill: several rows times a matrix of integers, converted to floats in registers.
 
-Integers are exact in any of the floating types. Tensor cores multiply them with the rows and sum in fp32; scales meet
-these sums, of int4 those of each group. So the matrix is read as it is stored, once for up to 64 or 128 rows, and no
-floating copy of it is written. Where a matrix has too few outputs for all processors, its inputs are split among
+Integers are exact in any of the floating types. Tensor cores multiply them with the rows and sum in fp32; scales are
+applied to these sums, in int4 for each group. So the matrix is read as it is stored, once for up to 64 or 128 rows, and
+no floating copy of it is written. Where a matrix has too few outputs for all processors, its inputs are split among
 programs, and a second kernel adds up their sums.
 
 Up to 32 rows the matrix is the left operand, so that tensor cores take it from the registers in which integers became
@@ -112,7 +112,7 @@ def _matmul_kernel(  # type: ignore[no-untyped-def]
     TYPE: tl.constexpr = x.dtype.element_ty
     m = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     n = tl.program_id(1) * OUTPUTS + tl.arange(0, OUTPUTS)
-    # Beyond the last there is the last again: loads without a mask.
+    # Indices beyond the last repeat it, so loads need no mask.
     row = tl.minimum(m, rows - 1).to(tl.int64)[:, None] * INPUTS
     output = tl.minimum(n, outputs - 1).to(tl.int64)
     first = tl.program_id(2) * chunks
@@ -159,7 +159,7 @@ def _sum_kernel(parts, bias, out, rows, outputs, SPLITS: tl.constexpr, BLOCK: tl
 
 
 class _Division(NamedTuple):
-    """How a product is cut."""
+    """Tiling of a product."""
 
     rows: int
     """Of `x`, of a program."""
@@ -199,7 +199,7 @@ def _division(rows: int, outputs: int, inputs: int, group: int, item_size: int) 
 
 
 def takes(matrix: Matrix) -> bool:
-    """Whether there is a kernel for it: not for floating ones, nor for a number of inputs that is no multiple of 32."""
+    """Whether a kernel supports the matrix: integers, and a number of inputs that is a multiple of 32."""
     shape = matrix.weight.shape
     inputs = 2 * shape[1] * shape[2] if len(shape) == 3 else shape[1]
     return matrix.scale is not None and inputs % _LEAST_CHUNK == 0
@@ -208,7 +208,7 @@ def takes(matrix: Matrix) -> bool:
 def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
     """`x` (..., inputs) times the matrix, plus its bias: (..., outputs) in the type of `x`. Sums are in fp32.
 
-    What there is no kernel for goes to `model.matrix.multiply`; see `takes`.
+    Matrices without a kernel go to `model.matrix.multiply`; see `takes`.
     """
     if not takes(matrix):
         return decoder_matrix.multiply(x, matrix)
@@ -222,7 +222,7 @@ def multiply(x: torch.Tensor, matrix: Matrix) -> torch.Tensor:
 
 
 def _run(x: torch.Tensor, matrix: Matrix, cut: _Division) -> torch.Tensor:
-    """The product of `x` (rows, inputs), cut like that."""
+    """The product of `x` (rows, inputs) with this tiling."""
     import torch
 
     weight, scale, bias = matrix

@@ -1,4 +1,4 @@
-"""What the Triton kernels of a decode step of one row have in common: what a product is, and how it is begun.
+"""Shared code of the Triton kernels for a decode step of one row: what a product is, and how it is begun.
 
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from servewatt.engines.torch_graph.model.weights import NormWeights
 
 FIRST_WAVE = 528
-"""Programs that may be there before the kernel before has ended: four for each of an H200's processors."""
+"""Programs that may be resident before the previous kernel has ended: four for each of an H200's processors."""
 ACTIVATIONS = {activation: index for index, activation in enumerate(Activation, start=1)}
 NORMS = {Norm.LAYER: 1, Norm.RMS: 2}
 LAYER_NORM = tl.constexpr(NORMS[Norm.LAYER])
@@ -48,7 +48,8 @@ def activated(x, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
 def store(  # type: ignore[no-untyped-def]
     made, out, active_out, n, outputs, GATED: tl.constexpr, ACTIVATION: tl.constexpr, FIRST_ACTIVE: tl.constexpr,
 ):  # fmt: skip
-    """Write outputs `n` of a product, (rows,), fp32; from FIRST_ACTIVE on they are activated, and go elsewhere."""
+    """Write outputs `n` of a product, (rows,), fp32; from FIRST_ACTIVE on they are activated and written to
+    `active_out`."""
     real = n < outputs
     if ACTIVATION and not GATED:
         active = n >= FIRST_ACTIVE
@@ -98,7 +99,7 @@ def launch(
     matrix: Sequence[torch.Tensor],
     **constants: int | bool,
 ) -> None:
-    """Run a product's kernel, whose arguments are `x`, what holds the matrix, and what every product has."""
+    """Run a product's kernel with `x`, the matrix's tensors, and the arguments common to all products."""
     x, out, active_out, bias = product.x, product.out, product.active_out, product.matrix.bias
     weight, shift = (None, None) if product.norm is None else product.norm
     kernel[(programs,)](

@@ -1,8 +1,8 @@
-"""The kernel of attention of one token a row, the columns of a row and head shared out among programs.
+"""Attention of one token a row, with the columns of a row and head divided among programs.
 
-One program for a row and key-value head leaves most of a device idle where those are few, and takes long where columns
-are many. Here several programs each sum up their share of the columns, and a second kernel puts the sums together
-("flash decoding", https://crfm.stanford.edu/2023/10/12/flashdecoding.html).
+With few rows and key-value heads, one program for each leaves most of a device idle, and is slow for many columns. Here
+several programs each sum their share of the columns, and a second kernel combines the sums ("flash decoding",
+https://crfm.stanford.edu/2023/10/12/flashdecoding.html).
 
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 _PROGRAMS = 264
-"""As many as an H200 or H100 has room for at once: two for each of its 132 processors."""
+"""Programs that an H200 or H100 holds at once: two for each of its 132 processors."""
 _LEAST_SHARE = 128
 """Columns of a program: fewer are not worth its start."""
 _LEAST_COLUMNS = 512
 """Fewer are not worth the second kernel."""
 _MOST_SPLITS = 64
-"""What the second kernel holds in registers."""
+"""Values that the second kernel holds in registers."""
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -61,17 +61,17 @@ def _split_kernel(  # type: ignore[no-untyped-def]
     own = qkv + row * qkv_row
     keys += row * cache_row + head * cache_head
     values += row * cache_row + head * cache_head
-    # A share is of whole blocks. From `start` to `end` there may be nothing.
+    # A share has whole blocks; it may be empty.
     start = tl.maximum(first // BLOCK * BLOCK, split * share)
     end = tl.minimum(at, (split + 1) * share)
-    # What was written before this step, by kernels that have ended: the one before lets this one start only then.
+    # Written before this step by kernels that have ended: the previous kernel lets this one start only then.
     n, seen, k, v = block_at(keys, values, start, first, end, cache_column, inside, d, BLOCK)
     if OVERLAPS:
         gdc_wait()
         gdc_launch_dependents()
     key = turned(own + (HEADS + head) * SIZE, inside, d, cosine, sine, partner, ROTARY)
     value = tl.load(own + (HEADS + KV_HEADS + head) * SIZE + d, mask=inside, other=0.0)
-    # Column `at` is the first program's, to write and to count; no program reads it.
+    # The first program writes and counts column `at`; no program reads it.
     mine = split == 0
     tl.store(keys + at * cache_column + d, key, mask=inside & mine)
     tl.store(values + at * cache_column + d, value, mask=inside & mine)

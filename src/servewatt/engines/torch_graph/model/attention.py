@@ -54,7 +54,7 @@ def attend(
     q, k = turned[:, :, : shape.heads], turned[:, :, shape.heads :]
     k, v = k.transpose(1, 2), v.transpose(1, 2)
     if tokens > 1 and attention in READS_ALL:
-        # What padding tokens become is nobody's concern, but in fp16 it may have overflowed.
+        # Outputs of padding tokens are unused, but may have overflowed in fp16.
         padded = (positions.columns[None] < positions.padding[:, None])[:, None, :, None]
         k, v = k.masked_fill(padded, 0), v.masked_fill(padded, 0)
     keys.index_copy_(2, positions.columns, k)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 INT8_LIMIT = 127
 INT4_LEAST, INT4_MOST = -8, 7
 _LARGEST_IN_STEPS = (7.25, 7.75, 8.25, 8.75, 9.25)
-"""What the largest magnitude of a group of int4 may be, in steps of the scales that are tried. Of normal, heavy-tailed
-and trained weights these five leave a squared error that is within 1 % of what fifteen from 7 to 12 leave."""
+"""Candidate values, in steps of the scale, for the largest magnitude of an int4 group. Of normal, heavy-tailed and
+trained weights these five leave a squared error that is within 1 % of what fifteen from 7 to 12 leave."""
 _NUMBERS_AT_ONCE = 1 << 18
-"""Weights that are made integers together: what is computed of them stays in a processor's cache."""
+"""Weights that are quantised at once, so that intermediate values stay in a processor's cache."""
 _NUMBERS_ON_A_DEVICE = 1 << 20
-"""The same on another device, which is asked for each operation: fewer, larger ones take less time."""
+"""The same on a GPU, where fewer, larger operations take less time."""
 
 
 class Matrix(NamedTuple):
@@ -70,12 +70,13 @@ def quantise_int4(weight: torch.Tensor, dtype: torch.dtype, group: int) -> Matri
 
 
 def _int4_rounded(exact: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """The integers, as floats, that groups (..., group) become with these scales (...)."""
+    """Groups (..., group) quantised with these scales (...), as floats."""
     return (exact / scale[..., None]).round_().clamp_(INT4_LEAST, INT4_MOST)
 
 
 def _int4_scales(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The scale (...) for each of the groups (..., group) that leaves the least squared error of some, in `dtype`.
+    """The scale (...) with the least squared error among several candidates, for each of the groups (..., group), in
+    `dtype`.
 
     After llama.cpp's make_qx_quants (https://github.com/ggml-org/llama.cpp, ggml/src/ggml-quants.c): the number of the
     largest magnitude, whatever its sign, becomes a negative integer, of which there is one more, by scales a little
@@ -99,7 +100,7 @@ def _int4_scales(exact: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         by_weights, squares = torch.linalg.vecdot(exact, q), torch.linalg.vecdot(q, q)
         scale = (by_weights / squares).to(dtype)
         made = error(scale, by_weights, squares)
-        # Of a group of zeros it is no number, and the plain scale stays.
+        # For a group of zeros this is NaN, so the plain scale stays.
         better = made < smallest
         best, smallest = torch.where(better, scale, best), torch.where(better, made, smallest)
     return best

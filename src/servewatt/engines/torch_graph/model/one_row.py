@@ -1,4 +1,5 @@
-"""A decoder's layer for one row as three or five kernels of our own: products with what surrounds them, attention.
+"""A decoder's layer for one row as three or five of servewatt's kernels: products with their norms and activations,
+attention.
 
 Importing this needs triton; calling it a GPU, or Triton's interpreter.
 """
@@ -45,7 +46,7 @@ def layer(
     positions: Positions,
     attention: str = "triton",
 ) -> torch.Tensor:
-    """What one layer makes of `x` (1, 1, hidden), its input added; key and value are written to the cache.
+    """The output of one layer for `x` (1, 1, hidden), residual added; key and value are written to the cache.
 
     `attention` is triton, or split.
     """

@@ -1,4 +1,4 @@
-"""Positions of tokens: rotary angles, alibi's slopes, and where a step's tokens stand in the cache."""
+"""Positions of tokens: rotary angles, alibi's slopes, and the cache columns of a step's tokens."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Tables(NamedTuple):
-    """What depends on nothing but the shape; on the device."""
+    """Tensors that depend on the shape alone; on the device."""
 
     cosines: torch.Tensor | None
     """(context, head size), fp32, 1 for components that do not rotate; None without rotary embedding."""
@@ -20,11 +20,11 @@ class Tables(NamedTuple):
     partners: torch.Tensor | None
     """(head size,), int64: the component that each one rotates with."""
     slopes: torch.Tensor | None
-    """(heads,), fp32: what each token of distance takes off a key's score; None without alibi."""
+    """(heads,), fp32: subtracted from a key's score for each token of distance; None without alibi."""
 
 
 class Positions(NamedTuple):
-    """Where the tokens of a step stand in the cache and in their rows."""
+    """Columns of a step's tokens in the cache, and their positions in their rows."""
 
     columns: torch.Tensor
     """Columns of the cache that their keys and values are written to, (tokens,)."""
@@ -33,8 +33,8 @@ class Positions(NamedTuple):
     sines: torch.Tensor | None
     partners: torch.Tensor | None
     mask: torch.Tensor
-    """What is added to scores, (batch, 1, tokens, KV length): 0 where a token may look, else minus infinity.
-    With alibi the bias of each head, (batch, heads, tokens, columns)."""
+    """Added to scores, (batch, 1, tokens, KV length): 0 for columns that a token attends to, else minus infinity. With
+    alibi the bias of each head, (batch, heads, tokens, columns)."""
     padding: torch.Tensor
     """Columns of each row that are padding, (batch,)."""
     slopes: torch.Tensor | None

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 Compile = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""Makes a function of tensors faster, or returns it as it is."""
+"""Compiles a function of tensors, or returns it unchanged."""
 
 
 @dataclass(frozen=True)
 class Buffers:
-    """Everything that changes while a batch is generated, each tensor in a positions of its own for good.
+    """Everything that changes while a batch is generated; each tensor keeps its address.
 
     Column n of a row is its nth token, padding included.
     """
@@ -45,7 +45,7 @@ class Buffers:
 
 
 def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype, device: torch.device) -> Buffers:
-    """Buffers of zeros: what a mask hides must still be finite."""
+    """Buffers of zeros: masked values must still be finite."""
     import torch
 
     def cache() -> tuple[torch.Tensor, ...]:
@@ -68,7 +68,7 @@ rows a floating copy pays, because it is made once for all of them."""
 
 
 def _matmul(products: str) -> MatMul:
-    """How rows meet a matrix: unpacked, packed or triton."""
+    """How rows are multiplied by a matrix: unpacked, packed or triton."""
     if products == "unpacked":
         return matrix.multiply
     if products == "packed":
@@ -80,7 +80,7 @@ def _matmul(products: str) -> MatMul:
 
 @dataclass(frozen=True)
 class Kernels:
-    """How the parts of prefill and step are computed."""
+    """Kernels for the parts of prefill and step."""
 
     attention: str = "sdpa"
     """Of one token a row, see `model.attention.attend`."""
@@ -116,7 +116,7 @@ class DecoderProgram:
         self._kernels = kernels
         self._integer_head = weights.head.scale is not None
         self.prefilled_by: set[str] = set()
-        """How prefills so far have met matrices: see `Kernels`, where auto is one of the others."""
+        """The products of prefills so far, see `Kernels`; auto stands for the one it chose."""
         piece: Compile = (lambda function: function) if whole_step else compile_
         self._begin = piece(step.begin_step)
         self._step_matmul = _matmul(kernels.step_products)
@@ -207,7 +207,7 @@ class DecoderProgram:
         positions: Positions,
         kv_length: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """One token of each row through all layers: their output, and what is still to be added to it, if anything."""
+        """One token of each row through all layers: their output, and the pending residual, if any."""
         if self._kernels.one_row != "triton" or x.shape[0] > 1:
             return self._through(self._layer, x, added, keys, values, positions, kv_length, self._step_matmul)
         from servewatt.engines.torch_graph.model import one_row
@@ -237,7 +237,7 @@ class DecoderProgram:
         matmul: MatMul,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for index, layer in enumerate(self._weights.layers):
-            # Sliced here, so that a compiled layer sees tensors of one shape and the room behind is of no concern.
+            # Sliced here, so that a compiled layer sees tensors of one shape whatever the buffer's length.
             key, value = keys[index][:, :, :kv_length], values[index][:, :, :kv_length]
             x, added = run_layer(self._shape, layer, x, added, key, value, positions, self._kernels.attention, matmul)
         return x, added

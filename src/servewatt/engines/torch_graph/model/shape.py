@@ -1,4 +1,4 @@
-"""What distinguishes one decoder-only transformer from another, read from config.json without any tensor library."""
+"""Structure of a decoder-only transformer, read from config.json without any tensor library."""
 
 from __future__ import annotations
 

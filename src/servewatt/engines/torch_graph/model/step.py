@@ -3,8 +3,8 @@
 Every tensor has a fixed shape and address, so a decode step can be compiled once for each length of the cache that
 attention reads (a bucket) and captured in a CUDA graph. Rows are padded on the left; a row's position is the column
 less its padding. `begin`, `layer` and `finish` are functions of their arguments alone, which is what makes them
-compilable each for itself; a layer hands on its input and what it adds to it apart, so that the addition is computed
-together with the next layer's norm.
+compilable each for itself; a layer returns its input and its residual separately, so that the addition is fused with
+the next layer's norm.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 MatMul = Callable[["torch.Tensor", Matrix], "torch.Tensor"]
-"""`model.matrix.multiply`, or what does the same."""
+"""`model.matrix.multiply`, or an equivalent."""
 _PARTS = 256
 """Of a row of logits."""
 
@@ -37,7 +37,7 @@ def begin(
     padding: torch.Tensor,
     kv_length: int,
 ) -> tuple[torch.Tensor, torch.Tensor, Positions]:
-    """The input of the first layer, what is to be added to it, and where the tokens stand.
+    """The input of the first layer, its residual, and the tokens' positions.
 
     `ids` (batch, tokens) stand in columns `first` (1,) and on; `padding` (batch,) columns of each row are padding.
     """
@@ -47,7 +47,7 @@ def begin(
     table, scale = weights.embedding.weight, weights.embedding.scale
     dtype = table.dtype if scale is None else scale.dtype
     columns = first + torch.arange(tokens, device=ids.device)
-    # A padding token, or a step that is run only to be recorded, may stand outside; a device must not look there.
+    # A padding token, or a step that runs only to be captured, may lie outside; a device must not read there.
     token_positions = (columns[None] - padding[:, None]).clamp(0, shape.context - 1)
     x = look_up(weights.embedding, ids, dtype)
     if shape.embedding_scale != 1.0:
@@ -57,7 +57,7 @@ def begin(
     added = torch.zeros_like(x) if weights.positions is None else weights.positions[token_positions]
     keys = torch.arange(kv_length, device=ids.device)
     seen = (keys[None, None] >= padding[:, None, None]) & (keys[None, None] <= columns[None, :, None])
-    # A padding token looks at itself: looking nowhere would make it NaN, which no mask hides from the next layer.
+    # A padding token attends to itself: an empty softmax is NaN, and no mask hides that from the next layer.
     hidden = ~(seen | (keys[None, None] == columns[None, :, None]))[:, None]
     if tables.slopes is None:
         bias = torch.zeros((1, 1, 1, 1), dtype=dtype, device=ids.device)
@@ -108,7 +108,7 @@ def layer(  # noqa: PLR0913, PLR0917  inductor compiles it with what it takes as
     attention: str,
     matmul: MatMul = multiply,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One layer: its input, and what is to be added to it."""
+    """One layer: its input, and the residual to add to it."""
     import torch
 
     x = x + added

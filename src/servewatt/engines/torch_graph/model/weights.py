@@ -103,7 +103,7 @@ def _scale_queries(qkv: Linear, shape: DecoderShape, factor: float) -> Linear:
 
 
 def _fold(norm: NormWeights, linear: Linear) -> Linear:
-    """`linear` behind a norm without weight and bias, such that the two do what they did with them."""
+    """`linear` with the preceding norm's weight and bias folded in."""
     exact = linear.weight.float()
     bias = None if linear.bias is None else linear.bias.float()
     if norm.bias is not None:
@@ -181,7 +181,7 @@ def _gpt2_layer(source: Checkpoint, shape: DecoderShape, at: str) -> _Parts:
 
 
 class _Names(NamedTuple):
-    """Where an architecture keeps what; a leading `body` may be absent from the file's names."""
+    """Names of an architecture's tensors; a leading `body` may be absent in the file."""
 
     body: str
     embedding: str
@@ -217,7 +217,7 @@ _NAMES = {
 
 
 class Holder:
-    """Turns tensors as read into those that are held: in a floating type, or quantised.
+    """Converts tensors of a checkpoint to the held form: a floating type, or quantised.
 
     Floating matrices of `pack_from_bytes` or more are packed for oneDNN; None packs none.
     """
@@ -231,7 +231,7 @@ class Holder:
         self._pack_from_bytes = pack_from_bytes
 
     def vector(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
-        # A copy in any case: what was read may be pages of the file.
+        # Always a copy: the tensor as read may be mapped from the file.
         return None if tensor is None else tensor.to(self._dtype, copy=True)
 
     def norm(self, norm: NormWeights, shape: DecoderShape) -> NormWeights:
@@ -265,7 +265,8 @@ class Holder:
         return least is not None and weight.numel() * self._dtype.itemsize >= least
 
     def tied(self, projection: Linear) -> tuple[Matrix, Matrix]:
-        """Embedding and output projection: the same unless the latter is packed, which nothing can be looked up in."""
+        """Embedding and output projection: one tensor unless the latter is packed, as packed weights allow no
+        lookup."""
         head = self.matrix(projection)
         return self.plain(projection.weight) if is_packed(head) else head._replace(bias=None), head
 
