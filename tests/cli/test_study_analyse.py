@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -122,3 +124,76 @@ def test_a_bad_cell_is_named_by_its_line(table: Path, capsys: pytest.CaptureFixt
     table.write_text(table.read_text() + "small,ONNX,fast\n")
     assert analyse("--csv", table, "--value", "joules", "--group", "configuration") == 2
     assert "line 19: joules is 'fast'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Path:
+    """Three engines on eight days that differ by half; engines by 5 and 30 %, and a scatter of 1 %."""
+    chance = random.Random(1)
+    rows = ["engine,day,joules"]
+    for day in range(8):
+        state = chance.uniform(1, 1.5)
+        rows += [
+            f"{engine},{day},{level * state * chance.gauss(1, 0.01):.5f}"
+            for engine, level in (("torch", 1.3), ("onnx", 1.0), ("openvino", 1.05))
+        ]
+    path = tmp_path / "days.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def test_blocks_of_a_csv_are_paired_and_a_sentence_concludes(
+    days: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    columns = ("--csv", days, "--value", "joules", "--group", "engine")
+    assert analyse(*columns, "--block", "day") == 0
+    paired = capsys.readouterr().out
+    assert "servewatt: onnx has the least joules: 4." in paired and "less than openvino, the next (8 blocks)" in paired
+    assert analyse(*columns) == 0
+    separate = capsys.readouterr().out
+    assert "servewatt: Undecided between onnx and openvino" in separate and "not paired" in separate
+
+
+def test_tables_of_a_csv_in_every_form(days: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = ("--csv", days, "--value", "joules", "--group", "engine", "--block", "day")
+    assert analyse(*columns, "--table", "pairs", "--format", "csv") == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    pair = next(r for r in rows if (r["first"], r["second"]) == ("onnx", "openvino"))
+    assert float(pair["difference_low"]) < float(pair["difference"]) < float(pair["difference_high"]) < 0
+    assert -1 <= float(pair["cliffs_delta_low"]) <= float(pair["cliffs_delta"]) <= float(pair["cliffs_delta_high"])
+    assert analyse(*columns, "--format", "latex") == 0
+    assert capsys.readouterr().out.count(r"\toprule") == 4
+    assert analyse(*columns, "--table", "descriptives", "--format", "markdown") == 0
+    assert "| days | onnx | 8 |" in capsys.readouterr().out
+    assert analyse(*columns, "--format", "csv") == 2
+    assert "CSV holds one table" in capsys.readouterr().err
+    assert analyse(*columns, "--table", "pairz") == 2
+    assert "did you mean pairs?" in capsys.readouterr().err
+
+
+def test_figures_and_a_page_of_a_csv(days: Path, tmp_path: Path) -> None:
+    columns = ("--csv", days, "--value", "joules", "--group", "engine", "--block", "day")
+    assert analyse(*columns, "--figure", "differences", "--out", tmp_path / "d.svg") == 0
+    assert "openvino" in (tmp_path / "d.svg").read_text()
+    assert analyse(*columns, "--folder", tmp_path / "page") == 0
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert page.index("onnx has the least joules") < page.index("<table")
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+    for name in re.findall(r'href="((?:tables|figures)/[^"]+)"', page):
+        assert (tmp_path / "page" / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--block", "engine"], "--block is column 'engine', which has another part already"),
+        (["--json", "--table", "pairs"], "--json prints everything that was found"),
+        (["--figure", "boxes"], "--figure and --out go together"),
+    ],
+)
+def test_options_of_tables_that_do_not_go_together(
+    days: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert analyse("--csv", days, "--value", "joules", "--group", "engine", *arguments) == 2
+    assert f"error: {message}" in capsys.readouterr().err

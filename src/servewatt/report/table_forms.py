@@ -129,10 +129,16 @@ def renderable(table: Table, width: int = _MOST_COLUMNS, *, short: bool = False)
     return Unglued(Group(*parts))
 
 
-FORMS: dict[str, Callable[[Table], str]] = {"text": to_text, "latex": to_latex, "csv": to_csv, "html": to_page}
+FORMS: dict[str, Callable[[Table], str]] = {
+    "text": to_text,
+    "markdown": to_markdown,
+    "latex": to_latex,
+    "csv": to_csv,
+    "html": to_page,
+}
 """`--format` -> the whole table in that form."""
 
-SUFFIXES = {"text": "txt", "latex": "tex", "csv": "csv", "html": "html"}
+SUFFIXES = {"text": "txt", "markdown": "md", "latex": "tex", "csv": "csv", "html": "html"}
 """`--format` -> ending of a file's name."""
 
 _ROW_STYLES = {Mark.CHOICE: "green", Mark.EXCLUDED: "dim", Mark.LEFT_OUT: "dim"}

@@ -19,6 +19,10 @@ from servewatt.study.tests.http_share import http_shares
 from servewatt.study.view import StudyView
 
 
+def _always(view: StudyView) -> bool:
+    return True
+
+
 @dataclass(frozen=True)
 class TableKind:
     """A table that can be made."""
@@ -29,7 +33,7 @@ class TableKind:
     """Whether it needs observations: the published medians are not enough."""
     tested: bool = False
     """Whether it needs the study's tests, which take a while."""
-    fits: Callable[[StudyView], bool] = lambda view: True
+    fits: Callable[[StudyView], bool] = _always
     """Whether observations can fill it, where more is needed than some of them."""
 
 
@@ -43,6 +47,8 @@ class FigureKind:
     """How to read it, in a sentence or two."""
     observations: bool = False
     tested: bool = False
+    fits: Callable[[StudyView], bool] = _always
+    """Whether it says what no other figure says already."""
 
 
 def _boxes(name: str, figure: str, title: str) -> FigureKind:
@@ -51,7 +57,8 @@ def _boxes(name: str, figure: str, title: str) -> FigureKind:
         "Each dot is one block, the box spans the quartiles, its line is the median, the whisker the extremes. "
         "A row without a box says why."
     )
-    return FigureKind(title, make, explanation, observations=True)
+    fits = _gpu_apart if name == "gpu_energy_j_per_token" else _always
+    return FigureKind(title, make, explanation, observations=True, fits=fits)
 
 
 def _grid(name: str, figure: str, title: str) -> FigureKind:
@@ -62,6 +69,15 @@ def _grid(name: str, figure: str, title: str) -> FigureKind:
         "still cannot tell neighbours apart, Games-Howell can."
     )
     return FigureKind(title, make, explanation, observations=True, tested=True)
+
+
+def _gpu_apart(view: StudyView) -> bool:
+    """Whether the GPU's energy is another than the global one; they are one where the boundary is the GPU."""
+    return any(s.estimate("gpu_energy_j_per_token") != s.estimate("energy_j_per_token") for s in view.summaries)
+
+
+def _gpu_pairs(view: StudyView) -> bool:
+    return _gpu_apart(view) and tests.has_pairs(view, "gpu_energy_j_per_token")
 
 
 def _through_http(view: StudyView) -> bool:
@@ -93,7 +109,7 @@ TABLES = {
         partial(tests.variable_pairs, name="gpu_energy_j_per_token", table="pairs-gpu-energy"),
         True,
         True,
-        fits=partial(tests.has_pairs, name="gpu_energy_j_per_token"),
+        fits=_gpu_pairs,
     ),
     "pairs-time": TableKind(
         "pairs of configurations: time",
@@ -168,9 +184,13 @@ def needs_tests(table: str, figure: str) -> bool:
 
 
 def possible(view: StudyView) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the tables and of the figures that the data at hand can fill, but for empty figures."""
+    """Names of the tables and of the figures that the data at hand can fill, but for empty figures.
+
+    Those of the GPU's energy are left out where it is all of the energy.
+    """
     tables = tuple(n for n, k in TABLES.items() if not (k.observations and view.is_published) and k.fits(view))
-    return tables, tuple(n for n, k in FIGURES.items() if not (k.observations and view.is_published))
+    figures = tuple(n for n, k in FIGURES.items() if not (k.observations and view.is_published) and k.fits(view))
+    return tables, figures
 
 
 def _needs_observations(what: str) -> InputError:

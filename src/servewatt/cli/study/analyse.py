@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from servewatt.cli.options import FILE, json_option
+from servewatt.cli.options import FILE, FOLDER, json_option
 from servewatt.cli.ranges import Finite
-from servewatt.errors import InputError
+from servewatt.errors import InputError, counted
 
 if TYPE_CHECKING:
     from servewatt.study.data.csv_table import CsvTable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from servewatt.study.tests.examine import Examination
 
 _INPUTS = "give results files, or --csv FILE --value COLUMN --group COLUMN"
+_FORMS = click.Choice(["text", "markdown", "latex", "csv", "html"])
 EXAMPLES = """\b
 Examples:
   servewatt study analyse h200.parquet
@@ -45,6 +48,11 @@ Examples:
     show_default=True,
     help="Level of significance.",
 )
+@click.option("--table", metavar="NAME", help="Print only this table: conclusions, descriptives, tests or pairs.")
+@click.option("--format", "form", type=_FORMS, help="Print tables in this form.")
+@click.option("--figure", metavar="NAME", help="Draw this figure into the file of --out: boxes or differences.")
+@click.option("--out", type=FILE, help="File for --figure: .svg, .png or .pdf.")
+@click.option("--folder", type=FOLDER, help="Write all tables, all figures and a page that shows them to this folder.")
 @json_option
 def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **options: Any) -> None:
     """Test whether configurations differ: RESULTS are files that `servewatt study collect` writes, or take --csv.
@@ -53,24 +61,42 @@ def command(results: tuple[Path, ...], csv_file: Path | None, as_json: bool, **o
     effect sizes and Holm's correction over everything analysed; then servewatt's own decision, which pairs blocks.
     """
     from servewatt import wire
-    from servewatt.study.tests.examine import Document, examine_csv, examine_observations
+    from servewatt.study.tests.examine import Document
 
-    notes: tuple[str, ...] = ()
+    shown = [name for name in ("table", "form", "figure", "folder") if options[name]]
+    if as_json and shown:
+        raise InputError("--json prints everything that was found", f"leave out --{shown[0].replace('form', 'format')}")
+    if bool(options["figure"]) != bool(options["out"]):
+        raise InputError("--figure and --out go together", "such as --figure differences --out differences.svg")
+    notes, examinations = _examine(results, csv_file, options)
+    subject = "model" if csv_file is None else options["subject"] or "sample"
+    if as_json:
+        click.echo(wire.document(Document(notes, examinations)))
+    elif options["folder"] is not None:
+        _write_folder(examinations, options["folder"], subject, notes)
+    elif options["figure"]:
+        _write_figure(examinations, options["figure"], options["out"])
+    elif options["table"] or options["form"]:
+        _print_tables(examinations, subject, options["table"], options["form"] or "text")
+    else:
+        _show(examinations, notes)
+
+
+def _examine(
+    results: Sequence[Path], csv_file: Path | None, options: Mapping[str, Any]
+) -> tuple[tuple[str, ...], tuple[Examination, ...]]:
+    """Notes on the input, and what was found."""
+    from servewatt.study.tests.examine import examine_csv, examine_observations
+
     alpha, models = options["alpha"], options["models"]
     if csv_file is not None:
         table = _read_table(csv_file, results, options)
-        notes = table.notes
         with _busy():
-            analyses = examine_csv(table, options["value"], models, alpha)
-    else:
-        found = _read_observations(results, options)
-        variables, without_jit = options["variables"], options["without_jit"]
-        with _busy():
-            analyses = examine_observations(found, variables, models, without_jit=without_jit, alpha=alpha)
-    if as_json:
-        click.echo(wire.document(Document(notes, analyses)))
-    else:
-        _show(analyses, notes)
+            return table.notes, examine_csv(table, options["value"], models, alpha)
+    found = _read_observations(results, options)
+    variables, without_jit = options["variables"], options["without_jit"]
+    with _busy():
+        return (), examine_observations(found, variables, models, without_jit=without_jit, alpha=alpha)
 
 
 def _read_table(path: Path, results: Sequence[Path], options: Mapping[str, Any]) -> CsvTable:
@@ -139,3 +165,47 @@ def _show(analyses: Sequence[Examination], notes: Sequence[str]) -> None:
     from servewatt.study.tables.battery import render_examinations
 
     render_examinations(Console(), analyses, notes)
+
+
+def _print_tables(examinations: Sequence[Examination], subject: str, name: str | None, form: str) -> None:
+    """Tables on standard output: one, or all of them where none is named."""
+    from rich.console import Console
+
+    from servewatt.report.table_forms import FORMS, renderable
+    from servewatt.study.tables.samples import sample_tables
+
+    tables = sample_tables(examinations, subject, (name,) if name else ())
+    if form == "csv" and len(tables) > 1:
+        raise InputError("CSV holds one table", f"name it: --table {tables[0].name.partition('-')[0]}")
+    console = Console()
+    for index, table in enumerate(tables):
+        if form == "text" and console.is_terminal:
+            console.print(renderable(table, console.width))
+        elif form == "markdown":
+            click.echo(f"## {table.title}\n\n{FORMS[form](table)}", nl=False)
+        else:
+            click.echo(FORMS[form](table), nl=False)
+        if index + 1 < len(tables):
+            click.echo()
+
+
+def _write_figure(examinations: Sequence[Examination], name: str, path: Path) -> None:
+    """One figure, of the first variable where there are several, into a file whose ending says the format."""
+    from servewatt.cli.study.files import write_figure
+    from servewatt.study.figures.samples import sample_figures
+
+    found = sample_figures(examinations, (name,))
+    if not found:
+        raise InputError(f"figure {name} is empty: nothing that it shows was observed", "see --table descriptives")
+    if len(found) > 1:
+        raise InputError("there are several variables, and a figure shows one", "name it with --variable")
+    write_figure(found[0][0], path)
+
+
+def _write_folder(examinations: Sequence[Examination], folder: Path, subject: str, notes: Sequence[str]) -> None:
+    """Everything into a folder."""
+    from servewatt.study.page.samples import write_samples
+
+    command = shlex.join(["servewatt", *sys.argv[1:]])
+    written = write_samples(examinations, folder, subject=subject, notes=notes, command=command)
+    click.echo(f"wrote {counted(len(written), 'file')}; open {folder / 'index.html'}", err=True)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
 
 from servewatt import wire
 from servewatt.errors import InputError
 from servewatt.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from servewatt.study.figures.drawing import Drawn
 
 
 def write_text(path: Path, text: str) -> None:
@@ -22,3 +28,14 @@ def write_text(path: Path, text: str) -> None:
 def pretty(record: object) -> str:
     """A record as JSON for people and version control."""
     return json.dumps(json.loads(wire.document(record)), indent=1, ensure_ascii=False) + "\n"
+
+
+def write_figure(figure: Drawn, path: Path) -> None:
+    """One figure into a file whose ending says the format."""
+    from servewatt.report.figures import FORMATS, write_to
+
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in FORMATS:
+        raise InputError(f"cannot tell a format from the name {path.name}", f"end it in .{', .'.join(FORMATS)}")
+    write_to(figure, path, kind)
+    click.echo(f"wrote {path}", err=True)

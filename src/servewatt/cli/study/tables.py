@@ -14,7 +14,6 @@ from servewatt.errors import InputError, counted
 
 if TYPE_CHECKING:
     from servewatt.report.table import Table
-    from servewatt.study.figures.drawing import Drawn
     from servewatt.study.view import StudyView
 
 EXAMPLES = """\b
@@ -25,7 +24,7 @@ Examples:
   servewatt study tables results.parquet --folder study
   servewatt study tables --published --table savings
 """
-_FORMS = click.Choice(["text", "latex", "csv", "html"])
+_FORMS = click.Choice(["text", "markdown", "latex", "csv", "html"])
 
 
 @click.command("tables", epilog=EXAMPLES)
@@ -40,6 +39,7 @@ _FORMS = click.Choice(["text", "latex", "csv", "html"])
 @click.option("--list", "list_names", is_flag=True, help="List the tables and figures, and what each needs.")
 def command(files: tuple[Path, ...], published: bool, table: str, form: str, **options: Any) -> None:
     """Tables and figures of results FILES (several count as one), or of the published study."""
+    from servewatt.cli.study.files import write_figure
     from servewatt.study import outputs
 
     if options["list_names"]:
@@ -53,7 +53,7 @@ def command(files: tuple[Path, ...], published: bool, table: str, form: str, **o
     if folder is not None:
         _write_folder(view, folder, files, published=published)
     elif figure is not None:
-        _write_figure(outputs.draw(view, figure), out)
+        write_figure(outputs.draw(view, figure), out)
     else:
         _print_table(outputs.make_table(view, table), form)
 
@@ -104,17 +104,6 @@ def _print_table(table: Table, form: str) -> None:
         console.print(renderable(table, console.width))
     else:
         click.echo(FORMS[form](table), nl=False)
-
-
-def _write_figure(figure: Drawn, path: Path) -> None:
-    """One figure into a file whose ending says the format."""
-    from servewatt.report.figures import FORMATS, write_to
-
-    kind = path.suffix.removeprefix(".").lower()
-    if kind not in FORMATS:
-        raise InputError(f"cannot tell a format from the name {path.name}", f"end it in .{', .'.join(FORMATS)}")
-    write_to(figure, path, kind)
-    click.echo(f"wrote {path}", err=True)
 
 
 def _write_folder(view: StudyView, folder: Path, files: Sequence[Path], *, published: bool) -> None:

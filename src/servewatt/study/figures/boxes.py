@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from servewatt.errors import counted
@@ -34,6 +35,15 @@ from servewatt.study.view import StudyView, caption, from_the_top, scale_of, var
 _BOTH = ("energy_j_per_token", "s_per_token")
 _JITTER = (0.0, -0.16, 0.16, -0.08, 0.08)
 """So that equal values stay apart; the same at every drawing."""
+
+
+@dataclass(frozen=True)
+class Colours:
+    """How a row of a box plot is drawn."""
+
+    edge: str
+    face: str
+    marker: str
 
 
 def boxes(view: StudyView, name: str, figure: str, title: str) -> Drawn | None:
@@ -174,27 +184,29 @@ def _box(axes: Any, row: int, summary: Summary, measure: Measure | None, scale: 
     if measure is None:
         tell(axes, row, summary)
         return
+    shape = look(summary.configuration)
+    draw_box(axes, row, [v / scale.divisor for v in measure.values], Colours(shape.colour, shape.face, shape.marker))
+
+
+def draw_box(axes: Any, row: int, values: Sequence[float], colours: Colours) -> None:
+    """Quartiles, median and extremes of `values`, and each of them as a point, in the given row."""
     from matplotlib.patches import Rectangle
 
-    values = [v / scale.divisor for v in measure.values]
     low, first, middle, third, high = (percentile(values, p) for p in (0, 25, 50, 75, 100))
-    shape = look(summary.configuration)
-    axes.plot([low, high], [row, row], color=shape.colour, linewidth=1, zorder=2)
-    axes.add_patch(
-        Rectangle(
-            (first, row - 0.3), third - first, 0.6, facecolor=shape.face, alpha=0.35, edgecolor=shape.colour, zorder=2
-        )
-    )
+    edge, face = colours.edge, colours.face
+    axes.plot([low, high], [row, row], color=edge, linewidth=1, zorder=2)
+    box = Rectangle((first, row - 0.3), third - first, 0.6, facecolor=face, alpha=0.35, edgecolor=edge, zorder=2)
+    axes.add_patch(box)
     axes.plot([middle, middle], [row - 0.36, row + 0.36], color=INK, linewidth=1.6, zorder=4)
     places = [row + _JITTER[i % len(_JITTER)] for i in range(len(values))]
     axes.plot(
         values,
         places,
         linestyle="",
-        marker=shape.marker,
+        marker=colours.marker,
         markersize=3.2,
-        markerfacecolor=shape.face,
-        markeredgecolor=shape.colour,
+        markerfacecolor=face,
+        markeredgecolor=edge,
         markeredgewidth=0.8,
         zorder=3,
     )

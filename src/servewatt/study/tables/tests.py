@@ -241,7 +241,7 @@ def _difference_notes(examinations: Sequence[Examination]) -> list[str]:
 
 def _level(examinations: Sequence[Examination]) -> str:
     alphas = ", ".join(f"{alpha:g}" for alpha in sorted({one.battery.alpha for one in examinations})) or "0.05"
-    return f"* p-values below {alphas} reject equality; `family`: Holm-corrected over everything analysed as well"
+    return f"* p-values below {alphas} reject equality; family: Holm-corrected over everything analysed as well"
 
 
 def _test_row(battery: Battery) -> Row:
