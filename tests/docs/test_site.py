@@ -35,7 +35,7 @@ def test_the_reference_has_the_commands_of_groups_too() -> None:
 
 def test_the_api_page_names_every_public_name() -> None:
     page = generated()["reference/api.md"]
-    for name in getattr(servewatt, "__all__", ()):
+    for name in servewatt.__all__:
         assert f".{name}\n" in page or f"::: servewatt.{name}" in page or name == "__version__"
 
 

@@ -9,8 +9,8 @@ def page() -> str:
     """Markdown with a directive for each public name, where its docstring is."""
     import servewatt
 
-    parts = ["# Python API", str(servewatt.__doc__), "    import servewatt"]
-    for name in sorted(getattr(servewatt, "__all__", ()), key=str.lower):
+    parts = ["# Python API", str(servewatt.__doc__)]
+    for name in servewatt.__all__:
         found = getattr(servewatt, name)
         if isinstance(found, types.ModuleType):
             parts.append(f"::: {found.__name__}")

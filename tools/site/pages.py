@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.site import api, commands, engines
+from tools.site import api, commands, engines, notebook
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +18,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "engines": engines.overview,
     "support": engines.support,
     "output": commands.output,
+    "notebook": notebook.notebook,
 }
 PLACE = re.compile(r"^<!-- made: (\w+) ?(.*?) -->$", re.MULTILINE)
 """Where a table made from the code stands in a page: `<!-- made: options onnx -->`."""

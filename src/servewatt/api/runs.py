@@ -40,9 +40,10 @@ class Measurement(Found):
 
         Raises UnavailableError where pandas is not installed.
         """
+        from servewatt.experiment.deciding import decide
         from servewatt.report.export import trials_csv
 
-        return dataframe(trials_csv(self.results))
+        return dataframe(trials_csv(self.results, decide(self).analysis))
 
     def save(self, path: str | Path) -> None:
         """Write the run with all its trials to one file (`.json.gz`), which `servewatt.load` opens.
