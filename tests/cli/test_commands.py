@@ -12,7 +12,7 @@ import pytest
 from servewatt.cli.main import run
 from servewatt.cli.root import COMMANDS, command
 
-HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "matplotlib", "scipy.stats")
+HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "openvino", "altair", "vl_convert", "scipy.stats")
 
 
 def subcommands() -> list[click.Command]:

@@ -33,7 +33,7 @@ def test_workers_get_the_versions_that_run_here_and_none_that_the_engine_pins() 
 
 
 def test_a_worker_imports_none_of_the_packages_that_are_left_out() -> None:
-    modules = {"click", "huggingface_hub", "jinja2", "matplotlib", "yaml", "rich", "sqlalchemy", "tokenizers"}
+    modules = {"altair", "click", "huggingface_hub", "jinja2", "rich", "sqlalchemy", "tokenizers", "vl_convert", "yaml"}
     assert len(modules) == len(PARENT_ONLY)
     # Engines of servewatt's own environment may import what they like; here they are only looked at.
     done = subprocess.run(

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from servewatt.errors import InputError, nearest
+from servewatt.report.figures import Figure
 from servewatt.report.table import Table
 from servewatt.study.figures import boxes as study_boxes
 from servewatt.study.figures import grids as study_grids
-from servewatt.study.figures.drawing import Drawn, style
 from servewatt.study.tables import across as study_across
 from servewatt.study.tables import http, savings, tests
 from servewatt.study.tables import measurements as study_tables
@@ -42,7 +42,7 @@ class FigureKind:
     """A figure that can be drawn."""
 
     title: str
-    make: Callable[[StudyView], Drawn | None]
+    make: Callable[[StudyView], Figure | None]
     explanation: str
     """How to read it, in a sentence or two."""
     observations: bool = False
@@ -160,7 +160,7 @@ def make_table(view: StudyView, name: str) -> Table:
     return kind.make(view)
 
 
-def draw(view: StudyView, name: str) -> Drawn:
+def draw(view: StudyView, name: str) -> Figure:
     """A figure by its name.
 
     Raises InputError for an unknown name, and for a figure that the data at hand cannot fill.
@@ -170,8 +170,7 @@ def draw(view: StudyView, name: str) -> Drawn:
         raise InputError(f"no figure is called {name!r}", nearest(name, FIGURES))
     if kind.observations and view.is_published:
         raise _needs_observations(f"figure {name}")
-    with style():
-        drawn = kind.make(view)
+    drawn = kind.make(view)
     if drawn is None:
         raise InputError(f"figure {name} is empty: nothing that it shows was measured", "see `--table energy`")
     return drawn

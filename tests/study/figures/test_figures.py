@@ -8,13 +8,14 @@ from xml.etree import ElementTree
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.report.figures import save
+from servewatt.report.figures import Figure, save
+from servewatt.report.figures.canvas import CHARACTER, NARROW
 from servewatt.study.data.names import CONFIGURATIONS
-from servewatt.study.figures.drawing import Drawn
 from servewatt.study.outputs import FIGURES, draw
 from servewatt.study.page.folder import write_folder
 from servewatt.study.published.medians import models
 from servewatt.study.view import StudyView, observed, published_alone
+from tests.report import drawing
 from tests.study.builders import BF16, observation, small, study
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -26,15 +27,15 @@ def view() -> StudyView:
 
 
 @pytest.fixture(scope="module")
-def drawn(view: StudyView) -> dict[str, Drawn]:
+def drawn(view: StudyView) -> dict[str, Figure]:
     return {name: draw(view, name) for name in FIGURES}
 
 
-def texts(figure: Drawn) -> list[str]:
-    return ["".join(t.itertext()).strip() for t in ElementTree.fromstring(figure.svg).iter(f"{SVG}text")]
+def texts(figure: Figure) -> list[str]:
+    return [text for text, _ in drawing.read(figure.svg).texts]
 
 
-def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Drawn]) -> None:
+def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Figure]) -> None:
     for name, figure in drawn.items():
         assert figure.name == name
         root = ElementTree.fromstring(figure.svg)
@@ -46,7 +47,7 @@ def test_each_figure_has_a_title_words_and_its_caution(drawn: dict[str, Drawn]) 
 
 
 @pytest.mark.parametrize("name", ["energy-boxes", "time-boxes"])
-def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict[str, Drawn], name: str) -> None:
+def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict[str, Figure], name: str) -> None:
     shown = texts(drawn[name])
     assert {"pythia-410m", "codegemma-2b", "<CPU, TORCH>", "<CUDA, ONNX>"} <= set(shown)
     assert "out of memory" in shown and "not measured" in shown
@@ -54,29 +55,30 @@ def test_boxes_name_models_and_configurations_and_why_a_row_is_empty(drawn: dict
     assert shown.count("<CUDA, TORCH>") == 1
 
 
-def test_every_observation_is_a_point(drawn: dict[str, Drawn]) -> None:
+def test_every_observation_is_a_point(drawn: dict[str, Figure]) -> None:
     # Three blocks twice and two blocks for pythia-410m, three blocks for codegemma-2b.
     alt = drawn["energy-boxes"].alt
     assert "pythia-410m: <CPU, TORCH> 5.00, <CUDA, TORCH> 2.00, <CUDA, ONNX> 1.25" in alt
-    axes = drawn["energy-boxes"].drawing.axes
-    dots = sum(len(line.get_xdata()) for one in axes for line in one.lines if line.get_linestyle() == "None")
-    assert dots == 11
+    found = drawing.read(drawn["energy-boxes"].svg)
+    dots = [said for said, _ in found.marks if "median" not in said]
+    assert len(dots) == 11
+    assert sum(said.startswith("pythia-410m <CPU, TORCH> · TORCH · CPU · ~") for said in dots) == 3
 
 
-def test_energy_against_time_counts_what_is_missing(drawn: dict[str, Drawn]) -> None:
+def test_energy_against_time_counts_what_is_missing(drawn: dict[str, Figure]) -> None:
     shown = texts(drawn["energy-time"])
     assert "2 without result" in shown
     assert {"TORCH", "ONNX", "CPU", "CUDA"} <= set(shown)
 
 
-def test_bars_of_size_groups_carry_their_numbers(drawn: dict[str, Drawn]) -> None:
+def test_bars_of_size_groups_carry_their_numbers(drawn: dict[str, Figure]) -> None:
     shown = texts(drawn["size-groups"])
     assert "~5.00" in shown and "8.00" in shown
     assert any(t.startswith("< 1 B") for t in shown) and any(t.startswith(">= 2 B") for t in shown)
     assert "no result" in shown
 
 
-def test_the_published_ratios_are_beside_ours(drawn: dict[str, Drawn]) -> None:
+def test_the_published_ratios_are_beside_ours(drawn: dict[str, Figure]) -> None:
     # Ours: 5, 2 and 1.25; published: 112852.8, 26693.6 and 55228.0 J, of which the least is TORCH on CUDA.
     assert "pythia-410m <CPU, TORCH> 4, published 4.23" in drawn["published"].alt
     assert "pythia-410m <CUDA, TORCH> 1.6, published 1;" in drawn["published"].alt
@@ -84,7 +86,7 @@ def test_the_published_ratios_are_beside_ours(drawn: dict[str, Drawn]) -> None:
     assert any("2412.15441" in t for t in texts(drawn["published"]))
 
 
-def test_the_grid_says_which_test_tells_pairs_apart(drawn: dict[str, Drawn]) -> None:
+def test_the_grid_says_which_test_tells_pairs_apart(drawn: dict[str, Figure]) -> None:
     shown = texts(drawn["tests-energy"])
     assert {"told apart by neither", "by Games-Howell only", "by both", "not computed"} <= set(shown)
     assert "pythia-410m: pairs 3" in drawn["tests-energy"].alt
@@ -114,12 +116,12 @@ def test_names_with_markup_are_text() -> None:
 def test_one_model_alone_fits_its_page(labels: int) -> None:
     alone = observed(study(models=1, configurations=(*CONFIGURATIONS, *BF16)[:labels], blocks=3), tested=True)
     for name in ("tests-energy", "energy-boxes", "energy-time", "size-groups", "published"):
-        drawing = draw(alone, name).drawing
-        drawing.draw_without_rendering()
-        width = drawing.get_size_inches()[0] * drawing.dpi
-        for legend in drawing.legends:
-            box = legend.get_window_extent(drawing.canvas.get_renderer())
-            assert box.x0 >= 0 and box.x1 <= width, name
+        figure = draw(alone, name)
+        for width in (figure.wide, NARROW):
+            found = drawing.read(figure.inline(width))
+            assert found.width <= width, name
+            ends = [at[0] + CHARACTER * len(text) for text, at in found.texts if text in found.legend]
+            assert all(end <= width + 2 for end in ends), name
 
 
 def test_equal_values_and_single_blocks_are_drawn() -> None:
@@ -139,7 +141,7 @@ def test_a_figure_without_data_says_so(view: StudyView) -> None:
     assert "energy-boxes" in unknown.value.hint
 
 
-def test_the_same_data_give_the_same_bytes(view: StudyView, drawn: dict[str, Drawn], tmp_path: Path) -> None:
+def test_the_same_data_give_the_same_bytes(view: StudyView, drawn: dict[str, Figure], tmp_path: Path) -> None:
     assert draw(view, "published").svg == drawn["published"].svg
     for kind in ("svg", "png"):
         (path,) = save(drawn["energy-time"], tmp_path, (kind,))
@@ -172,13 +174,16 @@ def test_the_published_page_shows_all_models(tmp_path: Path) -> None:
 def test_a_whole_study_draws_without_labels_on_each_other() -> None:
     whole = observed(study(blocks=3))
     figure = draw(whole, "energy-boxes")
-    drawing = figure.drawing
-    drawing.draw_without_rendering()
-    renderer = drawing.canvas.get_renderer()
-    for axes in drawing.axes:
-        boxes = [t.get_window_extent(renderer) for t in axes.get_xticklabels() if t.get_text() and t.get_visible()]
-        inside = sorted((b for b in boxes if b.width > 1), key=lambda b: b.x0)
-        assert all(a.x1 < b.x0 for a, b in pairwise(inside))
+    for width in (figure.wide, NARROW):
+        found = drawing.read(figure.inline(width))
+        levels: dict[float, list[tuple[float, float]]] = {}
+        for text, at in found.texts:
+            if re.fullmatch(r"[\d.,]+", text):
+                half = CHARACTER * len(text) / 2
+                levels.setdefault(round(at[1]), []).append((at[0] - half, at[0] + half))
+        assert levels
+        for boxes in levels.values():
+            assert all(a[1] < b[0] for a, b in pairwise(sorted(boxes)))
 
 
 def test_each_precision_has_a_mark_of_its_own_that_the_legend_names() -> None:
@@ -191,7 +196,7 @@ def test_each_precision_has_a_mark_of_its_own_that_the_legend_names() -> None:
         ]
     )
     figure = draw(made, "energy-time")
-    marks = [line for line in figure.drawing.axes[0].lines if line.get_marker() not in ("None", "")]
-    looks = {(m.get_fillstyle(), m.get_markerfacecolor(), m.get_markeredgecolor()) for m in marks}
-    assert len(marks) == len(looks) == len(kinds)
+    paths = [e for e in ElementTree.fromstring(figure.svg).iter(f"{SVG}path") if "TORCH" in e.get("aria-label", "")]
+    shapes = {re.sub(r"[\d.]+", lambda m: f"{float(m[0]):.1f}", e.get("d", "")) for e in paths}
+    assert len(paths) == len(shapes) == len(kinds)
     assert {"bf16", "fp16", "int8", "int4", "w8a8"} <= set(texts(figure))

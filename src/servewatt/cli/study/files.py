@@ -13,7 +13,7 @@ from servewatt.errors import InputError
 from servewatt.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from servewatt.study.figures.drawing import Drawn
+    from servewatt.report.figures import Figure
 
 
 def write_text(path: Path, text: str) -> None:
@@ -30,7 +30,7 @@ def pretty(record: object) -> str:
     return json.dumps(json.loads(wire.document(record)), indent=1, ensure_ascii=False) + "\n"
 
 
-def write_figure(figure: Drawn, path: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """One figure into a file whose ending says the format."""
     from servewatt.report.figures import FORMATS, write_to
 

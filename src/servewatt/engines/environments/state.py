@@ -17,7 +17,7 @@ from servewatt.user_folders import data_home
 
 MANIFEST = "manifest.json"
 PARENT_ONLY = frozenset(
-    ("click", "huggingface-hub", "jinja2", "matplotlib", "pyyaml", "rich", "sqlalchemy", "tokenizers")
+    ("altair", "click", "huggingface-hub", "jinja2", "pyyaml", "rich", "sqlalchemy", "tokenizers", "vl-convert-python")
 )
 """Dependencies of servewatt that only the commands use; a worker gets token ids and answers with records."""
 _WORKER_MARKERS = ("", "extra == 'serve'", 'extra == "serve"')

@@ -3,8 +3,8 @@
 A figure is a function from a width in pixels to a chart of Altair. The forms that follow from it:
 
 - `Figure.svg`, `png()`, `pdf()`: files for papers and talks, `WIDE` pixels wide.
-- `Figure.inline(width)`: SVG for a page, in the page's colours. A page holds each figure at `WIDE` and at `NARROW`
-  and shows the one that fits; `templates/figures.js` lets a pointer name the marks and the legend filter them.
+- `Figure.for_page()`: SVG in the page's colours, once for wide and once for narrow windows. `templates/figures.js`
+  lets a pointer name the marks and the legend filter them.
 
 How to draw one:
 
@@ -128,9 +128,19 @@ class Figure:
     """What must be said wherever it is shown; it stands beneath the title."""
     draw: Callable[[int], Specification] = field(repr=False, compare=False)
     """Width in pixels -> the chart by `layered` or `side_by_side`, without title and look."""
+    wide: int = WIDE
+    """Pixels that it takes in files and on wide pages."""
 
-    def specification(self, width: int = WIDE, *, titled: bool = True) -> Specification:
-        """The Vega-Lite specification, with title and note above the figure or without."""
+    def specification(self, width: int | None = None, *, titled: bool = True) -> Specification:
+        """The Vega-Lite specification, with title and note above the figure or without; `wide` where none is given."""
+        found = self._as_wide if width in {None, self.wide} else self._specified(width or self.wide)
+        return found if titled else {name: part for name, part in found.items() if name != "title"}
+
+    @cached_property
+    def _as_wide(self) -> Specification:
+        return self._specified(self.wide)
+
+    def _specified(self, width: int) -> Specification:
         rows: dict[str, list[Row]] = {}
         token = _DATASETS.set(rows)
         try:
@@ -149,7 +159,7 @@ class Figure:
             "config": _LOOK,
             "background": None,
             "padding": 4,
-            **({"title": title} if titled else {}),
+            "title": title,
             "datasets": rows,
             **drawn,
         }
@@ -159,10 +169,14 @@ class Figure:
         """A whole SVG document."""
         return self._svg(self.specification(), self.name)
 
-    def inline(self, width: int = WIDE) -> str:
+    def inline(self, width: int | None = None) -> str:
         """SVG for a page, `width` pixels wide or as wide as there is room; the page has the title and the note."""
-        prefix = self.name if width == WIDE else f"{self.name}-{width}"
+        prefix = self.name if width in {None, self.wide} else f"{self.name}-{width}"
         return themed(self._svg(self.specification(width, titled=False), prefix))
+
+    def for_page(self) -> str:
+        """HTML that shows the figure as the window is wide or narrow; to stand in a `<figure class="drawn">`."""
+        return f'<div class="at-wide">{self.inline()}</div>\n<div class="at-narrow">{self.inline(NARROW)}</div>'
 
     def png(self) -> bytes:
         """Two pixels for one, on white."""
@@ -293,7 +307,8 @@ def palette(names: Sequence[str], values: Sequence[Any]) -> altair.Scale:
     """One colour, shape, dash or opacity for each name."""
     import altair as alt
 
-    return alt.Scale(domain=list(names), range=[values[i % len(values)] for i in range(len(names))])
+    # Without its type, a scale of opacities would put equal steps in place of the values.
+    return alt.Scale(type="ordinal", domain=list(names), range=[values[i % len(values)] for i in range(len(names))])
 
 
 def caption(analysis: Analysis, shown: Sequence[ConfigurationSummary]) -> str:

@@ -2,33 +2,61 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from servewatt.report.figures.canvas import BLUE, INK, ORANGE, QUIET, RULE
+from servewatt.report.figures.canvas import (
+    BLUE,
+    INK,
+    ORANGE,
+    PAPER,
+    QUIET,
+    RULE,
+    Figure,
+    Row,
+    Specification,
+    described,
+    layered,
+    plot,
+    said,
+)
 from servewatt.study.data.names import STUDY
 from servewatt.study.data.summaries import Summary
-from servewatt.study.figures.drawing import Drawn, finished, rgb
 from servewatt.study.figures.panels import (
     SMALL,
+    Grid,
+    boundaries,
+    ended,
     engine_legend,
-    finish,
-    head,
-    light_grid,
+    grid,
     look,
-    name_rows,
+    marked,
+    panels_of,
+    reasons,
     row_labels,
+    row_pixels,
+    row_scale,
     rows_of,
-    small_multiples,
-    spread_axis,
-    tell,
+    shades_of,
+    value_axis,
     wants_log,
+    wide_for,
 )
 from servewatt.study.published.savings import JIT
 from servewatt.study.tables.tests import PAIRWISE, delta_of, pairs
 from servewatt.study.tests.findings import Battery, Finding
 from servewatt.study.view import ALPHA, StudyView, caption, from_the_top, variable
 
+_DIAMOND = "M0,-1L1,0L0,1L-1,0Z M0,-.62L-.62,0L0,.62L.62,0Z"
+_BARE: dict[str, Any] = {
+    "labelFontSize": SMALL - 1,
+    "labelLimit": 0,
+    "labelOverlap": False,
+    "ticks": False,
+    "domain": False,
+    "grid": False,
+}
 _TOLD = {
     (False, False): ("told apart by neither", 0.06),
     (False, True): ("by Games-Howell only", 0.3),
@@ -38,7 +66,7 @@ _TOLD = {
 """By Dunn's test, by Games-Howell's -> what the legend says, and how dark the cell is."""
 
 
-def test_grid(view: StudyView, name: str, figure: str) -> Drawn | None:
+def test_grid(view: StudyView, name: str, figure: str) -> Figure | None:
     """Pairs of configurations, model by model: below the diagonal Cliff's delta, above it who tells them apart.
 
     Configurations of different campaigns are not set against each other; their squares stay empty.
@@ -59,27 +87,30 @@ def test_grid(view: StudyView, name: str, figure: str) -> Drawn | None:
         return None
     tested = {(s, g) for by_source in found.values() for s, b in by_source.items() for g, _ in b.groups}
     keys = [key for key in rows_of(view) if key in tested]
-    # Labels of columns stand upright under the panels.
-    below = 0.35 + 0.068 * max(map(len, row_labels(keys, view)))
-    panels = small_multiples(len(found), 0.4 + 0.22 * len(keys), below=below)
-    for index, (axes, (model, by_source)) in enumerate(zip(panels.axes, found.items(), strict=True)):
-        head(axes, model)
-        for source in view.sources:
-            places = {label: place for place, (campaign, label) in enumerate(keys) if campaign == source}
-            _grid(axes, by_source.get(source), places)
-        bottom = index + panels.columns >= len(found)
-        _grid_labels(axes, row_labels(keys, view), left=index % panels.columns == 0, bottom=bottom)
+    labels = row_labels(keys, view)
+
+    def draw(width: int) -> Specification:
+        where = grid(width, len(found), labels, columns=min(3, len(found)))
+        panels = []
+        for index, (model, by_source) in enumerate(found.items()):
+            cells: list[Row] = []
+            for source in view.sources:
+                places = {label: place for place, (campaign, label) in enumerate(keys) if campaign == source}
+                cells += _cells(by_source.get(source), places, model)
+            bottom = index + where.columns >= len(found)
+            panels.append(_squares(where, index, model, cells, labels, bottom=bottom))
+        return panels_of(panels, where.columns, _grid_legend(width))
+
     title = f"Pairs of configurations: {variable(name).title}"
     level = f"told apart at {ALPHA:g}, corrected over all models and variables"
     apart = "; empty: of different campaigns, not compared" if several else ""
     note = f"below the diagonal: row against column; above: {level}{apart} · {caption(view, (name,))}"
-    finish(panels, title, note, _grid_legend())
     words = " ".join(_in_words(battery) for by_source in found.values() for battery in by_source.values())
     alt = f"Grids of Cliff's delta and of test results for {variable(name).title}. {words}"
-    return finished(figure, title, alt, panels.drawing)
+    return Figure(figure, title, alt, note, draw, wide_for(len(found), min(3, len(found))))
 
 
-def published_beside_ours(view: StudyView) -> Drawn | None:
+def published_beside_ours(view: StudyView) -> Figure | None:
     """Each configuration's energy relative to the best of the same model and source, published and ours.
 
     Without JIT: the published rows of it are other work.
@@ -90,33 +121,34 @@ def published_beside_ours(view: StudyView) -> Drawn | None:
     shown = [(model, rows) for model in view.models if (rows := _common(view, model, theirs))]
     if not shown:
         return None
-    panels = small_multiples(len(shown), 0.62 + 0.24 * max(len(rows) for _, rows in shown))
     ratios = [_ratios(rows, theirs) for _, rows in shown]
-    values = [[v for pair in part.values() for v in pair] for part in ratios]
-    log = wants_log(values)
-    for index, (axes, (model, rows)) in enumerate(zip(panels.axes, shown, strict=True)):
-        head(axes, model)
-        light_grid(axes, "x")
-        axes.margins(x=0.1)
-        axes.axvline(1, color=INK, linewidth=0.8, zorder=1)
-        for row, summary in enumerate(rows):
-            _pair_of_dots(axes, row, summary, ratios[index].get(summary))
-        spread_axis(axes.xaxis, log=log)
-        name_rows(axes, rows, view, labelled=True)
-    for one in panels.axes[-panels.columns :]:
-        one.set_xlabel("times the best", fontsize=9)
-    title = "Energy relative to the model's best: ours and published"
-    what = f"of those that both measured, within each campaign; JIT left out{from_the_top(view)}"
-    note = f"{what} · {caption(view, ('energy_j_per_token',))} · published: {STUDY}"
+    log = wants_log([[v for pair in part.values() for v in pair] for part in ratios])
     drawn = [s for _, rows in shown for s in rows]
-    finish(panels, title, note, [*engine_legend(drawn), *_published_legend()])
+    names = [row_labels([(s.source, s.configuration) for s in rows], view) for _, rows in shown]
+
+    def draw(width: int) -> Specification:
+        panels = []
+        for (model, rows), part, labels in zip(shown, ratios, names, strict=True):
+            # Each panel names its own rows, which may be others than its neighbour's.
+            where = grid(width, 2 * len(shown), labels, columns=min(3, len(shown)))
+            panels.append(_dots(where, model, rows, part, labels, log))
+        key = engine_legend(drawn, width, ("published", QUIET, _DIAMOND))
+        return panels_of(panels, grid(width, len(shown), [], columns=min(3, len(shown))).columns, key)
+
+    what = f"of those that both measured, within each campaign; JIT left out{from_the_top(view)}"
     words = [
         f"{s.model} {s.configuration} {own:.3g}, published {other:.3g}"
         for part in ratios
         for s, (own, other) in part.items()
     ]
-    alt = f"Dot plot of energy relative to the best configuration, ours and published: {'; '.join(words)}."
-    return finished("published", title, alt, panels.drawing)
+    return Figure(
+        "published",
+        "Energy relative to the model's best: ours and published",
+        f"Dot plot of energy relative to the best configuration, ours and published: {'; '.join(words)}.",
+        f"{what} · {caption(view, ('energy_j_per_token',))} · published: {STUDY}",
+        draw,
+        wide_for(len(shown), min(3, len(shown))),
+    )
 
 
 def _common(view: StudyView, model: str, theirs: Mapping[tuple[str, str], float]) -> list[Summary]:
@@ -142,29 +174,57 @@ def _ratios(rows: Sequence[Summary], theirs: Mapping[tuple[str, str], float]) ->
     return ratios
 
 
-def _pair_of_dots(axes: Any, row: int, summary: Summary, ratios: tuple[float, float] | None) -> None:
-    if ratios is None:
-        tell(axes, row, summary)
-        return
-    own, other = ratios
-    shape = look(summary.configuration)
-    axes.plot([own, other], [row, row], color=RULE, linewidth=2, zorder=1)
-    hollow = {"marker": "D", "markerfacecolor": "#ffffff", "markeredgecolor": QUIET, "linestyle": ""}
-    axes.plot([other], [row], markersize=6, zorder=2, **hollow)
-    filled = {"marker": shape.marker, "color": shape.colour, "markeredgecolor": INK, "linestyle": ""}
-    axes.plot([own], [row], markersize=6.5, markeredgewidth=0.6, zorder=3, **filled)
+def _dots(
+    where: Grid,
+    model: str,
+    rows: Sequence[Summary],
+    ratios: Mapping[Summary, tuple[float, float]],
+    labels: Sequence[str],
+    log: bool,
+) -> Specification:
+    """A panel of our and the published ratios."""
+    import altair as alt
+
+    y = row_scale(where, 0, len(rows))
+    xs = value_axis([1.0, *(v for pair in ratios.values() for v in pair)], where.beside, log=log)
+    x = alt.X("x:Q", title="times the best", scale=xs.scale, axis=marked(xs))
+    pairs: list[Row] = []
+    dots: list[Row] = []
+    empty = []
+    for row, summary in enumerate(rows):
+        if summary not in ratios:
+            empty.append((row, ended(summary)))
+            continue
+        own, other = ratios[summary]
+        shape = look(summary.configuration)
+        name = f"{model} {labels[row]}"
+        pairs.append({"row": row, "x": own, "end": other})
+        told = said(name, "published", f"{other:.3g} times the best")
+        dots.append({"row": row, "x": other, "path": _DIAMOND, "fill": QUIET, "said": told})
+        told = said(name, *shape.parts, f"{own:.3g} times the best")
+        dots.append({"row": row, "x": own, "path": shape.path, "fill": shape.colour, "said": told})
+    layers = [
+        plot([{"x": 1.0}]).mark_rule(color=INK, strokeWidth=0.8, aria=False).encode(x=x),
+        plot(pairs).mark_rule(color=RULE, strokeWidth=2, aria=False).encode(x=x, x2="end:Q", y=y),
+        plot(dots)
+        .mark_point(filled=True, size=64, opacity=1)
+        .encode(
+            x=x,
+            y=y,
+            fill=alt.Fill("fill:N", scale=None),
+            shape=alt.Shape("path:N", scale=None),
+            description=described(),
+        ),
+        *reasons(empty, y),
+        *boundaries(rows, y),
+    ]
+    return layered(*layers, width=where.beside, height=row_pixels(where, len(rows)), title=model)
 
 
-def _published_legend() -> list[tuple[str, Any]]:
-    from matplotlib.lines import Line2D
-
-    hollow = Line2D([], [], marker="D", markersize=6, markerfacecolor="#ffffff", markeredgecolor=QUIET, linestyle="")
-    return [("published", hollow)]
-
-
-def _grid(axes: Any, battery: Battery | None, places: Mapping[str, int]) -> None:
+def _cells(battery: Battery | None, places: Mapping[str, int], model: str) -> list[Row]:
     """The pairs of one campaign; `places` gives each configuration's row and column."""
     found = {} if battery is None else pairs(battery)
+    cells: list[Row] = []
     for first, low in places.items():
         for second, high in places.items():
             if low >= high:
@@ -174,9 +234,46 @@ def _grid(axes: Any, battery: Battery | None, places: Mapping[str, int]) -> None
             effect = delta_of(tests.values())
             # The row below the diagonal is the second of the pair, so the sign turns.
             delta = None if effect is None else (effect.value if turned else -effect.value)
-            _cell(axes, low, high, BLUE if (delta or 0.0) < 0 else ORANGE, None if delta is None else abs(delta))
+            colour = BLUE if (delta or 0.0) < 0 else ORANGE
+            names = said(f"{model}: {second} against {first}")
+            words = "not computed" if delta is None else f"Cliff's delta {delta:+.2f}"
+            cells.append(_cell(low, high, colour, None if delta is None else abs(delta), said(names, words)))
             told = _told(tests)
-            _cell(axes, high, low, INK, None if told is None else _TOLD[told][1])
+            words, depth = ("not computed", None) if told is None else _TOLD[told]
+            cells.append(_cell(high, low, INK, depth, said(names, words)))
+    return cells
+
+
+def _squares(
+    where: Grid, index: int, model: str, cells: Sequence[Row], labels: Sequence[str], *, bottom: bool
+) -> Specification:
+    import altair as alt
+
+    count = len(labels)
+    side = min(where.inner, 22.0 * count)
+    places = list(range(count))
+    scale = alt.Scale(domain=[-0.6, count - 0.4], nice=False)
+    down = alt.Scale(domain=[count - 0.4, -0.6], nice=False)
+    names = f"{json.dumps([' '.join(label) for label in where.labels])}[datum.value]"
+    below = alt.Axis(
+        values=places, labelExpr=names if bottom else "''", labelAngle=-90, labelBaseline="middle", **_BARE
+    )
+    beside = alt.Axis(values=places, labelExpr=names if where.is_left(index) else "''", **_BARE)
+    square = (
+        plot(cells)
+        .mark_rect(strokeWidth=0.8)
+        .encode(
+            x=alt.X("left:Q", title=None, scale=scale, axis=below),
+            x2="right:Q",
+            y=alt.Y("top:Q", title=None, scale=down, axis=beside),
+            y2="under:Q",
+            fill=alt.Fill("fill:N", scale=None),
+            stroke=alt.Stroke("stroke:N", scale=None),
+            fillOpacity=alt.FillOpacity("depth:Q", scale=None),
+            description=described(),
+        )
+    )
+    return layered(square, width=side, height=side, title=model)
 
 
 def _told(tests: Mapping[str, Finding]) -> tuple[bool, bool] | None:
@@ -194,33 +291,21 @@ def _p_value(finding: Finding | None) -> float | None:
     return finding.p_value if finding.p_family is None else finding.p_family
 
 
-def _cell(axes: Any, x: int, y: int, colour: str, depth: float | None) -> None:
-    """A square of the grid; hatched where there is nothing to show."""
-    from matplotlib.patches import Rectangle
-
-    square = Rectangle((x - 0.45, y - 0.45), 0.9, 0.9, linewidth=0)
-    if depth is None:
-        square.set(facecolor="none", hatch="////", edgecolor=RULE)
-    else:
-        square.set(facecolor=(*rgb(colour), max(depth, 0.06)))
-    axes.add_patch(square)
-
-
-def _grid_labels(axes: Any, labels: Sequence[str], *, left: bool, bottom: bool) -> None:
-    count = len(labels)
-    axes.set_xlim(-0.6, count - 0.4)
-    axes.set_ylim(count - 0.4, -0.6)
-    axes.set_aspect("equal")
-    axes.set_yticks(range(count), labels, fontsize=SMALL - 0.5)
-    axes.set_xticks(range(count), labels, fontsize=SMALL - 0.5, rotation=90)
-    axes.tick_params(length=0, labelleft=left, labelbottom=bottom)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+def _cell(x: int, y: int, colour: str, depth: float | None, told: str) -> Row:
+    """A square of the grid; empty in a thin frame where there is nothing to show."""
+    return {
+        "left": x - 0.45,
+        "right": x + 0.45,
+        "top": y - 0.45,
+        "under": y + 0.45,
+        "fill": PAPER if depth is None else colour,
+        "stroke": RULE if depth is None else PAPER,
+        "depth": 1.0 if depth is None else max(depth, 0.06),
+        "said": told,
+    }
 
 
-def _grid_legend() -> list[tuple[str, Any]]:
-    from matplotlib.patches import Patch
-
+def _grid_legend(width: int) -> Specification:
     rows = [
         ("row needs less (δ = -1)", BLUE, 1.0),
         ("δ = -0.5", BLUE, 0.5),
@@ -228,8 +313,7 @@ def _grid_legend() -> list[tuple[str, Any]]:
         ("row needs more (δ = 1)", ORANGE, 1.0),
     ]
     rows += [(words, INK, depth) for words, depth in _TOLD.values()]
-    handles = [(name, Patch(facecolor=(*rgb(colour), depth), edgecolor="none")) for name, colour, depth in rows]
-    return [*handles, ("not computed", Patch(facecolor="none", edgecolor=RULE, hatch="////", linewidth=0))]
+    return shades_of([*rows, ("not computed", PAPER, 1.0)], width)
 
 
 def _in_words(battery: Battery) -> str:

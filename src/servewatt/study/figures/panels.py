@@ -1,52 +1,89 @@
-"""Shared code of the study's figures: small multiples by model, and one style for each configuration."""
+"""Shared code of the study's figures: small multiples by model, rows of configurations, one style for each of them."""
 
 from __future__ import annotations
 
-import math
-import textwrap
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from servewatt.records import Provider
-from servewatt.report.figures.canvas import BLUE, GREEN, INK, ORANGE, PURPLE, QUIET, RULE, SKY
+from servewatt.report.figures.canvas import (
+    BLUE,
+    CHARACTER,
+    GREEN,
+    INK,
+    ORANGE,
+    PURPLE,
+    QUIET,
+    RULE,
+    SKY,
+    Row,
+    Specification,
+    broken,
+    is_narrow,
+    layered,
+    legend,
+    palette,
+    plot,
+    side_by_side,
+)
+from servewatt.report.figures.scales import Extent, extent, ticked
 from servewatt.study.data.names import provider_of
 from servewatt.study.data.summaries import Summary
-from servewatt.study.figures.drawing import blank, titled
 from servewatt.study.view import StudyView
 
+if TYPE_CHECKING:
+    import altair
+
 ENGINE_COLOURS = {"TORCH": BLUE, "ONNX": ORANGE, "OV": GREEN, "JIT": PURPLE}
-SMALL = 8.0
-"""Points of the labels inside panels."""
+OTHER_ENGINE = "other engine"
+SMALL = 10
+"""Pixels of the labels inside panels."""
 
-_MARKERS = {Provider.CPU: "s", Provider.CUDA: "o"}
-_FILLS = {"bf16": "none", "fp16": "top", "int8": "left", "int4": "bottom", "w8a8": "right"}
-"""Precision -> which part of its mark is filled; fp32's is all."""
+ROW = 17
+"""Pixels of a row."""
+
+_WIDTHS = {1: 680, 2: 760, 3: 1000, 4: 1200}
+"""Columns of panels -> pixels of the figure."""
+
+_HALVES = {"fp16": "top", "int8": "left", "int4": "bottom", "w8a8": "right"}
+"""Precision -> the half of its mark that is filled; fp32's is all filled, bf16's is not."""
+_PRECISIONS = ("bf16", *_HALVES)
 _LOG_FROM = 8.0
-"""A span of values by more than this factor is drawn on a log axis."""
+"""A span of values by more than this factor is drawn on a logarithmic axis."""
 
-_NOTE_INCHES = 0.071
-"""Mean width of a character of the note above a figure."""
-
-_MOST_TICKS = 5
-_STEPS = (
-    (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0),
-    (1.0, 1.5, 2.0, 3.0, 5.0),
-    (1.0, 2.0, 5.0),
-    (1.0, 3.0),
-    (1.0,),
-)
-"""Within a decade, finest first."""
+# Paths between -1 and 1; what runs the other way round is a hole.
+_OUTLINES = {
+    Provider.CPU: "M-.9,-.9H.9V.9H-.9Z M-.62,-.62V.62H.62V-.62Z",
+    Provider.CUDA: "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z M-.7,0A.7,.7,0,1,0,.7,0A.7,.7,0,1,0,-.7,0Z",
+}
+_WHOLES = {Provider.CPU: "M-.9,-.9H.9V.9H-.9Z", Provider.CUDA: "M-1,0A1,1,0,1,1,1,0A1,1,0,1,1,-1,0Z"}
+CIRCLE = _WHOLES[Provider.CUDA]
+_HALF_PATHS = {
+    (Provider.CPU, "top"): "M-.9,-.9H.9V0H-.9Z",
+    (Provider.CPU, "bottom"): "M-.9,0H.9V.9H-.9Z",
+    (Provider.CPU, "left"): "M-.9,-.9H0V.9H-.9Z",
+    (Provider.CPU, "right"): "M0,-.9H.9V.9H0Z",
+    (Provider.CUDA, "top"): "M-1,0A1,1,0,0,1,1,0Z",
+    (Provider.CUDA, "bottom"): "M1,0A1,1,0,0,1,-1,0Z",
+    (Provider.CUDA, "left"): "M0,1A1,1,0,0,1,0,-1Z",
+    (Provider.CUDA, "right"): "M0,-1A1,1,0,0,1,0,1Z",
+}
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a configuration is drawn: colour by engine, marker by provider, filling by precision."""
+    """How a configuration is drawn: colour by engine, shape by provider, filling by precision."""
 
-    colour: str
-    marker: str
+    engine: str
+    provider: Provider
     precision: str
     """Empty for fp32."""
+
+    @property
+    def colour(self) -> str:
+        return ENGINE_COLOURS.get(self.engine, SKY)
 
     @property
     def hollow(self) -> bool:
@@ -54,132 +91,142 @@ class Look:
         return bool(self.precision)
 
     @property
-    def filling(self) -> dict[str, Any]:
-        """The filling of its mark, as matplotlib takes it."""
-        return _filling(self.precision, self.colour)
+    def path(self) -> str:
+        """The outline of its mark, filled as its precision is."""
+        return mark_path(self.provider, self.precision)
 
     @property
-    def face(self) -> str:
-        return "#ffffff" if self.hollow else self.colour
+    def parts(self) -> tuple[str, ...]:
+        """The entries of the legend that it belongs to."""
+        engine = self.engine if self.engine in ENGINE_COLOURS else OTHER_ENGINE
+        return tuple(part for part in (engine, self.provider.value.upper(), self.precision) if part)
 
 
 @dataclass(frozen=True)
-class Panels:
-    """A figure of small multiples."""
+class Grid:
+    """Where the panels of a figure stand."""
 
-    drawing: Any
-    axes: tuple[Any, ...]
-    """One for each panel, row by row."""
     columns: int
+    inner: float
+    """Pixels of a panel's axes."""
+    labels: tuple[tuple[str, ...], ...]
+    """Those of the rows, in lines."""
+
+    @property
+    def beside(self) -> float:
+        """Pixels of a panel's axes where each panel names its rows, not only those at the left."""
+        longest = max((len(line) for label in self.labels for line in label), default=0)
+        return max(80.0, self.inner - (CHARACTER * longest * (self.columns - 1) / self.columns))
+
+    def is_left(self, index: int) -> bool:
+        """Whether a panel names its rows: those at the left do."""
+        return index % self.columns == 0
 
 
 def look(configuration: str) -> Look:
     """The look of a configuration, by its label."""
     parts = [p.strip() for p in configuration.strip("<> ").split(",")]
-    engine = parts[1] if len(parts) > 1 else ""
-    precision = next((p for p in parts[2:] if p in _FILLS), "")
-    return Look(ENGINE_COLOURS.get(engine, SKY), _MARKERS[provider_of(configuration)], precision)
+    precision = next((p for p in parts[2:] if p in _PRECISIONS), "")
+    return Look(parts[1] if len(parts) > 1 else "", provider_of(configuration), precision)
 
 
-def _filling(precision: str, colour: str) -> dict[str, Any]:
-    style = _FILLS.get(precision, "full")
-    if style == "none":
-        return {"markerfacecolor": "#ffffff"}
-    return {"fillstyle": style, "markerfacecolor": colour, "markerfacecoloralt": "#ffffff"}
+def mark_path(provider: Provider, precision: str) -> str:
+    """An SVG path: a square for a CPU, a circle for a GPU, filled in full, in half or not at all."""
+    if not precision:
+        return _WHOLES[provider]
+    half = _HALVES.get(precision)
+    return _OUTLINES[provider] + ("" if half is None else f" {_HALF_PATHS[provider, half]}")
 
 
-def small_multiples(count: int, panel_height: float, columns: int | None = None, below: float = 0.0) -> Panels:
-    """Empty panels, as many as asked for, each `panel_height` inches high, with `below` inches for labels under all."""
-    wide = columns or (4 if count > 6 else min(count, 3))
-    deep = math.ceil(count / wide)
-    width = max(7.0, 1.5 + 2.95 * wide)
-    drawing = blank(width, 1.3 + panel_height * deep + below)
-    grid = drawing.subplots(deep, wide, squeeze=False)
-    axes = [a for row in grid for a in row]
-    for unused in axes[count:]:
-        unused.set_visible(False)
-    return Panels(drawing, tuple(axes[:count]), wide)
+def columns_for(count: int) -> int:
+    """Panels beside one another on a wide page."""
+    return 4 if count > 6 else max(1, min(count, 3))
 
 
-def finish(panels: Panels, title: str, note: str, legend: Sequence[tuple[str, Any]] = ()) -> None:
-    """Title and note above, the legend beneath."""
-    drawing = panels.drawing
-    width, height = drawing.get_size_inches()
-    lines = textwrap.wrap(note, int(width / _NOTE_INCHES), break_on_hyphens=False)
-    titled(drawing, title, "\n".join(lines))
-    room = 0.55 + 0.16 * (len(lines) - 1)
-    drawing.get_layout_engine().set(rect=(0, 0, 1, 1 - room / height))
-    if legend:
-        names, handles = [n for n, _ in legend], [h for _, h in legend]
-        drawing.legend(
-            handles,
-            names,
-            loc="outside lower left",
-            ncols=_legend_columns(names, width),
-            fontsize=9,
-            handlelength=1.4,
-        )
+def wide_for(count: int, columns: int | None = None) -> int:
+    """Pixels of a figure of so many panels on a wide page."""
+    return _WIDTHS[columns or columns_for(count)]
 
 
-def _legend_columns(names: Sequence[str], width: float) -> int:
-    """As many columns as fit into `width` inches."""
-    room = [0.5 + _NOTE_INCHES * len(name) for name in names]
-    if sum(room) < width:
-        return len(names)
-    rows = 2
-    while math.ceil(len(names) / rows) * max(room) > width and rows < len(names):
-        rows += 1
-    return math.ceil(len(names) / rows)
+def grid(width: int, count: int, labels: Sequence[str], columns: int | None = None) -> Grid:
+    """The panels in `width` pixels: one column on a telephone."""
+    narrow = is_narrow(width)
+    across = 1 if narrow else columns or columns_for(count)
+    lines = tuple(tuple(broken(label, 13 if narrow else 26)) for label in labels)
+    room = CHARACTER * max((len(part) for label in lines for part in label), default=0) + 14
+    return Grid(across, max(90.0, (width - room - 20 - 26 * (across - 1)) / across), lines)
 
 
-def head(axes: Any, model: str) -> None:
-    """The model's name above its panel, flush left."""
-    axes.set_title(model, loc="left", fontsize=9.5, fontweight="bold", pad=4)
+def panels_of(panels: Sequence[Specification], columns: int, key: Specification | None = None) -> Specification:
+    """The panels in rows, the legend beneath."""
+    rows = side_by_side(panels, columns) | {"align": "each", "spacing": {"row": 14, "column": 14}}
+    return rows if key is None else {"vconcat": [rows, key], "spacing": 0}
+
+
+def row_scale(where: Grid, index: int, count: int) -> altair.Y:
+    """Rows down the side, the first on top, at 0, 1, 2 ..; named where the panel stands at the left."""
+    import altair as alt
+
+    names = f"{json.dumps(where.labels)}[datum.value]" if where.is_left(index) else "''"
+    axis = alt.Axis(
+        values=list(range(count)),
+        labelExpr=names,
+        labelFontSize=SMALL,
+        labelLineHeight=SMALL + 1,
+        labelLimit=0,
+        labelOverlap=False,
+        ticks=False,
+        domain=False,
+        grid=False,
+        description="configurations",
+    )
+    return alt.Y("row:Q", title=None, scale=alt.Scale(domain=[count - 0.4, -0.6], nice=False), axis=axis)
+
+
+def at(y: altair.Y, name: str) -> altair.Y:
+    """Another field on the rows' scale."""
+    import altair as alt
+
+    return alt.Y(f"{name}:Q", title=None, scale=y["scale"], axis=y["axis"])
+
+
+def row_pixels(where: Grid, count: int) -> float:
+    """The height of a panel of so many rows."""
+    lines = max((len(label) for label in where.labels), default=1)
+    return max(ROW, 4 + (SMALL + 1) * lines) * count
+
+
+def boundaries(rows: Sequence[Summary], y: altair.Y) -> list[altair.Chart]:
+    """A line where another campaign begins."""
+    at = [{"row": i - 0.5} for i in range(1, len(rows)) if rows[i].source != rows[i - 1].source]
+    return [plot(at).mark_rule(color=QUIET, strokeWidth=0.7, strokeDash=[3, 2], aria=False).encode(y=y)] if at else []
+
+
+def reasons(found: Sequence[tuple[int, str]], y: altair.Y) -> list[altair.Chart]:
+    """Why rows are empty, written into them."""
+    import altair as alt
+
+    rows: list[Row] = [{"row": row, "text": text} for row, text in found]
+    text = plot(rows).mark_text(align="left", fontSize=9, color=QUIET, aria=False)
+    return [text.encode(y=y, x=alt.value(5), text="text:N")] if rows else []
 
 
 def wants_log(panels: Sequence[Sequence[float]]) -> bool:
-    """Whether any panel's values span more than a linear axis can show; then all panels get a log axis."""
+    """Whether any panel's values span more than a linear axis can show; then all panels get a logarithmic one."""
     return all(v > 0 for values in panels for v in values) and any(
         max(values) > _LOG_FROM * min(values) for values in panels if values
     )
 
 
-def spread_axis(axis: Any, *, log: bool) -> None:
-    """Scale and ticks of one axis, with few enough labels for a panel; call after drawing into it."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
-
-    if log:
-        axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    ticks = log_ticks(*sorted(axis.get_view_interval())) if log else ()
-    axis.set_major_locator(FixedLocator(ticks) if len(ticks) > 1 else MaxNLocator(4))
-    axis.set_minor_locator(NullLocator())
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"))
+def value_axis(values: Sequence[float], pixels: float, *, log: bool) -> Extent:
+    """The axis of one panel, with few enough labels for it."""
+    return extent(values or [1.0], pixels, log=log)
 
 
-def log_ticks(low: float, high: float) -> tuple[float, ...]:
-    """Round numbers between `low` and `high`, as many as a panel has room for."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    for parts in _STEPS:
-        ticks = tuple(t for d in decades for p in parts if low <= (t := p * 10.0**d) <= high)
-        if len(ticks) <= _MOST_TICKS:
-            return ticks
-    return tuple(10.0**d for d in decades if low <= 10.0**d <= high)[::2]
-
-
-def name_rows(axes: Any, rows: Sequence[Summary], view: StudyView, *, labelled: bool) -> None:
-    """Configurations down the side, the first on top; a line where another campaign begins."""
-    axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_yticks(
-        range(len(rows)),
-        row_labels([(r.source, r.configuration) for r in rows], view) if labelled else [""] * len(rows),
-        fontsize=SMALL,
-    )
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=SMALL)
-    for index in range(1, len(rows)):
-        if rows[index].source != rows[index - 1].source:
-            axes.axhline(index - 0.5, color=QUIET, linewidth=0.6, linestyle=(0, (3, 2)))
+def marked(one: Extent) -> altair.Axis:
+    """The marks of a panel's axis: as many as there is room for."""
+    most = max(2, int(one.pixels / 46))
+    return ticked(one.ticks(most), most)
 
 
 def row_labels(keys: Sequence[tuple[str, str]], view: StudyView) -> list[str]:
@@ -203,43 +250,53 @@ def ended(summary: Summary) -> str:
     return first or "not metered"
 
 
-def engine_legend(summaries: Sequence[Summary]) -> list[tuple[str, Any]]:
-    """Handles for colours, markers and filling, of those that occur."""
-    from matplotlib.lines import Line2D
-
-    labels = list(dict.fromkeys(s.configuration for s in summaries))
-    handles: dict[str, Any] = {}
-    for engine, colour in ENGINE_COLOURS.items():
-        if any(f", {engine}" in label for label in labels):
-            handles[engine] = Line2D([], [], color=colour, marker="o", linestyle="", markersize=7)
-    if any(look(label).colour == SKY for label in labels):
-        handles["other engine"] = Line2D([], [], color=SKY, marker="o", linestyle="", markersize=7)
-    for provider, marker in _MARKERS.items():
-        if any(provider_of(label) is provider for label in labels):
-            name = provider.value.upper()
-            handles[name] = Line2D([], [], color=INK, marker=marker, linestyle="", markersize=6)
-    for precision in _FILLS:
-        if any(look(label).precision == precision for label in labels):
-            filling = _filling(precision, INK)
-            handles[precision] = Line2D([], [], color=INK, marker="o", linestyle="", markersize=7, **filling)
-    return list(handles.items())
+def engine_legend(summaries: Sequence[Summary], width: int, *extra: tuple[str, str, str]) -> Specification:
+    """Colours, shapes and fillings of those that occur; `extra` are further names with their colour and path."""
+    looks = [look(s.configuration) for s in summaries]
+    engines = [
+        (name, ENGINE_COLOURS.get(name, SKY), _WHOLES[Provider.CUDA])
+        for name in (*ENGINE_COLOURS, OTHER_ENGINE)
+        if any(name in one.parts for one in looks)
+    ]
+    providers = [(p.value.upper(), INK, path) for p, path in _WHOLES.items() if any(o.provider is p for o in looks)]
+    precisions = [
+        (p, INK, mark_path(Provider.CUDA, p)) for p in _PRECISIONS if any(one.precision == p for one in looks)
+    ]
+    return key_of([*engines, *providers, *precisions, *extra], width)
 
 
-def tell(axes: Any, row: int, summary: Summary) -> None:
-    """Why a row is empty, written into it."""
-    axes.text(
-        0.03,
-        row,
-        ended(summary),
-        transform=axes.get_yaxis_transform(),
-        va="center",
-        fontsize=7,
-        color=QUIET,
-        bbox={"facecolor": "#ffffff", "edgecolor": "none", "pad": 0.8},
+def key_of(names: Sequence[tuple[str, str, str]], width: int) -> Specification:
+    """A legend alone: a name, the colour and the path of its mark."""
+    import altair as alt
+
+    words, key = [name for name, _, _ in names], _key([name for name, _, _ in names], width)
+    hidden = (
+        plot([])
+        .mark_point(strokeWidth=0)
+        .encode(
+            fill=alt.Fill("name:N", scale=palette(words, [colour for _, colour, _ in names]), legend=key),
+            shape=alt.Shape("name:N", scale=palette(words, [path for _, _, path in names]), legend=key),
+        )
     )
+    return layered(hidden, width=1, height=1)
 
 
-def light_grid(axes: Any, which: str) -> None:
-    """Fine lines behind the data."""
-    axes.grid(True, axis=which, color=RULE, linewidth=0.5)
-    axes.set_axisbelow(True)
+def shades_of(names: Sequence[tuple[str, str, float]], width: int) -> Specification:
+    """A legend alone: a name, the colour of its square and how much of it covers the paper."""
+    import altair as alt
+
+    words, key = [name for name, _, _ in names], _key([name for name, _, _ in names], width)
+    hidden = (
+        plot([])
+        .mark_bar(stroke=RULE, strokeWidth=0.8)
+        .encode(
+            color=alt.Color("name:N", scale=palette(words, [colour for _, colour, _ in names]), legend=key),
+            opacity=alt.Opacity("name:N", scale=palette(words, [share for _, _, share in names]), legend=key),
+        )
+    )
+    return layered(hidden, width=1, height=1)
+
+
+def _key(words: Sequence[str], width: int) -> altair.Legend:
+    most = CHARACTER * max(map(len, words), default=1) + 50
+    return legend(max(1, min(len(words), int(width / most))))

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import statistics
-import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from servewatt.errors import InputError, nearest
 from servewatt.report import units
-from servewatt.report.figures.canvas import BLUE, INK
+from servewatt.report.figures import Figure
+from servewatt.report.figures.canvas import BLUE, INK, PAPER, Row, Specification, described, layered, plot, said
 from servewatt.report.plain_text import plain
 from servewatt.report.units import Scale
 from servewatt.stats.records import Interval
 from servewatt.study.data.observations import VARIABLES
 from servewatt.study.data.samples import title_of
-from servewatt.study.figures.boxes import Colours, draw_box
-from servewatt.study.figures.drawing import Drawn, finished, style
-from servewatt.study.figures.panels import SMALL, finish, head, light_grid, small_multiples, spread_axis, wants_log
+from servewatt.study.figures.boxes import Box, Colours, box_layers, box_of
+from servewatt.study.figures.panels import (
+    CIRCLE,
+    Grid,
+    grid,
+    marked,
+    panels_of,
+    row_pixels,
+    row_scale,
+    value_axis,
+    wants_log,
+    wide_for,
+)
 from servewatt.study.tests.examine import Examination
 from servewatt.study.view import scale_of
 
@@ -34,7 +43,7 @@ EXPLANATIONS = {
 _MOST_PANELS = 24
 
 
-def sample_figures(examinations: Sequence[Examination], kinds: Sequence[str] = ()) -> tuple[tuple[Drawn, str], ...]:
+def sample_figures(examinations: Sequence[Examination], kinds: Sequence[str] = ()) -> tuple[tuple[Figure, str], ...]:
     """The figures of these kinds, or of all, each with how to read it; those that would be empty are left out.
 
     Raises InputError for a kind that is none.
@@ -44,76 +53,81 @@ def sample_figures(examinations: Sequence[Examination], kinds: Sequence[str] = (
             raise InputError(f"no figure is called {kind!r}", nearest(kind, KINDS))
     variables = dict.fromkeys(e.battery.variable for e in examinations)
     found = []
-    with style():
-        for variable in variables:
-            own = [e for e in examinations if e.battery.variable == variable][:_MOST_PANELS]
-            end = "" if len(variables) == 1 else f"-{variable}"
-            for kind, draw in (("boxes", sample_boxes), ("differences", sample_differences)):
-                drawn = draw(own, f"{kind}{end}") if not kinds or kind in kinds else None
-                if drawn is not None:
-                    found.append((drawn, EXPLANATIONS[kind]))
+    for variable in variables:
+        own = [e for e in examinations if e.battery.variable == variable][:_MOST_PANELS]
+        end = "" if len(variables) == 1 else f"-{variable}"
+        for kind, draw in (("boxes", sample_boxes), ("differences", sample_differences)):
+            drawn = draw(own, f"{kind}{end}") if not kinds or kind in kinds else None
+            if drawn is not None:
+                found.append((drawn, EXPLANATIONS[kind]))
     return tuple(found)
 
 
-def sample_boxes(examinations: Sequence[Examination], name: str = "boxes") -> Drawn | None:
+def sample_boxes(examinations: Sequence[Examination], name: str = "boxes") -> Figure | None:
     """Box plots of one variable, a panel a subject and a row a group, with every observation as a point."""
     groups = list(dict.fromkeys(d.group for e in examinations for d in e.descriptions))
     values = [v for e in examinations for d in e.descriptions for v in d.values]
     if not values:
         return None
     scale = _scale(examinations[0].battery.variable, values)
-    panels = small_multiples(len(examinations), 0.62 + 0.26 * len(groups))
     log = wants_log([[v / scale.divisor for d in e.descriptions for v in d.values] for e in examinations])
-    for index, (axes, one) in enumerate(zip(panels.axes, examinations, strict=True)):
-        head(axes, plain(one.battery.subject))
-        axes.margins(x=0.08)
-        light_grid(axes, "x")
-        found = {d.group: d for d in one.descriptions}
-        for row, group in enumerate(groups):
-            described = found.get(group)
-            if described is not None and described.values:
-                draw_box(axes, row, [v / scale.divisor for v in described.values], Colours(BLUE, BLUE, "o"))
-        spread_axis(axes.xaxis, log=log)
-        _rows(axes, groups, labelled=index % panels.columns == 0)
     what = title_of(examinations[0].battery.variable)
-    _under(panels.axes, panels.columns, scale.unit or what)
-    title = f"{what[:1].upper()}{what[1:]} by subject and group"
-    finish(panels, title, f"each panel has its own scale · {len(values)} observations")
+
+    def draw(width: int) -> Specification:
+        where = grid(width, len(examinations), [plain(group) for group in groups])
+        panels = []
+        for index, one in enumerate(examinations):
+            y = row_scale(where, index, len(groups))
+            boxes = _boxes(one, groups, scale)
+            layers = box_layers(boxes, y, where, scale.unit or what, log=log)
+            height, title = row_pixels(where, len(groups)), plain(one.battery.subject)
+            panels.append(layered(*layers, width=where.inner, height=height, title=title))
+        return panels_of(panels, where.columns)
+
     words = "; ".join(
         f"{e.battery.subject}: {', '.join(_median_in_words(d.group, d.median, scale) for d in e.descriptions)}"
         for e in examinations
     )
-    return finished(name, title, f"Box plots of {what}. Medians: {words}.", panels.drawing)
+    return Figure(
+        name,
+        f"{what[:1].upper()}{what[1:]} by subject and group",
+        f"Box plots of {what}. Medians: {words}.",
+        f"each panel has its own scale · {len(values)} observations",
+        draw,
+        wide_for(len(examinations)),
+    )
 
 
-def sample_differences(examinations: Sequence[Examination], name: str = "differences") -> Drawn | None:
+def sample_differences(examinations: Sequence[Examination], name: str = "differences") -> Figure | None:
     """Each group over the one of the least median, in per cent, with its interval; a panel a subject."""
     shown = [(e, rows) for e in examinations if (rows := _over_least(e))]
     if not shown:
         return None
-    panels = small_multiples(len(shown), 0.62 + 0.3 * max(len(rows) for _, rows in shown))
-    for axes, (one, rows) in zip(panels.axes, shown, strict=True):
-        least = one.differences[0].first
-        head(axes, plain(f"{one.battery.subject}: over {least}"))
-        light_grid(axes, "x")
-        axes.axvline(0, color=INK, linewidth=0.8, zorder=1)
-        axes.margins(x=0.1)
-        for row, (_, share) in enumerate(rows):
-            _interval(axes, row, share)
-        spread_axis(axes.xaxis, log=False)
-        _rows(axes, [group for group, _ in rows], labelled=True)
-    _under(panels.axes, panels.columns, "% more")
     what = title_of(shown[0][0].battery.variable)
     how = "paired within blocks" if all(d.paired for e, _ in shown for d in e.differences) else "not paired"
-    title = f"{what[:1].upper()}{what[1:]}: how much more than the least"
     level = units.percent(1 - shown[0][0].battery.alpha)
-    finish(panels, title, f"{how} · intervals of all pairs of a panel hold together at {level}")
+
+    def draw(width: int) -> Specification:
+        panels = []
+        for one, rows in shown:
+            # Each panel names its own groups.
+            where = grid(width, len(shown), [plain(group) for group, _ in rows])
+            panels.append(_differences(where, one, rows))
+        return panels_of(panels, grid(width, len(shown), []).columns)
+
     words = "; ".join(
         f"{e.battery.subject}, over {e.differences[0].first}: "
         + ", ".join(f"{group} {_in_words(share)}" for group, share in rows)
         for e, rows in shown
     )
-    return finished(name, title, f"Differences of {what} in per cent. {words}.", panels.drawing)
+    return Figure(
+        name,
+        f"{what[:1].upper()}{what[1:]}: how much more than the least",
+        f"Differences of {what} in per cent. {words}.",
+        f"{how} · intervals of all pairs of a panel hold together at {level}",
+        draw,
+        wide_for(len(shown)),
+    )
 
 
 def _over_least(examination: Examination) -> list[tuple[str, Interval]]:
@@ -130,28 +144,52 @@ def _over_least(examination: Examination) -> list[tuple[str, Interval]]:
     return found
 
 
-def _interval(axes: Any, row: int, share: Interval) -> None:
-    decided = share.low is not None and share.low > 0
-    if share.low is not None and share.high is not None:
-        axes.plot([100 * share.low, 100 * share.high], [row, row], color=BLUE, linewidth=2, solid_capstyle="butt")
-    face = BLUE if decided else "#ffffff"
-    axes.plot([100 * share.estimate], [row], marker="o", markersize=6.5, linestyle="", markerfacecolor=face,
-              markeredgecolor=BLUE)  # fmt: skip
+def _boxes(one: Examination, groups: Sequence[str], scale: Scale) -> list[Box]:
+    found = {d.group: d for d in one.descriptions}
+    boxes = []
+    for row, group in enumerate(groups):
+        description = found.get(group)
+        if description is not None and description.values:
+            values = [v / scale.divisor for v in description.values]
+            parts = (f"{plain(one.battery.subject)}, {plain(group)}",)
+            boxes.append(box_of(row, values, Colours(BLUE, BLUE, CIRCLE), parts, ("", scale.unit)))
+    return boxes
 
 
-def _rows(axes: Any, names: Sequence[str], *, labelled: bool) -> None:
-    """Groups down the side, the first on top."""
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    labels = ["\n".join(textwrap.wrap(plain(name), 28)[:3]) for name in names] if labelled else [""] * len(names)
-    axes.set_yticks(range(len(names)), labels, fontsize=SMALL)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=SMALL)
+def _differences(where: Grid, one: Examination, rows: Sequence[tuple[str, Interval]]) -> Specification:
+    """A panel of the groups over the least one."""
+    import altair as alt
 
-
-def _under(axes: Sequence[Any], columns: int, text: str) -> None:
-    """The unit under the lowest panel of each column."""
-    for one in axes[-columns:]:
-        one.set_xlabel(text, fontsize=9)
+    least = plain(one.differences[0].first)
+    y = row_scale(where, 0, len(rows))
+    xs = value_axis(
+        [0.0, *(100 * v for _, share in rows for v in (share.low, share.estimate, share.high) if v is not None)],
+        where.beside,
+        log=False,
+    )
+    x = alt.X("x:Q", title="% more", scale=xs.scale, axis=marked(xs))
+    marks: list[Row] = [
+        {
+            "row": row,
+            "x": 100 * share.estimate,
+            "low": None if share.low is None else 100 * share.low,
+            "high": None if share.high is None else 100 * share.high,
+            "face": BLUE if share.low is not None and share.low > 0 else PAPER,
+            "said": said(plain(group), f"{_in_words(share)} more than {least}"),
+        }
+        for row, (group, share) in enumerate(rows)
+    ]
+    data = plot(marks).encode(y=y)
+    bounded = plot([mark for mark in marks if mark["low"] is not None and mark["high"] is not None]).encode(y=y)
+    layers = [
+        plot([{"x": 0.0}]).mark_rule(color=INK, strokeWidth=0.8, aria=False).encode(x=x),
+        bounded.mark_rule(color=BLUE, strokeWidth=2, aria=False).encode(x=alt.X("low:Q", scale=xs.scale), x2="high:Q"),
+        data.mark_point(filled=True, size=60, stroke=BLUE, strokeWidth=1.3, opacity=1).encode(
+            x=x, fill=alt.Fill("face:N", scale=None), description=described()
+        ),
+    ]
+    title = f"{plain(one.battery.subject)}: over {least}"
+    return layered(*layers, width=where.beside, height=row_pixels(where, len(rows)), title=title)
 
 
 def _scale(name: str, values: Sequence[float]) -> Scale:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from servewatt.errors import InputError, counted
 from servewatt.records import Weights
+from servewatt.report.figures import Figure
 from servewatt.report.html_table import html_pairs
 from servewatt.report.run.environment import environment_table
 from servewatt.report.table import Table
 from servewatt.study import outputs
 from servewatt.study.data.names import STUDY
-from servewatt.study.figures.drawing import Drawn
 from servewatt.study.page.findings import findings
 from servewatt.study.page.parts import Fact, Gap, Machine, Page, write_page
 from servewatt.study.view import StudyView
@@ -47,7 +47,7 @@ def study_page(view: StudyView, command: str = "") -> Page:
     )
 
 
-def _everything(view: StudyView) -> tuple[list[Table], list[tuple[Drawn, str]]]:
+def _everything(view: StudyView) -> tuple[list[Table], list[tuple[Figure, str]]]:
     names, figures = outputs.possible(view)
     drawn = []
     for name in figures:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from servewatt.errors import ServewattError
-from servewatt.report.figures import save
+from servewatt.report.figures import Figure, save
 from servewatt.report.html import templates
 from servewatt.report.html_table import to_html
 from servewatt.report.plain_text import cleaned
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, SUFFIXES
-from servewatt.study.figures.drawing import Drawn
 from servewatt.study.page.findings import Findings
 from servewatt.whole_files import write_whole
 
@@ -43,6 +42,8 @@ class Part:
     """HTML."""
     explanation: str = ""
     rows: int = 0
+    note: str = ""
+    """What must be said wherever a figure is shown."""
 
     @property
     def folded(self) -> bool:
@@ -88,7 +89,7 @@ class Page:
     """The line that makes it again."""
 
 
-def render_page(page: Page, tables: Sequence[Table], figures: Sequence[tuple[Drawn, str]]) -> str:
+def render_page(page: Page, tables: Sequence[Table], figures: Sequence[tuple[Figure, str]]) -> str:
     """The page as one HTML document that needs nothing else; figures come with how to read them."""
     page = cleaned(page)
     return (
@@ -96,7 +97,7 @@ def render_page(page: Page, tables: Sequence[Table], figures: Sequence[tuple[Dra
         .get_template("study.html.j2")
         .render(
             page=page,
-            figures=[Part(f.name, f.title, f.inline(), explanation) for f, explanation in figures],
+            figures=[Part(f.name, f.title, f.for_page(), explanation, note=f.note) for f, explanation in figures],
             tables=[Part(t.name, t.title, to_html(t, sortable=True), rows=len(t.rows)) for t in tables],
             suffixes=tuple(SUFFIXES.values()),
         )
@@ -104,7 +105,7 @@ def render_page(page: Page, tables: Sequence[Table], figures: Sequence[tuple[Dra
 
 
 def write_page(
-    page: Page, tables: Sequence[Table], figures: Sequence[tuple[Drawn, str]], folder: Path
+    page: Page, tables: Sequence[Table], figures: Sequence[tuple[Figure, str]], folder: Path
 ) -> tuple[Path, ...]:
     """Write every table in every form, every figure as SVG and PNG, and `index.html`; returns the paths.
 
