@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from servewatt.cli.options import split_names
+from servewatt.errors import InputError, ServewattError, nearest
+
+if TYPE_CHECKING:
+    from servewatt.experiment.study_file import StudyFile
+    from servewatt.study.protocol.campaign import Campaign
+    from servewatt.study.protocol.presets import Protocol
+
+DEFAULT_PROMPTS = Path("humaneval-line.jsonl")
+"""What `servewatt study prompts` writes unless told otherwise."""
 
 EXAMPLES = """\b
 Examples:
@@ -57,12 +67,10 @@ def command(protocol: str, explain: bool, markdown: bool, **options: Any) -> int
 
     Each model is a run of its own in the study's store; the same command again goes on where it was stopped.
     """
-    from servewatt.cli.study import running
-
     if explain:
-        running.explain(markdown=markdown)
+        _explain(markdown=markdown)
         return 0
-    return running.run_study(running.request(protocol, options))
+    return _measure(_campaign(protocol, options), options["store"] or str(default_store()))
 
 
 def default_store() -> Path:
@@ -70,3 +78,109 @@ def default_store() -> Path:
     from servewatt.store.reader import default_path
 
     return default_path().with_name("study.db")
+
+
+def _measure(campaign: Campaign, store: str) -> int:
+    """Measure it, told on the terminal; the exit code is 1 if any model came to nothing."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from servewatt.cli.hints import worded
+    from servewatt.cli.progress import ConsoleObserver
+    from servewatt.cli.signals import terminated_as_interrupt
+    from servewatt.study.protocol.campaign import Listener, measure_campaign
+
+    console = Console(stderr=True)
+
+    def begun(number: int, name: str) -> None:
+        console.rule(f"{number}/{len(campaign.models)} {escape(name)}", align="left")
+
+    def failed(name: str, error: ServewattError) -> None:
+        console.print(f"[red]{escape(name)}[/]: {escape(error.message)}", highlight=False)
+        console.print(f"  {escape(worded(error.hint))}", style="dim", highlight=False)
+
+    with terminated_as_interrupt():
+        nothing = measure_campaign(campaign, store, ConsoleObserver(console), Listener(begun, failed))
+    if nothing:
+        console.print(f"nothing was measured for {', '.join(nothing)}", style="red", highlight=False)
+    if not campaign.plan_only and len(nothing) < len(campaign.models):
+        told = f"results are in {store}; next: servewatt study collect --out results.parquet"
+        console.print(told, highlight=False, soft_wrap=True)
+    return 1 if nothing else 0
+
+
+def _campaign(protocol_name: str, options: dict[str, Any]) -> Campaign:
+    """The preset with the command's options laid over it. Raises InputError for names that do not exist."""
+    from servewatt.cli.request import validate_options
+    from servewatt.models.catalogue import CATALOGUE
+    from servewatt.records import Weights
+    from servewatt.study.protocol.campaign import Campaign
+    from servewatt.study.protocol.presets import protocol
+
+    preset = protocol(protocol_name)
+    prompts = options["prompts"] or str(DEFAULT_PROMPTS)
+    if options["prompts"] is None and not DEFAULT_PROMPTS.is_file():
+        raise InputError(
+            f"there is no {DEFAULT_PROMPTS} here", "make it with `servewatt study prompts`, or say --prompts bundled"
+        )
+    names = tuple(options["models"] or CATALOGUE)
+    for name in names:
+        if name not in CATALOGUE:
+            raise InputError(f"{name!r} is none of the study's models", nearest(name, CATALOGUE))
+    checked = _configurations(preset, options)
+    overrides = ("blocks", "seed", "idle_s", "window_s", "timeout_s", "foreign_limit", "boundary")
+    given = {name: options[name] for name in overrides if options[name] is not None}
+    procedure = validate_options({"procedure": {**given, "meters": list(options["meters"])}}).procedure.procedure()
+    asked = {"prompts": prompts, "limit": options["limit"] or preset.prompts, "stop": preset.stop}
+    tokens = options["new_tokens"] or preset.new_tokens
+    # Without a number the model's context decides; see _workload.
+    work = validate_options({"workload": {**asked, "new_tokens": tokens or 1}}).workload
+    work = work if tokens else work.model_copy(update={"new_tokens": 0})
+    return Campaign(
+        protocol=preset,
+        models=names,
+        weights=Weights(options["weights"]),
+        configurations=checked.configurations,
+        work=work,
+        procedure=replace(preset.procedure, **{name: getattr(procedure, name) for name in (*given, "meters")}),
+        evict=options["evict"],
+        fresh=options["fresh"],
+        plan_only=options["plan_only"],
+        prepare=not options["no_prepare"],
+    )
+
+
+def _configurations(preset: Protocol, options: dict[str, Any]) -> StudyFile:
+    from servewatt.cli.request import validate_options
+    from servewatt.study.data.names import ENGINE_LABELS
+
+    content = {
+        "engines": options["engines"] or ([] if options["named"] else list(ENGINE_LABELS)),
+        "precisions": options["precisions"] or [preset.precision.value],
+        "batches": options["batches"] or [preset.batch],
+        "via": options["via"] or [preset.via.value],
+    }
+    content |= {name: options[name] for name in ("providers", "named") if options[name]}
+    return validate_options({"configurations": content})
+
+
+def _explain(*, markdown: bool) -> None:
+    """Print what differs between the study, its preset and the sound preset."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from servewatt.study.protocol.presets import DIFFERENCES
+
+    heads = ("", "the study", "`--protocol published`", "`--protocol sound`")
+    rows = [(line.topic, line.study, line.published, line.sound) for line in DIFFERENCES]
+    quick = "`--protocol quick` is sound with 2 blocks of short windows: to see that all of it runs."
+    if markdown:
+        lines = [heads, ("---",) * len(heads), *rows]
+        click.echo("\n".join(f"| {' | '.join(cells)} |" for cells in lines) + f"\n\n{quick}")
+        return
+    table = Table(*heads, box=None, padding=(0, 2, 1, 0))
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(quick)
