@@ -16,6 +16,8 @@ from servewatt.engines.fake.company import Company
 WAKING_GAP_S = 0.05
 """After a longer pause between two generations others may have run."""
 _COLD_FACTOR = 2.0
+_SPIKY_STEP = 2
+"""The generations of two tokens before a slice have none."""
 
 
 class Pace:
@@ -31,6 +33,7 @@ class Pace:
         self._turns = 0
         self._cold_left_s = 0.0
         self._generations = 0
+        self._spike_due = False
         self._ended_s = -math.inf
         self._spinner = _Spinner()
 
@@ -38,6 +41,8 @@ class Pace:
         """A generation begins."""
         self._spinner.stop()
         self._generations += 1
+        every = int(self._asked["spike_every"])
+        self._spike_due = self._spike_due or (every > 0 and self._generations % every == 0)
         if time.monotonic() - self._ended_s > WAKING_GAP_S:
             self._wake()
 
@@ -57,8 +62,8 @@ class Pace:
         if self._cold_left_s > 0:
             step_s *= _COLD_FACTOR
             self._cold_left_s -= step_s
-        every = int(self._asked["spike_every"])
-        if every and index == 1 and self._generations % every == 0:
+        if self._spike_due and index == _SPIKY_STEP:
+            self._spike_due = False
             step_s += self._asked["spike_ms"] / 1e3
         return step_s
 
