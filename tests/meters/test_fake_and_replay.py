@@ -7,8 +7,8 @@ import pytest
 
 from servewatt.errors import InputError
 from servewatt.meters.fake import FakeMeter
-from servewatt.meters.replay import ReplayMeter, write_recording
-from servewatt.records import Component, Domain, Grade, Reading
+from servewatt.meters.replay import ReplayMeter
+from servewatt.records import Component, Domain, Grade
 
 RECORDING = {
     "domains": [{"name": "gpu:0", "component": "gpu", "grade": "counter", "quantum_s": 0.1}],
@@ -63,12 +63,12 @@ def test_a_recording_is_played_in_its_own_time_and_again(tmp_path: Path) -> None
     assert [s.power_w for s in meter.power()] == [300.0]
 
 
-def test_a_recording_survives_being_written_and_read(tmp_path: Path) -> None:
+def test_a_recording_plays_through_a_wrap(tmp_path: Path) -> None:
     path = tmp_path / "recording.json"
     domain = Domain("cpu:package-0", Component.CPU, Grade.COUNTER, 0.001, range_j=100.0)
-    write_recording(
-        path, [domain], [Reading("cpu:package-0", t, e) for t, e in ((7.0, 90.0), (8.0, 20.0), (9.0, 60.0))]
-    )
+    described = {"name": "cpu:package-0", "component": "cpu", "grade": "counter", "quantum_s": 0.001, "range_j": 100.0}
+    readings = [[0, {"cpu:package-0": 90.0}], [1, {"cpu:package-0": 20.0}], [2, {"cpu:package-0": 60.0}]]
+    path.write_text(json.dumps({"domains": [described], "readings": readings}))
     now = [0.0]
     meter = ReplayMeter(path, clock=lambda: now[0])
     assert meter.domains() == (domain,)

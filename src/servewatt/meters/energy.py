@@ -43,18 +43,6 @@ def energy_between(domain: Domain, first: Reading, last: Reading) -> tuple[float
     return energy_j * (1 + middle_s / duration_s), error_j * sum(ages_s) / (2 * domain.quantum_s)
 
 
-def energy_along(domain: Domain, readings: Sequence[Reading]) -> tuple[float, float]:
-    """As `energy_between` for the first and last of many readings in order of time.
-
-    Readings in between allow a window of any length. They do not add to the error.
-    """
-    own = [r for r in readings if r.domain == domain.name]
-    if len(own) < 2:
-        raise RefusedError(f"{domain.name}: {len(own)} readings are too few to tell an energy")
-    energy_j = math.fsum(difference_j(domain, first, last) for first, last in pairwise(own))
-    return energy_j, _quantum_error(domain, energy_j, own[-1].time_s - own[0].time_s)
-
-
 def integrate(domain: Domain, samples: Sequence[PowerSample], start_s: float, end_s: float) -> tuple[float, float]:
     """Energy of a domain from samples of its power, and the bound of its error, both in joules.
 

@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from servewatt import wire
@@ -82,21 +81,6 @@ class ReplayMeter:
         first_s, last_s = self._times_s[0], self._times_s[-1]
         rounds, within_s = divmod(now_s - self._start_s, last_s - first_s)
         return int(rounds), min(bisect.bisect_right(self._times_s, first_s + within_s), len(self._times_s) - 1) - 1
-
-
-def write_recording(path: Path | str, domains: Iterable[Domain], readings: Iterable[Reading]) -> None:
-    """Write a recording that ReplayMeter plays; readings of one moment may differ slightly in time."""
-    listed = tuple(domains)
-    series: dict[str, list[Reading]] = {d.name: [] for d in listed}
-    for reading in readings:
-        series[reading.domain].append(reading)
-    start_s = min(s[0].time_s for s in series.values())
-    rows = [
-        [moment[0].time_s - start_s, {r.domain: r.energy_j for r in moment}]
-        for moment in zip(*series.values(), strict=True)
-    ]
-    known = [{f.name: getattr(d, f.name) for f in fields(Domain)} for d in listed]
-    Path(path).write_text(json.dumps({"domains": known, "readings": rows}))
 
 
 def _load(path: Path) -> tuple[tuple[Domain, ...], list[float], dict[str, list[float]]]:
