@@ -100,7 +100,7 @@ def resource_columns(summaries: Summaries) -> tuple[Filled, ...]:
         _filled(Column("blocks", "blocks", Form.COUNT), summaries, lambda s: Entry(s.blocks)),
         _filled(Column("trials", "trials ok", Form.COUNT), summaries, _trials),
         _filled(
-            Column("output_agreement", "same output", Form.PERCENT, PERCENT, short="same"),
+            Column("output_agreement", "same tokens", Form.PERCENT, PERCENT, short="same"),
             summaries,
             lambda s: Entry(s.output_agreement, text=_percent(s.output_agreement)),
         ),
