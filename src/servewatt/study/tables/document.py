@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from html import escape
 from typing import TYPE_CHECKING
 
 from servewatt.errors import counted
 from servewatt.records import Weights
-from servewatt.report.table import Column, Table, shown_rows
-from servewatt.report.table_forms import renderable
+from servewatt.report.table_forms import markdown_text, renderable
+from servewatt.report.table_forms import to_markdown as table_markdown
 from servewatt.study.published.beside import BesidePublished, Source
 from servewatt.study.published.medians import SOURCE
 from servewatt.study.tables.beside import tables
@@ -43,12 +41,11 @@ def render_terminal(console: Console, shown: BesidePublished) -> None:
 def to_markdown(shown: BesidePublished) -> str:
     """The whole comparison as Markdown."""
     lines = [f"# {_title(shown)}", ""]
-    lines += [f"- **{_escape(_name(s))}**: {_escape('; '.join(_source_lines(s)))}" for s in shown.sources]
+    lines += [f"- **{markdown_text(_name(s))}**: {markdown_text('; '.join(_source_lines(s)))}" for s in shown.sources]
     if len(shown.sources) > 1:
         lines += ["", NOT_COMPARABLE]
     for table in tables(shown):
-        lines += ["", f"## {_escape(table.title)}", "", *_markdown(table)]
-        lines += ["", *(f"- {_escape(note)}" for note in table.notes)] if table.notes else []
+        lines += ["", f"## {markdown_text(table.title)}", "", table_markdown(table).rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
@@ -76,26 +73,3 @@ def _source_lines(source: Source) -> list[str]:
     if source.unmatched:
         lines.append(f"without a published counterpart: {', '.join(source.unmatched)}")
     return lines
-
-
-def _markdown(table: Table) -> list[str]:
-    lines = [
-        _line(_unit(c) for c in table.columns),
-        "|" + "".join(" ---: |" if c.numeric else " --- |" for c in table.columns),
-    ]
-    for row in shown_rows(table):
-        lines += [_line("" if i < row.same else t.estimate for i, t in enumerate(row.texts))]
-    return lines
-
-
-def _unit(column: Column) -> str:
-    title = column.title.replace("-\n", "-").replace("\n", " ")
-    return f"{title}, {column.scale.unit}" if column.scale.unit else title
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(_escape(c) for c in cells) + " |"
-
-
-def _escape(text: str) -> str:
-    return escape(text, quote=False).replace("|", "\\|").replace("*", "\\*")
