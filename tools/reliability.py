@@ -1,10 +1,10 @@
 """Break servewatt on purpose and count what it loses: kills, runs side by side, hostile inputs, engines that misbehave.
 
-    python tools/reliability.py                          # everything, about an hour on two CPUs
+    python tools/reliability.py                          # everything, half an hour on two CPUs
     python tools/reliability.py kills --count 20
     python tools/reliability.py engines answers inputs
 
-Prints the table of docs/reliability.md, a row a kind, and what went wrong in each case that did. Exits with 1 if
+Prints the table of docs/explanation/reliability.md, a row a kind, and what went wrong in each case that did. Exits with 1 if
 anything did. Everything happens in a temporary folder, with the fake engine; nothing is downloaded or kept. It wants
 servewatt importable (installed, or PYTHONPATH=src) and, for `inputs`, the repository's tests beside it.
 """
