@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import click
 
+from servewatt.cli.quantities import parse_share, parse_time_s
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -97,11 +99,47 @@ def _seconds(name: str, field: str, text: str) -> Callable[[Command], Command]:
     return click.option(name, f"procedure__{field}", type=float, metavar="SECONDS", help=text)
 
 
+def _time(_context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else parse_time_s(value, max(option.opts, key=len))
+
+
+def _share(_context: click.Context, option: click.Parameter, value: str | None) -> float | None:
+    return None if value is None else parse_share(value, max(option.opts, key=len))
+
+
 def procedure_options(command: Command) -> Command:
     """How to measure; `request.read_request` reads them, and `reproduce.reproduce` writes them."""
     for option in reversed(
         (
-            click.option("--blocks", "procedure__blocks", type=int, metavar="N", help="Repetitions of each."),
+            click.option(
+                "--budget",
+                "race__budget_s",
+                metavar="TIME",
+                callback=_time,
+                help="Most time to measure, such as 10min; less where the choice is clear.  [default: 30min]",
+            ),
+            click.option(
+                "--tie",
+                "race__tie",
+                metavar="SHARE",
+                callback=_share,
+                help="Savings below this do not matter.  [default: 3%]",
+            ),
+            click.option(
+                "--confidence",
+                "race__confidence",
+                metavar="SHARE",
+                callback=_share,
+                help="How sure the choice must be.  [default: 95%]",
+            ),
+            click.option(
+                "--blocks",
+                "procedure__blocks",
+                type=int,
+                metavar="N",
+                help="Measure each so often, one after another, instead of until the choice is clear.",
+            ),
+            _seconds("--slice", "slice_s", "Least length of one configuration's turn."),
             click.option("--seed", "procedure__seed", type=int, metavar="N", help="Seed of the order of trials."),
             _seconds("--window", "window_s", "Least measured time."),
             _seconds("--idle", "idle_s", "Least idle time measured."),

@@ -26,7 +26,7 @@ def show_plan(console: Console, plan: PlanView, *, verbose: bool) -> None:
         ("model", f"{plan.model.name}{weights_note(plan.model)}, {plan.model.parameters / 1e6:.1f} M parameters"),
         ("work", plan.work),
         ("configurations", "\n".join(c.key for c in plan.configurations)),
-        ("blocks", f"{plan.blocks}, order from seed {plan.seed}"),
+        _blocks(plan),
         ("energy from", _meters_line(plan.domains)),
         ("machine", plan.machine),
         ("takes about", duration(plan.takes_s) + done),
@@ -36,6 +36,13 @@ def show_plan(console: Console, plan: PlanView, *, verbose: bool) -> None:
     for name, text in rows:
         table.add_row(name, escape(text))
     console.print(table)
+
+
+def _blocks(plan: PlanView) -> tuple[str, str]:
+    if plan.race is None:
+        return "blocks", f"{plan.blocks}, order from seed {plan.seed}"
+    until = f"until nothing else saves {100 * plan.race.tie:g} % or {duration(plan.race.budget_s)} are over"
+    return "measures", f"all in turns, {until}; order from seed {plan.seed}"
 
 
 def _left_out(left_out: Sequence[LeftOut], *, verbose: bool) -> str:

@@ -45,6 +45,7 @@ class ConsoleObserver:
         self._verbose = verbose
         self._spinner: Spinner | None = None
         self._trials: _Bar | None = None
+        self._race: _RaceLine | None = None
 
     @singledispatchmethod
     def notice(self, event: Event, /) -> None:
@@ -111,12 +112,52 @@ class ConsoleObserver:
             self._trials = None
 
     @notice.register
+    def _(self, event: events.EpisodeBegan) -> None:
+        if can_draw(self._console):
+            self._race = self._race or _RaceLine(self._console)
+            self._race.show(f"{event}", event.left_s)
+        else:
+            say(self._console, f"{event}: {', '.join(c.key for c in event.configurations)}")
+
+    @notice.register
+    def _(self, event: events.SliceEnded) -> None:
+        if self._race is not None:
+            self._race.show(str(event), event.left_s)
+
+    @notice.register
+    def _(self, event: events.EpisodeEnded) -> None:
+        if self._race is not None:
+            self._race.close()
+            self._race = None
+        say(self._console, str(event))
+
+    @notice.register
     def _(self, event: events.AlreadyComplete) -> None:
         say(self._console, f"{event}; --fresh measures again")
 
     @notice.register
     def _(self, event: events.Interrupted) -> None:
+        if self._race is not None:
+            self._race.close()
+            self._race = None
         say(self._console, f"\nstopped; what is done is kept. The same command goes on with run {event.run_id}.")
+
+
+class _RaceLine:
+    """What a race does, in a line that is drawn only between slices, for the reason that `_Bar` gives."""
+
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("{task.description}"), TextColumn("{task.fields[left]}"), TimeElapsedColumn())
+        self._line = Progress(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._line.add_task("", left="")
+        self._line.start()
+
+    def show(self, text: str, left_s: float) -> None:
+        left = f"at most {events.duration(left_s)} left"
+        self._line.update(self._task, description=escape(text), left=left, refresh=True)
+
+    def close(self) -> None:
+        self._line.stop()
 
 
 class _Bar:

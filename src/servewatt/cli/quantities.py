@@ -61,5 +61,13 @@ def parse_limit_bytes(text: str, option: str) -> int:
     return size
 
 
+def parse_share(text: str, option: str) -> float:
+    """The share in `3%` or `0.03`. InputError names the option."""
+    found = re.fullmatch(_NUMBER + r"\s*(%?)\s*", text)
+    if found is None:
+        raise InputError(f"{option}: {_told(text)} is no share", "write it as 3% or 0.03")
+    return float(found[1]) / (100 if found[2] else 1)
+
+
 def _told(text: str) -> str:
     return repr(text if len(text) <= _TOLD else text[:_TOLD] + " ...")

@@ -49,7 +49,7 @@ def command(file: Path | None, report_folder: Path | None, store: str | None, **
     from servewatt.cli.request import read_request
     from servewatt.cli.signals import terminated_as_interrupt
     from servewatt.experiment.deciding import decide
-    from servewatt.experiment.measuring import design, measure, outlook
+    from servewatt.experiment.measuring import design, measure, outlook, unfinished
     from servewatt.models.cache import ArtefactCache
     from servewatt.store import Store
 
@@ -64,8 +64,13 @@ def command(file: Path | None, report_folder: Path | None, store: str | None, **
                 if as_json:
                     click.echo(wire.dump(view))
                 return 0
-            with terminated_as_interrupt():
-                measured = measure(experiment, opened, observer, fresh=fresh)
+            try:
+                with terminated_as_interrupt():
+                    measured = measure(experiment, opened, observer, fresh=fresh)
+            except KeyboardInterrupt:
+                if (so_far := unfinished(experiment, opened)) is not None:
+                    show(decide(so_far), as_json=as_json)
+                raise
             decided = decide(measured.found(opened))
     show(decided, as_json=as_json)
     if report_folder is not None:

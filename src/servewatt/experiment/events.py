@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from servewatt.errors import counted
+from servewatt.recommendation.sentence import WIDEST_PROMISE, share
 from servewatt.records import Configuration, Result, Status
 
 if TYPE_CHECKING:
     from servewatt.experiment.plan_view import PlanView
+    from servewatt.stats.race import Standing
 
 
 class Level(StrEnum):
@@ -135,6 +138,54 @@ class TrialsEnded:
 
 
 @dataclass(frozen=True)
+class EpisodeBegan:
+    """An episode of a race, from 1: processes of these configurations are about to start."""
+
+    episode: int
+    configurations: tuple[Configuration, ...]
+    left_s: float
+    """Of the budget."""
+
+    def __str__(self) -> str:
+        return f"episode {self.episode}: {counted(len(self.configurations), 'configuration')} in turns"
+
+
+@dataclass(frozen=True)
+class SliceEnded:
+    """A configuration's turn is over; `round` counts from 1, and is 0 for the turn on joining."""
+
+    episode: int
+    round: int
+    configuration: Configuration
+    left_s: float
+
+    def __str__(self) -> str:
+        return f"episode {self.episode}, round {self.round}, {self.configuration.key}"
+
+
+@dataclass(frozen=True)
+class EpisodeEnded:
+    """Where a race stands; `standing` is None while nothing has a cost."""
+
+    episode: int
+    standing: Standing | None
+    took_s: float
+    left_s: float
+
+    def __str__(self) -> str:
+        head = f"episode {self.episode} ({duration(self.took_s)})"
+        if self.standing is None:
+            return f"{head}: no configuration has enough valid turns"
+        reached = self.standing
+        could = f"nothing else saves more than {share(reached.promise)}"
+        if reached.promise >= WIDEST_PROMISE:
+            could = "too early to say what others could save"
+        dropped = [key for key, d in reached.dropped.items() if d.episode == self.episode]
+        out = f"; out: {', '.join(sorted(dropped))}" if dropped else ""
+        return f"{head}: {reached.choice} leads, {could}{out}"
+
+
+@dataclass(frozen=True)
 class AlreadyComplete:
     """Nothing of the run is missing."""
 
@@ -164,6 +215,9 @@ Event = (
     | TrialBegan
     | TrialEnded
     | TrialsEnded
+    | EpisodeBegan
+    | SliceEnded
+    | EpisodeEnded
     | AlreadyComplete
     | Interrupted
 )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from servewatt.advice import Action, Advice
 from servewatt.errors import ServewattError, StoreError
 from servewatt.experiment.events import Level, Note, Observer
-from servewatt.records import Result, Run, Status
+from servewatt.records import Result, Run, Slice, Status, Trial
 from servewatt.store import Store, rescue
 from servewatt.store.finite import non_finite
 
@@ -34,6 +34,23 @@ class Keeper:
         self._waiting.append(result)
         self._store_waiting()
         return result
+
+    def keep_ready(self, result: Result) -> None:
+        """Keep what a trial of a duet episode yielded before its first slice, so that a kill does not lose it."""
+        self._journal(lambda: self._store.keep_ready(result))
+
+    def keep_slice(self, trial: Trial, place: int, one: Slice) -> None:
+        """Keep slice number `place` of a trial."""
+        self._journal(lambda: self._store.keep_slice(trial, place, one))
+
+    def _journal(self, write: Callable[[], None]) -> None:
+        if self._last is not None:
+            return  # the whole trial follows, and is kept beside the store
+        try:
+            write()
+        except StoreError as error:
+            self._last = error
+            self._rescue(error)
 
     def problem(self) -> ServewattError | None:
         """Why results are not in the store at the end, and where they are; None if they all are."""

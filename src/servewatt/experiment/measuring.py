@@ -12,11 +12,14 @@ from servewatt.errors import StoreError
 from servewatt.experiment import keeping, plan_view, quiet, turns
 from servewatt.experiment.events import (
     AlreadyComplete,
+    EpisodeBegan,
+    EpisodeEnded,
     Interrupted,
     Log,
     Observer,
     Planned,
     PreparationFailed,
+    SliceEnded,
     TrialBegan,
     TrialEnded,
     TrialsBegan,
@@ -31,6 +34,9 @@ from servewatt.experiment.study_file import StudyFile
 from servewatt.experiment.time_left import TimeLeft
 from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe_gpus
+from servewatt.harness.episode import Ended, Ready
+from servewatt.harness.episode import Measured as MeasuredSlice
+from servewatt.harness.race import Progressed, Racing
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Environment, Plan, Result, Run, Status, Trial
 from servewatt.store import Store
@@ -127,12 +133,23 @@ def measure(
         _tell(experiment, current, done, observer)
         if known is None:
             store.create_run(current)
-        elif current != known:
+        else:
+            store.close_journal(known.id)
+        if known is not None and current != known:
             store.extend_run(current)
         keeper = Keeper(observer, store, current, done)
         renew(current.id)
         _Measuring(current, keeper, observer, renew, experiment.quantum_s).measure_missing(prepare=prepare)
         return Measured(current, keeper)
+
+
+def unfinished(experiment: Experiment, store: Store) -> Found | None:
+    """What the store has of a plan that is being measured; None where no configuration has an energy yet."""
+    run = store.find_run(experiment.plan.digest, experiment.environment.fingerprint)
+    if run is None:
+        return None
+    found = gather(store, run, with_samples=False)
+    return found if any(r.status is Status.OK for r in found.results) else None
 
 
 def _find(
@@ -178,7 +195,7 @@ class _Measuring:
         """Prepare and measure what is missing."""
         procedure = self.run.plan.procedure
         done = schedule.reopened(self.keeper.results)
-        if schedule.Progress(self.run, done).remaining == 0:
+        if self._is_complete(done):
             self.observer.notice(AlreadyComplete(self.run.id))
             return
         try:
@@ -190,10 +207,53 @@ class _Measuring:
                         done.append(self.keeper.keep(result))
                     time_left.learn(result)
                 quiet.await_quiet(self.observer, procedure)
-                self._trials(done, time_left)
+                if self.run.plan.race is not None:
+                    self._race(done)
+                else:
+                    self._trials(done, time_left)
         except KeyboardInterrupt:
             self.observer.notice(Interrupted(self.run.id))
             raise
+
+    def _is_complete(self, done: list[Result]) -> bool:
+        """Whether nothing is left to measure."""
+        if self.run.plan.race is None:
+            return schedule.Progress(self.run, done).remaining == 0
+        reached = Racing(self.run, done).standing()
+        return reached is not None and reached.decided
+
+    def _race(self, done: list[Result]) -> None:
+        """Episodes until the choice is clear or the budget is spent; slices and results are kept as they come."""
+        racing = Racing(self.run, done)
+        episode, began_s, slices = 0, time.monotonic(), dict[str, int]()
+        own: list[Result] = []
+
+        def before(trials: Sequence[Trial]) -> None:
+            nonlocal episode, began_s
+            self.renew(self.run.id)
+            episode, began_s = trials[0].block + 1, time.monotonic()
+            own.clear()
+            slices.clear()
+            keys = tuple(trial.configuration for trial in trials)
+            self.observer.notice(EpisodeBegan(episode, keys, racing.left_s))
+
+        for event in racing.measure(before=before):
+            match event:
+                case Ready(result):
+                    self.keeper.keep_ready(result)
+                case MeasuredSlice(trial, one):
+                    key = trial.configuration.key
+                    slices[key] = slices.get(key, -1) + 1
+                    self.keeper.keep_slice(trial, slices[key], one)
+                    self.observer.notice(SliceEnded(episode, one.round + 1, trial.configuration, racing.left_s))
+                case Ended(result):
+                    own.append(self.keeper.keep(result))
+                    if result.status is not Status.OK:
+                        self.observer.notice(PreparationFailed(result))
+                case Progressed(reached):
+                    took_s = time.monotonic() - began_s
+                    self.observer.notice(EpisodeEnded(episode, reached, took_s, racing.left_s))
+                    quiet.check_episode(own)
 
     def _preparations(self, done: list[Result]) -> Iterator[Result]:
         """Try out every configuration that has no result yet; one that fails is yielded as its first trial."""

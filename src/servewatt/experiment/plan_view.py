@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from servewatt.errors import counted
 from servewatt.experiment.planning import LeftOut
 from servewatt.harness import schedule
-from servewatt.records import Configuration, Domain, Model, Plan, Result, Run
+from servewatt.records import Configuration, Domain, Model, Plan, Race, Result, Run
+
+EXPECTED_EPISODES = 2
+"""A choice takes two episodes at least, and later ones hold fewer configurations."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class PlanView:
     machine: str
     takes_s: float
     trials_done: int
+    race: Race | None = None
+    """Where it is a race: as many blocks as a choice takes."""
 
 
 def view(run: Run, done: Sequence[Result], left_out: tuple[LeftOut, ...], quantum_s: float) -> PlanView:
@@ -34,6 +39,8 @@ def view(run: Run, done: Sequence[Result], left_out: tuple[LeftOut, ...], quantu
     bandwidth = run.environment.memory_bandwidth_bytes_s or 10e9
     estimates = [schedule.roughly(c, plan, bandwidth) for c in plan.configurations]
     block_s = schedule.run_estimate_s(estimates, plan.procedure, quantum_s)
+    blocks = plan.procedure.blocks if plan.race is None else EXPECTED_EPISODES
+    takes_s = blocks * block_s + sum(e.load_s for e in estimates)
     return PlanView(
         run=run.id,
         model=plan.model,
@@ -44,8 +51,9 @@ def view(run: Run, done: Sequence[Result], left_out: tuple[LeftOut, ...], quantu
         seed=plan.procedure.seed,
         domains=run.environment.domains,
         machine=f"{run.environment.cpu}, {counted(run.environment.cpu_count, 'CPU')}",
-        takes_s=plan.procedure.blocks * block_s + sum(e.load_s for e in estimates),
+        takes_s=takes_s if plan.race is None else min(takes_s, plan.race.budget_s),
         trials_done=len(done),
+        race=plan.race,
     )
 
 

@@ -21,6 +21,7 @@ from servewatt.records import (
     Plan,
     Precision,
     Provider,
+    Race,
     Via,
     Weights,
     Workload,
@@ -65,7 +66,27 @@ def make_plan(
     model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
     known, unknown = of_model(wanted, model)
     workload = make_workload(asked.workload, model)
+<<<<<<< HEAD
     return Plan(model, workload, known, asked.procedure.procedure()), left_out + unknown
+=======
+    procedure, race = asked.procedure.procedure(), _race(asked, configurations)
+    procedure = replace(procedure, duet=race is not None)
+    return Plan(model, workload, configurations, procedure, race), left_out + unknown
+
+
+def _race(asked: StudyFile, configurations: Iterable[Configuration]) -> Race | None:
+    """When to stop; None where the number of blocks is given, or what HTTP adds is asked, which blocks tell."""
+    if "blocks" in asked.procedure.model_fields_set:
+        if asked.race.model_fields_set:
+            raise InputError(
+                "a number of blocks and a race were asked for, and a race stops when it can",
+                Advice("leave out the blocks, or the race's ", ", ".join(sorted(asked.race.model_fields_set))),
+            )
+        return None
+    if any(c.via is Via.HTTP for c in configurations):
+        return None
+    return asked.race.race()
+>>>>>>> a36f9b0 (run: a race by default, until nothing else saves more than a tie or the budget is over; what it is measuring stands in the store slice by slice)
 
 
 def make_workload(part: WorkloadPart, model: Model) -> Workload:

@@ -61,6 +61,17 @@ def check_worth(results: Sequence[Result], environment: Environment, configurati
     )
 
 
+def check_episode(results: Sequence[Result]) -> None:
+    """Give up where most trials of an episode have too few valid slices. Raises UnavailableError."""
+    invalid = [r for r in results if r.status is Status.INVALID and any(one.fault for one in r.slices)]
+    if len(invalid) < _LEAST_INVALID or 2 * len(invalid) <= len(results):
+        return
+    raise UnavailableError(
+        f"this machine is too busy: {len(invalid)} of {len(results)} trials are invalid ({invalid[0].reason})",
+        Advice(_advice(invalid[0].trial.procedure.foreign_limit), "; then measure the same plan again"),
+    )
+
+
 def _load_above(procedure: Procedure, watch_s: float) -> IdleLoad | None:
     """Others' load if it is more than the procedure lets pass."""
     if procedure.foreign_limit >= 1:

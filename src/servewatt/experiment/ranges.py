@@ -52,6 +52,10 @@ RANGES: Mapping[tuple[str, str], Range] = {
     ("procedure", "foreign_limit"): Range(0, 1, "(a share)", above=True),
     ("procedure", "retries"): Range(0, 20),
     ("procedure", "sample_interval_s"): Range(0.02, 60, "seconds"),
+    ("procedure", "slice_s"): Range(0.02, 3600, "seconds"),
+    ("race", "budget_s"): Range(1, _WEEK_S, "seconds"),
+    ("race", "tie"): Range(0.001, 0.5, "(a share)"),
+    ("race", "confidence"): Range(0.5, 0.9999, "(a share)"),
     ("procedure", "cpu_watts"): Range(0, 100_000, "watts"),
 }
 """By part and field of a study file."""

@@ -14,8 +14,9 @@ from servewatt.experiment.ranges import RANGES
 from servewatt.experiment.yaml_text import read_yaml
 from servewatt.file_kinds import recognise
 from servewatt.input_files import read_text, shown
-from servewatt.records import Boundary, Procedure, Provider, Stop, Via
+from servewatt.records import Boundary, Procedure, Provider, Race, Stop, Via
 
+DEFAULT_BUDGET_S = 1800.0
 _MOST_BYTES = 2**20
 """Of a study file."""
 _LONGEST_TEXT = 4096
@@ -130,10 +131,23 @@ class ProcedurePart(_Strict):
         | None
     ) = None
     boundary: Boundary = Boundary.MACHINE
+    slice_s: Annotated[float, _range("procedure", "slice_s")] = Procedure.slice_s
 
     def procedure(self) -> Procedure:
         """The record the harness reads."""
         return Procedure(**{**self.model_dump(), "meters": tuple(self.meters)})
+
+
+class RacePart(_Strict):
+    """When to stop measuring, where `procedure.blocks` does not say it."""
+
+    budget_s: Annotated[float, _range("race", "budget_s")] = DEFAULT_BUDGET_S
+    tie: Annotated[float, _range("race", "tie")] = Race.tie
+    confidence: Annotated[float, _range("race", "confidence")] = Race.confidence
+
+    def race(self) -> Race:
+        """The record the harness reads."""
+        return Race(**self.model_dump())
 
 
 class StudyFile(_Strict):
@@ -143,6 +157,7 @@ class StudyFile(_Strict):
     workload: WorkloadPart = WorkloadPart()
     configurations: ConfigurationPart = ConfigurationPart()
     procedure: ProcedurePart = ProcedurePart()
+    race: RacePart = RacePart()
 
 
 def read(path: Path) -> StudyFile:

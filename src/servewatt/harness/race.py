@@ -29,8 +29,8 @@ FIRST_SD = 0.1
 class Progressed:
     """Where a race stands after an episode."""
 
-    standing: Standing
-    episodes: int
+    standing: Standing | None
+    """None while nothing has a cost."""
 
 
 class Racing:
@@ -44,12 +44,13 @@ class Racing:
         self.race: Race = run.plan.race
         self.results = list(done)
         self.clock = clock
+        self._deadline_s = clock() + self.race.budget_s
         self._start_s: dict[str, float] = {}
         """Seconds from start to ready of each configuration's process."""
 
     def measure(self, before: Callable[[Sequence[Trial]], None] | None = None) -> Iterator[Event | Progressed]:
         """Episodes until the race is decided or the budget is spent; `before` is called with the trials of each."""
-        began_s = self.clock()
+        self._deadline_s = self.clock() + self.race.budget_s
         while True:
             reached = self.standing()
             if reached is not None and reached.decided:
@@ -57,15 +58,18 @@ class Racing:
             trials = self._next_trials(reached)
             if not trials:
                 return
-            left_s = self.race.budget_s - (self.clock() - began_s)
-            if self._expected_s(trials) > left_s and (reached is not None or self._start_s):
+            # What one episode takes is known only from the first on.
+            if self._start_s and self._expected_s(trials) > self.left_s:
                 return
             if before is not None:
                 before(trials)
-            yield from self._episode(trials, reached, began_s + self.race.budget_s)
-            now = self.standing()
-            if now is not None:
-                yield Progressed(now, len(self.costs().episodes))
+            yield from self._episode(trials, reached)
+            yield Progressed(self.standing())
+
+    @property
+    def left_s(self) -> float:
+        """What is left of the budget."""
+        return max(0.0, self._deadline_s - self.clock())
 
     def standing(self) -> Standing | None:
         """Where the race stands; None before its first episode."""
@@ -102,9 +106,9 @@ class Racing:
         seen = {key for levels in self.costs().episodes for key in levels.log_cost}
         return {c.key for c in self.run.plan.configurations} - seen - set(reached.dropped if reached else ())
 
-    def _episode(self, trials: Sequence[Trial], reached: Standing | None, deadline_s: float) -> Iterator[Event]:
+    def _episode(self, trials: Sequence[Trial], reached: Standing | None) -> Iterator[Event]:
         anchor = reached.choice if reached is not None else None
-        director = _Director(self, trials, reached is None, deadline_s)
+        director = _Director(self, trials, reached is None)
         episode = Episode(trials, self.run.environment, director.after_round, anchor=anchor, known=self.results)
         began_s = self.clock()
         for event in episode.run():
@@ -138,11 +142,10 @@ class Racing:
 class _Director:
     """Decides after each round how an episode goes on."""
 
-    def __init__(self, racing: Racing, trials: Sequence[Trial], is_first: bool, deadline_s: float) -> None:
+    def __init__(self, racing: Racing, trials: Sequence[Trial], is_first: bool) -> None:
         self._racing = racing
         self._is_first = is_first
         self._count = len(trials)
-        self._deadline_s = deadline_s
         self.ready: list[Result] = []
         """Results of processes that have joined: they tell which domains are metered."""
 
@@ -150,7 +153,8 @@ class _Director:
         """Whether that were enough rounds, and what may leave already."""
         costs = [self._costs(one) for one in rounds]
         costs = [one for one in costs if one]
-        late = self._racing.clock() >= self._deadline_s
+        # A choice takes two episodes at least, so the first one leaves time for another.
+        late = self._racing.left_s <= (self._racing.race.budget_s / 2 if self._is_first else 0.0)
         if not costs or len(rounds) < LEAST_SLICES:
             return Next(end=len(rounds) >= LEAST_SLICES and (late or len(rounds) >= ROUNDS[1]))
         gone: frozenset[str] = frozenset()

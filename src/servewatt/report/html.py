@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from servewatt.errors import counted
 from servewatt.recommendation.records import Recommendation
+from servewatt.recommendation.sentence import WIDEST_PROMISE, share
 from servewatt.records import Result
 from servewatt.report import units
 from servewatt.report.figures import figures
@@ -19,7 +20,7 @@ from servewatt.report.run.environment import environment_table
 from servewatt.report.run.quality import quality_notes
 from servewatt.report.table import Mark, Table, entry_text
 from servewatt.report.units import Quantity
-from servewatt.report.view import View, constraint_texts, view
+from servewatt.report.view import View, constraint_texts, length, view
 from servewatt.stats.records import Analysis
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def render_html(
             view=shown,
             random=shown.weights.startswith("weights: random"),
             confidence=units.percent(analysis.confidence),
-            facts=_facts(shown, ranked),
+            facts=_facts(shown, ranked, recommendation),
+            length=length(analysis),
             ranked=ranked,
             boundaries=ranking.boundary_table(shown),
             details=ranking.detail_table(analysis),
@@ -80,7 +82,7 @@ def render_html(
     )
 
 
-def _facts(shown: View, ranked: Table) -> list[tuple[str, str, str]]:
+def _facts(shown: View, ranked: Table, recommendation: Recommendation) -> list[tuple[str, str, str]]:
     """What stands beneath the answer: a name, a value, and more about it in small print."""
     place = next((i for i, row in enumerate(shown.rows) if row.mark is Mark.CHOICE), None)
     if place is None:
@@ -103,7 +105,16 @@ def _facts(shown: View, ranked: Table) -> list[tuple[str, str, str]]:
             f"{said('tokens_per_s').estimate} tokens/s",
             f"request p95 {said('request_p95_s').estimate} {request}",
         ),
+        *_promise(recommendation),
     ]
+
+
+def _promise(recommendation: Recommendation) -> list[tuple[str, str, str]]:
+    """How much anything else could save; nothing while that is no promise."""
+    promise = recommendation.promise
+    if promise is None or promise >= WIDEST_PROMISE:
+        return []
+    return [("Promise", f"{share(promise)} at most", "is what anything else measured could save")]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,11 @@ def reproduce(plan: Plan) -> str:
     if not work.name.startswith("bundled"):
         words += ["--limit", str(len(work.prompts))]
     words += _listed(cs) or ["--configuration", ",".join(c.key for c in cs)]
-    words += [f"--blocks {procedure.blocks} --seed {procedure.seed}"]
+    if plan.race is None:
+        words += [f"--blocks {procedure.blocks}"]
+    else:
+        words += [f"--budget {plan.race.budget_s:g}s --tie {plan.race.tie:g} --confidence {plan.race.confidence:g}"]
+    words += [f"--seed {procedure.seed}"]
     words += [f"--window {procedure.window_s:g} --idle {procedure.idle_s:g} --boundary {procedure.boundary.value}"]
     return " ".join(words + _unusual(procedure))
 
@@ -38,6 +42,7 @@ def _unusual(procedure: Procedure) -> list[str]:
         "--foreign-limit": (procedure.foreign_limit, usual.foreign_limit),
         "--retries": (procedure.retries, usual.retries),
         "--sample-interval": (procedure.sample_interval_s, usual.sample_interval_s),
+        "--slice": (procedure.slice_s, usual.slice_s),
     }
     words = [f"{option} {value:g}" for option, (value, default) in values.items() if value != default]
     words += [f"--meter {shlex.quote(meter)}" for meter in procedure.meters]

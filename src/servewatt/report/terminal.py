@@ -18,7 +18,7 @@ from servewatt.report.run.quality import quality_notes
 from servewatt.report.table import Entry, Table
 from servewatt.report.table_forms import renderable
 from servewatt.report.terminal_text import Unglued, hanging
-from servewatt.report.view import View, boundary_line, view
+from servewatt.report.view import View, boundary_line, length, view
 from servewatt.stats.records import Analysis
 
 _WIDE = 112
@@ -79,7 +79,7 @@ def _head(analysis: Analysis) -> Text:
     facts = [
         f"{counted(len(plan.workload.prompts), 'prompt')} ({plan.workload.name}), "
         + counted(plan.workload.new_tokens, "new token"),
-        f"{counted(len(analysis.summaries), 'configuration')} in {counted(plan.procedure.blocks, 'block')}",
+        f"{counted(len(analysis.summaries), 'configuration')} in {length(analysis)}",
         f"run {analysis.run.id}",
     ]
     head.append("\n" + " · ".join(facts), style="dim")

@@ -104,6 +104,14 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
     )
 
 
+def length(analysis: Analysis) -> str:
+    """How long it was measured: `5 blocks` as they were planned, or `3 episodes` of a race so far."""
+    plan = analysis.run.plan
+    if plan.race is None:
+        return counted(plan.procedure.blocks, "block")
+    return counted(len(analysis.all_costs.episodes), "episode")
+
+
 def weights_line(model: Model) -> str:
     """`weights: trained`, or what random ones mean for the reader."""
     if model.weights is Weights.RANDOM:

@@ -103,7 +103,7 @@ def _trials(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str
             if count.status is not Status.OK:
                 why = f" ({count.reason})" if count.reason else ""
                 yield f"{key}: {counted(count.count, 'trial')} {_ended(count.status)}{why}"
-        if summary.blocks < planned and (summary.blocks or not summary.statuses):
+        if run.plan.race is None and summary.blocks < planned and (summary.blocks or not summary.statuses):
             have = "block has" if planned == 1 else "blocks have"
             yield f"{key}: {summary.blocks} of {planned} {have} a valid trial"
 
