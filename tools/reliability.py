@@ -4,9 +4,9 @@
     python tools/reliability.py kills --count 20
     python tools/reliability.py engines answers inputs
 
-Prints the table of docs/explanation/reliability.md, a row a kind, and what went wrong in each case that did. Exits with 1 if
-anything did. Everything happens in a temporary folder, with the fake engine; nothing is downloaded or kept. It wants
-servewatt importable (installed, or PYTHONPATH=src) and, for `inputs`, the repository's tests beside it.
+Prints the table of docs/explanation/reliability.md, a row a kind, and what went wrong in each case that did. Exits with
+1 if anything did. Everything happens in a temporary folder, with the fake engine; nothing is downloaded or kept. It
+wants servewatt importable (installed, or PYTHONPATH=src) and, for `inputs`, the repository's tests beside it.
 """
 
 from __future__ import annotations

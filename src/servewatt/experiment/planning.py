@@ -66,12 +66,9 @@ def make_plan(
     model = resolve(part.name, weights=weights, revision=part.revision, seed=part.seed, cache=cache, draw=draw)
     known, unknown = of_model(wanted, model)
     workload = make_workload(asked.workload, model)
-<<<<<<< HEAD
-    return Plan(model, workload, known, asked.procedure.procedure()), left_out + unknown
-=======
-    procedure, race = asked.procedure.procedure(), _race(asked, configurations)
+    procedure, race = asked.procedure.procedure(), _race(asked, known)
     procedure = replace(procedure, duet=race is not None)
-    return Plan(model, workload, configurations, procedure, race), left_out + unknown
+    return Plan(model, workload, known, procedure, race), left_out + unknown
 
 
 def _race(asked: StudyFile, configurations: Iterable[Configuration]) -> Race | None:
@@ -86,7 +83,6 @@ def _race(asked: StudyFile, configurations: Iterable[Configuration]) -> Race | N
     if any(c.via is Via.HTTP for c in configurations):
         return None
     return asked.race.race()
->>>>>>> a36f9b0 (run: a race by default, until nothing else saves more than a tie or the budget is over; what it is measuring stands in the store slice by slice)
 
 
 def make_workload(part: WorkloadPart, model: Model) -> Workload:
