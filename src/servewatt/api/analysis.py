@@ -1,4 +1,4 @@
-"""What a run shows: its analysis, the choice from it, figures."""
+"""The analysis of a run, the choice from it, and its figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a caller asks for, as plain records; it is checked as a study file is."""
+"""Plain records for a caller's request, validated as a study file is."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from servewatt.meters import Meter, open_meters
 from servewatt.records import Domain
 
 Synchronize = Callable[[], Awaitable[None] | None]
-"""Waits until a device has done what it was given, such as `torch.cuda.synchronize`."""
+"""Waits until a device has finished its work, such as `torch.cuda.synchronize`."""
 
 WHOLE = "all"
 """Name of the window that is as long as the meter is open."""
 
 
 class EnergyMeter:
-    """Tells the joules of the code inside it, by domain, with grade and bound of the error.
+    """Measures the joules of the code inside it, by domain, with grade and error bound.
 
         with EnergyMeter(synchronize=torch.cuda.synchronize) as meter:
             model = load()
@@ -32,11 +32,11 @@ class EnergyMeter:
         print(decode.result.energy_j, decode.result.grade, meter.result)
 
     Windows may stand within each other, overlap (`begin` and `end`), and be used with `async with`. The joules are
-    those of the machine while a window is open, whoever drew them: `foreign_cpu_share` tells how much others did.
-    What ends a window ends it for all of its domains at one moment of one clock, CLOCK_MONOTONIC.
+    those of the whole machine while a window is open; `foreign_cpu_share` is the CPU share of other processes. All
+    domains of a window end at one moment of one clock, CLOCK_MONOTONIC.
 
-    A window never raises for what its meters do: its result then has a `problem`, which every figure of energy
-    raises. The rules are those by which `servewatt.measure` measures: docs/explanation/joule.md.
+    A window never raises because of its meters. Its result then has a `problem`, which every energy property raises.
+    The rules are those by which `servewatt.measure` measures: docs/explanation/joule.md.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class EnergyMeter:
         self._open: OpenWindows | None = None
         self._windows: list[WindowEnergy] = []
         self.idle: WindowEnergy | None = None
-        """What was drawn before the outermost window; None where `idle_s` is 0."""
+        """Energy before the outermost window; None where `idle_s` is 0."""
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """What is metered, while the meter is open."""
+        """The metered domains, while the meter is open."""
         return self._opened.domains
 
     @property
@@ -225,7 +225,7 @@ class Window:
 
     @property
     def result(self) -> WindowEnergy:
-        """What was drawn; InputError before the window has ended."""
+        """The window's energy; InputError before the window has ended."""
         if self._result is None:
             raise InputError(f"window {self._name} has not ended yet", "read its result after the with statement")
         return self._result

@@ -1,4 +1,4 @@
-"""Measuring a model, and opening what was measured."""
+"""Measures a model, and opens runs that were measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measurement(Found):
-    """A run with the results of its trials: `run`, `results`, `qualities`, and what could not be read (`damaged`)."""
+    """A run with the results of its trials: `run`, `results`, `qualities`, and rows that could not be read
+    (`damaged`)."""
 
     @property
     def succeeded(self) -> bool:
@@ -76,14 +77,14 @@ def measure(
 ) -> Measurement:
     """Measure a model in serving configurations: energy, time and use of computing resources.
 
-    The pipeline of `servewatt run`: each trial in a process of its own, in blocks of random order, every result in
-    the store before the next begins. The same call again goes on where it was stopped.
+    The pipeline of `servewatt run`: each trial in a process of its own, in blocks of random order, every result in the
+    store before the next begins. The same call again continues a run that was stopped.
 
     `model` is `bundled`, a folder, a hub id or a catalogue name; a `ModelChoice` also says which weights and revision.
     `configurations` are records or names (`onnx/int4`, `torch/cuda/bf16/b8`); None means every installed engine, fp32,
-    batch 1. `work` are the prompts and the tokens out, `procedure` how to measure (seconds, blocks, meters). `store`
-    is a SQLite file or a database URL; None is `results.db` in the user's data folder. `fresh` starts a new run.
-    `observer` is told what goes on; None writes it to Python's log `servewatt`.
+    batch 1. `work` are the prompts and the tokens out, `procedure` how to measure (seconds, blocks, meters). `store` is
+    a SQLite file or a database URL; None is `results.db` in the user's data folder. `fresh` starts a new run.
+    `observer` receives progress; None writes it to Python's log `servewatt`.
 
     A configuration that cannot run, crashes or is refused is a result with that status and its reason. Raises
     InputError for what cannot be found or used, UnavailableError where no energy meter can be read or others keep the
@@ -103,9 +104,9 @@ def measure(
 def load(run: str | Path = "latest", *, store: str | Path | None = None, samples: bool = True) -> Measurement:
     """Open a run: an exported file, or by its id, the beginning of one, or `latest` from the store.
 
-    Without `samples` the power and utilisation over time are left out, and what statistics do not need, which is
-    faster; figures over time then lack. Raises InputError where there is no such run or file, StoreError where the
-    store cannot be read; single results that cannot are in `damaged`.
+    Without `samples`, power and utilisation over time are left out, which is faster; figures over time are then
+    missing. Raises InputError where there is no such run or file, StoreError where the store cannot be read; single
+    results that cannot are in `damaged`.
     """
     return _as_measurement(gathering.find(str(run), store, with_samples=samples))
 
@@ -119,7 +120,7 @@ def assess_quality(
     store: str | Path | None = None,
     observer: Observer | None = None,
 ) -> Quality:
-    """What the outputs of configurations are worth beside a reference's; nothing is metered.
+    """Compare the outputs of configurations with a reference's; nothing is metered.
 
     Agreement of greedy outputs, perplexity ratio on held-out code, and, if `questions` ask for it, the share of
     problems whose tests pass. The result is kept in the store, where `load`, `analyse` and `recommend` find it.

@@ -1,4 +1,4 @@
-"""What an `EnergyMeter` tells of a window."""
+"""The energy of a window of an `EnergyMeter`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from servewatt.stats.energy import grade_line
 class WindowEnergy:
     """The joules, time and CPU time between the two ends of a window.
 
-    Where the energy cannot be told (a meter died, a reading that no machine can draw, a suspend), `problem` says why,
-    `energy` is empty, and every figure of energy raises it: a part of the joules would look like a saving.
+    If the energy is unknown (a meter failed, an implausible reading, a suspend), `problem` says why, and every energy
+    property raises it: a part of the joules would look like a saving.
     """
 
     section: Section
@@ -53,13 +53,13 @@ class WindowEnergy:
     def error_j(self) -> float:
         """Bound of the error of `energy_j` that the counters' steps and the power samples cause; raises `problem`.
 
-        It says nothing about an estimate's model, which `grade` tells of.
+        It does not cover the error of an estimate's model; `grade` names estimates.
         """
         return sum(e.error_j for e in self._counted)
 
     @property
     def grade(self) -> str:
-        """Where the joules are from, best first: `counter`, `integrated`, `estimated`, or several with ` + `."""
+        """The source of the joules, best first: `counter`, `integrated`, `estimated`, or several with ` + `."""
         return grade_line(e.grade for e in self._counted)
 
     @property
@@ -69,7 +69,7 @@ class WindowEnergy:
 
     @property
     def active_j(self) -> float | None:
-        """Joules less what the idle program would have drawn in that time; None where idle power was not measured.
+        """Joules less idle power times duration; None where idle power was not measured.
 
         Raises `problem`.
         """
@@ -86,7 +86,7 @@ class WindowEnergy:
         return min(1.0, foreign_s / (self.duration_s * self.cpu_count))
 
     def of(self, domain: str) -> DomainEnergy:
-        """What one domain drew. Raises InputError for one that was not metered, or `problem`."""
+        """The energy of one domain. Raises InputError for one that was not metered, or `problem`."""
         for energy in self.energy:
             if energy.domain == domain:
                 return energy

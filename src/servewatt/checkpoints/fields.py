@@ -1,4 +1,4 @@
-"""The types of the fields of a config.json that anything here reads; a wrong one is told by its name.
+"""Checks the types of the fields of a config.json that servewatt reads; errors name the field.
 
 Libraries that read the same file end in errors of their own, or in none: NaN as an epsilon loads and computes NaN.
 """

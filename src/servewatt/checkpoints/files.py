@@ -32,9 +32,8 @@ def shown(text: object, most: int = 80) -> str:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file at `path`; False where there is nothing.
-
-    Raises InputError where there is something else, or where what is there cannot be told.
+    """Whether there is a file at `path`; False if nothing is there. InputError for anything else, or without permission
+    to look.
     """
     try:
         status = path.stat()

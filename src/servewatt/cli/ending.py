@@ -1,4 +1,4 @@
-"""How a command ends that did not come to its end: what is told, and the exit code."""
+"""Messages and exit codes of commands that fail."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tell(error: ServewattError) -> None:
 
 
 def _of_usage(error: click.ClickException) -> ServewattError:
-    """What is wrong with the command line itself, in the form of every other error."""
+    """Errors of usage, in the form of every other error."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     message = error.format_message().strip()
     if isinstance(error, click.NoSuchOption):

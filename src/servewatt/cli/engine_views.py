@@ -91,7 +91,7 @@ def show_suitable(name: str, *, as_json: bool) -> None:
 
 
 def show_findings(findings: list[Finding], free: int) -> None:
-    """What the doctor found, as a table, and the free disk space below it."""
+    """The doctor's findings as a table, and the free disk space below it."""
     styles = {Condition.OK: "green", Condition.ABSENT: "yellow", Condition.BROKEN: "bold red"}
     table = Table("engine", "state", "version", "where", "what to do", box=None, pad_edge=False)
     table.columns[0].no_wrap = True

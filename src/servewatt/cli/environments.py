@@ -63,7 +63,7 @@ def add_environments(names: Sequence[str], python: str | None, pip_arguments: Se
 def remove_environments(names: Sequence[str]) -> None:
     """Remove each; an engine that servewatt no longer has can be removed too."""
     for name in dict.fromkeys(names):
-        # What is not the name of one folder in it could mean the whole of it, or something else.
+        # Anything but the name of one folder could refer to the whole folder, or to another.
         folder = root() / name
         if not name or name.startswith(".") or "/" in name or not (is_there(folder) and folder.is_dir()):
             engines.entry(name)

@@ -22,7 +22,7 @@ _STYLES = {Level.INFO: "", Level.NOTICE: "yellow", Level.WARNING: "yellow", Leve
 
 
 def can_draw(console: Console) -> bool:
-    """Whether what was written can be overwritten: in no file, no pipe and no terminal without movements."""
+    """Whether output can be overwritten: not in a file, a pipe, or a terminal without cursor movements."""
     return console.is_terminal and not console.is_dumb_terminal
 
 

@@ -83,7 +83,7 @@ def _limits(asked: dict[str, Any]) -> Constraints:
 
 
 def _show(analysis: Analysis, answer: Recommendation) -> None:
-    """The answer, what its outputs are worth, and what is out of the question."""
+    """The answer, the quality of its outputs, and the excluded configurations."""
     from servewatt.report.plain_text import MOST_CHARACTERS, plain
 
     click.echo(plain(answer.sentence))
@@ -95,7 +95,7 @@ def _show(analysis: Analysis, answer: Recommendation) -> None:
 
 
 def _worth(analysis: Analysis, answer: Recommendation) -> str:
-    """What is known of the outputs of the choice, unless it is the reference itself."""
+    """The known quality of the choice's outputs, unless it is the reference itself."""
     from servewatt.report.run.quality import quality_sentence
 
     if answer.choice is None or analysis.quality is None:

@@ -29,11 +29,11 @@ _PLAIN = {
 
 
 class ReaderLeftError(Exception):
-    """Whoever read standard output has seen enough, such as `head`."""
+    """The reader of standard output, such as `head`, has closed it."""
 
 
 class _Output(io.FileIO):
-    """Standard output: a write that fails is told in the user's terms once; what is written later is dropped."""
+    """Standard output: a failed write is reported once in the user's terms; later writes are dropped."""
 
     def __init__(self, descriptor: int, reason: str = "") -> None:
         super().__init__(descriptor, "w", closefd=False)
@@ -58,7 +58,7 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """Standard error: where it takes nothing, nobody can be told, so what is written is dropped."""
+    """Standard error: a failed write cannot be reported, so it is dropped."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:

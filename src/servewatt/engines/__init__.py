@@ -1,4 +1,4 @@
-"""Engines by name: what each says of itself, whether it can run a configuration, and the engine itself."""
+"""Engines by name: their descriptions, checks whether they can run a configuration, and the engines themselves."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def _described(name: str) -> EngineEntry:
-    """What the engine's `entry.py` says; it imports nothing heavy."""
+    """The `ENTRY` of the engine's `entry.py`, which imports nothing heavy."""
     described: EngineEntry = importlib.import_module(f"servewatt.engines.{name.replace('-', '_')}.entry").ENTRY
     return described
 
@@ -42,7 +42,7 @@ ENGINES: dict[str, EngineEntry] = {name: _described(name) for name in NAMES}
 
 
 def entry(name: str) -> EngineEntry:
-    """What the engine `name` says of itself; InputError with the nearest names if there is none."""
+    """The description of engine `name`; InputError with the nearest names if there is none."""
     if name not in ENGINES:
         raise InputError(f"unknown engine {name!r}", nearest(name, ENGINES))
     return ENGINES[name]

@@ -1,4 +1,4 @@
-"""Whether what an engine returned can be an answer to what it was asked.
+"""Checks whether an engine's output is a valid answer to its request.
 
 An engine that returns too little work, or times of another clock, would be ranked first. Nothing here runs inside a
 measured section: answers are kept as they come and looked at afterwards.
@@ -26,7 +26,7 @@ _HINT = "leave this configuration out, or use another version of the engine; wha
 
 @dataclass(frozen=True)
 class Asked:
-    """What a generation was asked for."""
+    """The request of a generation."""
 
     rows: int
     new_tokens: int
@@ -119,7 +119,7 @@ def _wrong(what: str) -> RefusedError:
 
 
 def _wrong_id(asked: Asked, steps: Sequence[Sequence[Any]]) -> RefusedError:
-    """The complaint about the first entry that is no id of the vocabulary."""
+    """The message about the first entry that is not an id of the vocabulary."""
     entries = ((token, number, row) for number, step in enumerate(steps, 1) for row, token in enumerate(step, 1))
     token, number, row = next(
         (token, number, row)

@@ -58,7 +58,7 @@ class Session(Protocol):
         ...
 
     def facts(self) -> Facts:
-        """What really runs, read from the loaded objects. Complete after the first generation."""
+        """The facts of the loaded engine, read from its objects. Complete after the first generation."""
         ...
 
     def peak_device_bytes(self) -> int | None:

@@ -59,7 +59,7 @@ def command(files: tuple[Path, ...], published: bool, table: str, form: str, **o
 
 
 def _find_view(files: Sequence[Path], *, published: bool, models: Sequence[str], tested: bool) -> StudyView:
-    """What the tables are made of: the results files as one, or the published medians."""
+    """The data of the tables: the results files as one, or the published medians."""
     from servewatt.study.data import results_file
     from servewatt.study.view import observed, published_alone, select
 

@@ -25,7 +25,7 @@ _ACTIVATIONS = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What the function of an architecture reads from, and the writer that it fills layers with."""
+    """Inputs of an architecture's function: the checkpoint it reads, and the writer that fills layers."""
 
     model_name: str
     config: Mapping[str, Any]

@@ -143,7 +143,7 @@ def _wait_for_copies(configuration: Configuration) -> None:
 
 @dataclass(frozen=True)
 class _Proof:
-    """What a trial generation showed."""
+    """Result of a trial generation."""
 
     cache: CacheTrial
     threads: int

@@ -91,7 +91,7 @@ def remove(engine: str) -> None:
 
 
 def log_of(engine: str) -> Path:
-    """What pip said when the environment of `engine` was last built."""
+    """pip's log of the last build of the environment of `engine`."""
     return state.root() / f"{engine}.log"
 
 

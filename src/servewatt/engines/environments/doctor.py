@@ -32,7 +32,7 @@ class Condition(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found of one engine."""
+    """The findings on one engine."""
 
     engine: str
     condition: Condition

@@ -26,7 +26,7 @@ _NOT_FOR_THE_ENVIRONMENT = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
 
 @dataclass(frozen=True)
 class Manifest:
-    """What an environment was built from and what came of it; written last, so that one without is not finished."""
+    """Inputs and outcome of a build; written last, so that an environment without it is unfinished."""
 
     engine: str
     folder: str
@@ -35,7 +35,7 @@ class Manifest:
     """The engine's pins, as asked."""
     build_variables: Mapping[str, str]
     worker_requirements: tuple[str, ...]
-    """What servewatt's worker needs, as asked."""
+    """Requirements of servewatt's worker, as requested."""
     packages: Mapping[str, str]
     """Name -> version of everything that was installed."""
     servewatt: str
@@ -76,7 +76,7 @@ class EngineEnvironment:
     packages: Mapping[str, str]
     """Name -> version of what is installed in it now."""
     problem: str
-    """Why it is no longer what was built; empty if it is."""
+    """Why it differs from what was built; empty if it does not."""
 
     @property
     def python(self) -> Path:

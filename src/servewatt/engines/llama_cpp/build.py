@@ -56,7 +56,7 @@ class BuildVariables(Mapping[str, str]):
 
 
 def cpu_flags(path: Path = CPU_INFO) -> frozenset[str]:
-    """What the first CPU can do, as the kernel names it; empty where it does not say."""
+    """Flags of the first CPU, as the kernel names them; empty if unknown."""
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             line = next((line for line in file if line.startswith("flags")), "")

@@ -70,7 +70,7 @@ class LlamaCppEngine:
         options = context_options(configuration)
         path = _artefact(model, configuration, artefacts) / FILE_NAME
         loaded = load_model(path, configuration.provider is Provider.CUDA)
-        # What was packed or copied to a device need not stay mapped in memory.
+        # Weights that were packed or copied to a device need not stay mapped in memory.
         drop_file_pages(FILE_NAME)
         layout = layout_of(read_config(model), model.name)
         return LlamaCppSession(loaded, storage_of(configuration), options, layout)
@@ -110,7 +110,7 @@ def context_options(configuration: Configuration) -> ContextOptions:
 
 
 def _decode_failure(status: int) -> Exception:
-    """What a status of llama_decode other than 0 means."""
+    """The error for a status of llama_decode other than 0."""
     if status == _INVALID_BATCH:
         return InputError(f"llama.cpp could not decode: {LOG.reason()}", "check that every token id is known")
     return LOG.out_of_memory("decoding") or RuntimeError(
@@ -148,7 +148,7 @@ class LlamaCppSession:
 
     @property
     def model(self) -> LoadedModel:
-        """What llama.cpp holds."""
+        """Memory that llama.cpp holds."""
         return self._model
 
     def generate(
@@ -237,7 +237,7 @@ class LlamaCppSession:
         return self._logits
 
     def _proven_decode(self, outputs: int) -> npt.NDArray[np.float32]:
-        """The same, seeing what it does to the cache of the first row."""
+        """The same, and observe its effect on the cache of the first row."""
         assert self._context is not None
         before = self._cached_tokens()
         logits = self._decode(outputs)

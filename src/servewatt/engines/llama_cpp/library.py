@@ -34,11 +34,11 @@ _ASSIGNED = re.compile(r"layer\s+\d+ assigned to device (\w+)")
 _FLASH = re.compile(r"flash_attn\s*=\s*enabled")
 _CACHE = re.compile(r"K \((\w+)\):.*V \((\w+)\)")
 _NO_MEMORY = ("failed to allocate", "unable to allocate", "insufficient memory", "failed to reserve memory")
-"""What llama.cpp says where memory ran out, in lower case, beside what others say too."""
+"""llama.cpp's messages when memory runs out, in lower case, besides common ones."""
 
 
 class Log:
-    """What llama.cpp has said since it was cleared; it tells much of what it does in no other way."""
+    """llama.cpp's log since it was cleared; much of its state is reported nowhere else."""
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -192,7 +192,7 @@ def _buffers(lines: list[str]) -> tuple[tuple[str, float], ...]:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a context has room for."""
+    """Capacity of a context."""
 
     rows: int
     tokens_per_row: int

@@ -55,7 +55,7 @@ STATIC_FORMAT = "1"
 
 @dataclass(frozen=True)
 class GraphDescription:
-    """What graph.json holds."""
+    """Contents of graph.json."""
 
     cache: CacheShape
     dtype: str
@@ -210,7 +210,7 @@ def _exported(module: Any, examples: Any, names: tuple[list[str], list[str]], dy
 
 @contextmanager
 def _exporter_noise_accepted() -> Iterator[None]:
-    """What torch's exporter says of itself on every export."""
+    """Messages of torch's exporter on every export."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -169,7 +169,7 @@ class ReplaySession(OnnxSession):
 
 
 def _bits(value: Any) -> npt.NDArray[Any]:
-    """A copy of a tensor's numbers as integers, which also compare where they are no numbers."""
+    """A copy of a tensor's values as integers, so that NaN compares equal to itself."""
     array = value.numpy()
     bits: npt.NDArray[Any] = array.view(f"u{array.itemsize}").copy()
     return bits

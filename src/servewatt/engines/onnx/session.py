@@ -25,7 +25,7 @@ ELEMENT_TYPES = {"fp32": 1, "fp16": 10, "bf16": 16}
 
 @dataclass(frozen=True)
 class LoadedGraph:
-    """A session of ONNX Runtime and what it stands on."""
+    """A session of ONNX Runtime with the objects that it depends on."""
 
     session: Any
     options: Any
@@ -47,7 +47,7 @@ def type_name(kind: str) -> str:
 
 @dataclass
 class BoundState:
-    """What one generation carries from step to step; all of it on the device."""
+    """State of a generation between steps; all of it on the device."""
 
     padding: Any
     cache: list[Any]
@@ -55,7 +55,7 @@ class BoundState:
 
 @dataclass(frozen=True)
 class StepOutput:
-    """What the graph yields besides the cache."""
+    """Outputs of the graph besides the cache."""
 
     logits: Any
     next_ids: Any

@@ -25,7 +25,7 @@ _CAN_RUN = {
 }
 
 _CUDA_LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcurand.so.10", "libcufft.so.12")
-"""What onnxruntime-genai-cuda and ONNX Runtime's provider are linked to, each after those that it needs itself."""
+"""Libraries that onnxruntime-genai-cuda and ONNX Runtime's provider are linked to, in order of dependency."""
 
 
 class OnnxRuntimeGenAIEngine:

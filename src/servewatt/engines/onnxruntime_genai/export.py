@@ -39,12 +39,12 @@ _BUILDER_BITS = {Precision.INT4: "int4", Precision.INT8: "int8", Precision.W8A8:
 _ROTATED_TOGETHER = 16
 """Of which GroupQueryAttention wants the rotated part of a head to be a multiple."""
 _TABLES = ("cos_cache", "sin_cache")
-"""Initialisers that are no weights: angles of the rotary embedding."""
+"""Initialisers that are not weights: angles of the rotary embedding."""
 
 
 @dataclass(frozen=True)
 class GraphType:
-    """What the builder is asked for."""
+    """The request to the builder."""
 
     provider: str
     """cpu or cuda."""
@@ -61,7 +61,7 @@ class GraphType:
 
 @dataclass(frozen=True)
 class GraphDescription:
-    """What a built graph holds, read from the graph itself."""
+    """Contents of a built graph, read from the graph itself."""
 
     weight_dtypes: tuple[tuple[str, int], ...]
     """(dtype, bytes)."""
@@ -240,7 +240,7 @@ def _dtype_name(element_type: int) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what the builder says of its progress to itself."""
+    """Suppress the builder's progress output."""
     import logging
 
     before = logging.root.manager.disable

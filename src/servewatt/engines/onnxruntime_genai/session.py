@@ -31,7 +31,7 @@ from servewatt.records import Facts
 
 @dataclass(frozen=True)
 class Graph:
-    """What is known of a loaded graph."""
+    """Facts about a loaded graph."""
 
     description: GraphDescription
     kind: GraphType
@@ -145,7 +145,7 @@ class OnnxRuntimeGenAISession:
             generator.append_tokens(padded(rows))
 
     def _proven_step(self, generator: Any) -> None:
-        """A decode step, seeing what it feeds and what it does to the cache."""
+        """A decode step that records its inputs and its effect on the cache."""
         on_cpu = self._graph.kind.provider == "cpu"
         before, kept = _width(generator), _keys(generator) if on_cpu else None
         generator.generate_next_token()

@@ -40,7 +40,7 @@ class PlainGraph:
 
 @dataclass(frozen=True)
 class Shown:
-    """What engine openvino shows of a graph."""
+    """Facts that engine openvino reads from a graph."""
 
     facts: Facts
     properties: dict[str, str]

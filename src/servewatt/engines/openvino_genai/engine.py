@@ -115,7 +115,7 @@ def printed_properties(text: str) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Generated:
-    """What a pipeline made of a batch."""
+    """A pipeline's output for a batch."""
 
     tokens: list[list[int]]
     """Of each row, up to its stop id."""

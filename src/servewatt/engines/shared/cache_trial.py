@@ -1,4 +1,4 @@
-"""Whether a runtime that does not show its KV cache reuses it: told from how long prompts and steps take.
+"""Whether a runtime that does not expose its KV cache reuses it, inferred from the times of prompts and steps.
 
 A step that computes its row again costs what its prompt costs, so it grows with the prompt's length as the prompt
 itself does. A step that reuses its cache hardly grows. How much both grow is compared rather than how long they take:
@@ -36,7 +36,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class CacheTrial:
-    """What a trial showed."""
+    """Result of a trial."""
 
     reuses: bool | None
     """None where it cannot tell."""

@@ -195,7 +195,7 @@ def probe_cache(module: Any) -> CacheShape:
 
 
 def _unlike(layer: Any) -> str:
-    """What a layer's cache is, for a message."""
+    """The kind of a layer's cache, for a message."""
     window = getattr(layer, "sliding_window", None)
     return f"attention over a sliding window of {window} tokens" if window else f"a {type(layer).__name__} cache"
 

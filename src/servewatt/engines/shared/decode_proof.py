@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DecodeProof:
-    """What one decode step was seen to do."""
+    """Observed effects of one decode step."""
 
     tokens_fed: int
     """Tokens a row given to the graph."""

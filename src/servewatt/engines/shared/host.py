@@ -59,7 +59,7 @@ def control_groups(root: Path, controller: str) -> list[Path]:
 
 
 def text_of(path: Path) -> str:
-    """What a file of the system says; nothing if it cannot be read."""
+    """Text of a system file; empty if it cannot be read."""
     try:
         return path.read_text(errors="replace")
     except OSError:

@@ -113,7 +113,7 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
         raise InputError(f"{model.name}: cannot be loaded: {_first_line(error)}", "check the model folder") from error
     except (ServewattError, MemoryError):
         raise
-    except Exception as error:  # what transformers says of a field of the wrong type has no class of its own
+    except Exception as error:  # transformers' error for a field of the wrong type has no class of its own
         reason = shown(" ".join(str(error).split()) or type(error).__name__, 200)
         raise InputError(f"{model.name}: transformers cannot build it: {reason}", "mend config.json") from error
     missing = sorted(report.get("missing_keys", ())) + sorted(str(k) for k in report.get("mismatched_keys", ()))

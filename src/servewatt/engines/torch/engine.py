@@ -40,7 +40,7 @@ class TorchEngine:
 
 @dataclass
 class EagerState:
-    """What one generation carries from step to step."""
+    """State of a generation between steps."""
 
     cache: Any
     positions: torch.Tensor

@@ -58,7 +58,7 @@ class TorchScriptEngine:
 
 @dataclass
 class TraceState:
-    """What one generation carries from step to step."""
+    """State of a generation between steps."""
 
     padding: torch.Tensor
     cache: list[torch.Tensor]

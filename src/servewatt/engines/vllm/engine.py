@@ -23,7 +23,7 @@ from servewatt.records import Configuration, Model
 
 _LONGEST_REASON = 300
 _NO_ROOM = ("gpu memory utilization", "gpu_memory_utilization")
-"""What vLLM's complaints about too little GPU memory name."""
+"""Phrases in vLLM's errors about too little GPU memory."""
 
 
 class VllmEngine:
@@ -89,14 +89,14 @@ def _cache_folder(artefacts: Artefacts) -> Path:
 
 
 def _wordless(error: Exception) -> str:
-    """What an exception without a message is about: the line that raised it, such as a bare `assert`."""
+    """Text for an exception without a message: the line that raised it, such as a bare `assert`."""
     frames = traceback.extract_tb(error.__traceback__)
     line = frames[-1].line if frames else None
     return f"{type(error).__name__} at `{line}`" if line else type(error).__name__
 
 
 def _refusal(model: Model, error: Exception) -> Exception:
-    """What an exception of vLLM's start means: the memory does not suffice, or it does not run this model."""
+    """The error for an exception of vLLM's start: not enough memory, or an unsupported model."""
     # Complaints that pydantic passes on stand between its own head and a repetition of the input.
     said = str(error).partition("Value error, ")[2].partition(" [type=")[0] or str(error) or _wordless(error)
     said = " ".join(said.split())

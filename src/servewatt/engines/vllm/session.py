@@ -1,4 +1,4 @@
-"""A vLLM that has started: rows handed to it, its steps, and what it made of its settings."""
+"""A running vLLM engine: its requests, its steps, and its effective settings."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ class VllmSession:
         return name
 
     def _step(self) -> list[Any]:
-        """One engine step; the first that decodes shows what it does to the cache."""
+        """One engine step; the first decode step also records its effect on the cache."""
         if self._proof is not None:
             outputs: list[Any] = self._engine.step()
             return outputs
@@ -180,7 +180,7 @@ class VllmSession:
         torch.cuda.synchronize()
 
     def peak_device_bytes(self) -> int | None:
-        """What vLLM took for weights, graphs and its whole KV cache, used or not."""
+        """Memory that vLLM took for weights, graphs and its whole KV cache, used or not."""
         import torch
 
         return int(torch.cuda.max_memory_reserved())
@@ -213,7 +213,7 @@ class VllmSession:
 
 
 def _how_it_runs(runner: Any, config: Any) -> tuple[tuple[str, str], ...]:
-    """What vLLM made of its settings."""
+    """vLLM's effective settings."""
     attention = sorted({group.backend.get_name() for groups in runner.attn_groups for group in groups})
     compilation, cache, scheduler = config.compilation_config, config.cache_config, config.scheduler_config
     sizes = compilation.cudagraph_capture_sizes or ()

@@ -27,7 +27,7 @@ OTHER_ENGINES = "use engine torch, torch-graph or onnx"
 _DTYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 
 VARIABLES = {
-    # The engine core computes in this process: a second one would be foreign load, and its joules nobody's.
+    # The engine core runs in this process: a second process would count as foreign load.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
     "VLLM_DO_NOT_TRACK": "1",
