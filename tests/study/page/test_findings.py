@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
 from servewatt.records import Status
+from servewatt.study.outputs import make_table
 from servewatt.study.page.findings import Findings, findings
-from servewatt.study.page.folder import write_folder
+from servewatt.study.page.folder import study_page
+from servewatt.study.page.parts import render_page
 from servewatt.study.view import StudyView, observed, published_alone
 from tests.study.builders import failed, observation
 
@@ -59,8 +60,19 @@ def test_the_published_figures_by_themselves() -> None:
     assert "optimised engines like ONNX save at least 8.98 % energy" in told(found, "The published figures")
 
 
-def test_the_page_opens_with_them(view: StudyView, tmp_path: Path) -> None:
-    write_folder(view, tmp_path)
-    page = (tmp_path / "index.html").read_text()
+def test_the_page_opens_with_them(view: StudyView) -> None:
+    page = render_page(study_page(view), [make_table(view, "energy")], [])
     assert page.index("What was found") < page.index("needs the least energy") < page.index("What was measured")
     assert page.index("What was measured") < page.index("<table")
+
+
+def test_a_published_forward_pass_is_no_generation() -> None:
+    made = [
+        observation(model, label, block, energy_j_per_token=level + 0.01 * block)
+        for model in MODELS
+        for label, level in (("<CUDA, TORCH>", 2.0), ("<CUDA, JIT>", 1.0))
+        for block in range(2)
+    ]
+    text = told(findings(observed(made)), "Over the models")
+    assert "times the energy of <CUDA, JIT>, more in 5 of 5 models. The published " in text
+    assert "compares a generation with one forward pass." in text

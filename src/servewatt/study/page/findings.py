@@ -67,7 +67,7 @@ def decided_sentences(
             left = sorted({len(e.decision.rivals) + 1 for e in open_ones if e.decision is not None})
             span = f"{left[0]}" if len(left) == 1 else f"{left[0]} to {left[-1]}"
             where = f"In {'another' if len(open_ones) == 1 else f'{len(open_ones)} others'}" if decided else "In each"
-            yield f"{where}, {span} remain in question; `servewatt study analyse` tells how many blocks would decide."
+            yield f"{where}, {span} configurations remain in question."
 
 
 def _over_models(cells: Sequence[Cell], *, alone: bool) -> Iterable[str]:
@@ -115,6 +115,8 @@ def _pair(pair: AcrossModels, theirs: AcrossModels | None) -> str:
     if theirs is None:
         return f"{told}."
     ratio = _times(_more(theirs, less))
+    if more in JIT or less in JIT:
+        return f"{told}. The published {ratio} compares a generation with one forward pass."
     if _side(theirs.ratio) == _side(pair.ratio):
         return f"{told}; the published figures agree ({ratio})."
     if _side(theirs.ratio):
