@@ -117,6 +117,15 @@ def test_missing_and_infinite_bounds_are_drawn_without_whiskers() -> None:
     assert "~400" in texts(one(analysis, "energy"))
 
 
+def test_an_interval_that_is_open_at_one_end_is_told_and_not_drawn() -> None:
+    case, other = synthetic.CASES[:2]
+    open_ = Comparison(case[0], other[0], Interval(0.5, 0.0, 0.8, 5), Verdict.LOWER, 0)
+    figure = one(synthetic.analysis(comparisons=(open_,)), "ratios")
+    found = drawing.read(figure.svg)
+    assert [said.split(" · ")[0] for said, _ in found.marks] == ["torch cuda fp32"]
+    assert found.marks[0][0].split(" · ")[1].startswith("2")  # 1 over 0.5
+
+
 def test_forty_configurations_over_five_orders_of_magnitude() -> None:
     analysis = synthetic.many()
     for figure in figures(analysis):

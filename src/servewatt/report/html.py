@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from servewatt.errors import counted
 from servewatt.recommendation.records import Recommendation
@@ -14,6 +13,7 @@ from servewatt.report import units
 from servewatt.report.figures import figures
 from servewatt.report.figures.canvas import NARROW, WIDE
 from servewatt.report.html_table import html_pairs, to_html
+from servewatt.report.page_templates import templates
 from servewatt.report.plain_text import cleaned, glued
 from servewatt.report.run import batches, http, limits, ranking, trials
 from servewatt.report.run.environment import environment_table
@@ -22,9 +22,6 @@ from servewatt.report.table import Mark, Table, entry_text
 from servewatt.report.units import Quantity
 from servewatt.report.view import View, constraint_texts, length, view
 from servewatt.stats.records import Analysis
-
-if TYPE_CHECKING:
-    from jinja2 import Environment as Templates
 
 _EXPLANATIONS = {
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
@@ -153,18 +150,3 @@ def _sections(analysis: Analysis, shown: View) -> list[_Section]:
         ),
     ]
     return [section for section in found if section.table.rows]
-
-
-def templates(*packages: str) -> Templates:
-    """The templates of our pages, and those of other packages; everything they are given is escaped."""
-    from jinja2 import ChoiceLoader, PackageLoader, StrictUndefined
-    from jinja2 import Environment as Templates
-
-    # The file's name ends in .j2, which select_autoescape would not take for HTML: escape always.
-    return Templates(
-        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "servewatt.report")]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )

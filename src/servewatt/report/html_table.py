@@ -6,6 +6,7 @@ from html import escape
 
 from servewatt.records import Grade
 from servewatt.report import units
+from servewatt.report.page_templates import templates
 from servewatt.report.plain_text import cleaned
 from servewatt.report.table import Column, Entry, Mark, Table, letters, shown_rows
 from servewatt.report.units import Quantity
@@ -55,8 +56,6 @@ def html_pairs(table: Table) -> str:
 
 def to_page(table: Table) -> str:
     """The table as one HTML document."""
-    from servewatt.report.html import templates
-
     return templates().get_template("table.html.j2").render(title=table.title, body=to_html(table))
 
 

@@ -22,6 +22,7 @@ The library is imported only when a figure is drawn.
 from __future__ import annotations
 
 import json
+import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -247,6 +248,11 @@ def side_by_side(panels: Sequence[Specification], columns: int) -> Specification
 def said(*parts: str) -> str:
     """What is shown of a mark that is pointed at: its name first, then what it belongs to, then its values."""
     return " · ".join(part for part in parts if part)
+
+
+def drawable(value: float | None) -> float | None:
+    """A number that a figure can show; None for one without end, and where there is none."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def described() -> altair.Description:

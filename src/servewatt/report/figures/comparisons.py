@@ -25,6 +25,7 @@ from servewatt.report.figures.canvas import (
     broken,
     caption,
     described,
+    drawable,
     is_narrow,
     label_width,
     labels_of,
@@ -347,13 +348,15 @@ def _ratio(comparison: Comparison, name: str) -> dict[str, Any]:
     times = units.inverse(comparison.ratio)
     decided = comparison.verdict is not Verdict.UNDECIDED
     told = units.compared(times)
-    bounded = times.low is not None and times.high is not None and told.estimate != units.TOO_FEW
+    # An interval that is open at one end is told in the text and drawn as its estimate alone.
+    ends = (drawable(times.low), drawable(times.high))
+    bounded = None not in ends and told.estimate != units.TOO_FEW
     quantity = told if told.estimate == units.TOO_FEW else units.quantity(times, most=3)
     text = f"{quantity.estimate} {quantity.interval}".rstrip() + ("" if decided else ", undecided")
     return {
         "at": times.estimate,
-        "low": times.low if bounded else None,
-        "high": times.high if bounded else None,
+        "low": ends[0] if bounded else None,
+        "high": ends[1] if bounded else None,
         "fill": BLUE if decided else PAPER,
         "text": text,
         "brief": "too few" if quantity is told else quantity.estimate,

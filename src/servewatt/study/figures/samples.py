@@ -8,7 +8,18 @@ from collections.abc import Sequence
 from servewatt.errors import InputError, nearest
 from servewatt.report import units
 from servewatt.report.figures import Figure
-from servewatt.report.figures.canvas import BLUE, INK, PAPER, Row, Specification, described, layered, plot, said
+from servewatt.report.figures.canvas import (
+    BLUE,
+    INK,
+    PAPER,
+    Row,
+    Specification,
+    described,
+    drawable,
+    layered,
+    plot,
+    said,
+)
 from servewatt.report.plain_text import plain
 from servewatt.report.units import Scale
 from servewatt.stats.records import Interval
@@ -163,7 +174,15 @@ def _differences(where: Grid, one: Examination, rows: Sequence[tuple[str, Interv
     least = plain(one.differences[0].first)
     y = row_scale(where, 0, len(rows))
     xs = value_axis(
-        [0.0, *(100 * v for _, share in rows for v in (share.low, share.estimate, share.high) if v is not None)],
+        [
+            0.0,
+            *(
+                p
+                for _, share in rows
+                for v in (share.low, share.estimate, share.high)
+                if (p := _per_cent(v)) is not None
+            ),
+        ],
         where.beside,
         log=False,
     )
@@ -172,8 +191,8 @@ def _differences(where: Grid, one: Examination, rows: Sequence[tuple[str, Interv
         {
             "row": row,
             "x": 100 * share.estimate,
-            "low": None if share.low is None else 100 * share.low,
-            "high": None if share.high is None else 100 * share.high,
+            "low": _per_cent(share.low),
+            "high": _per_cent(share.high),
             "face": BLUE if share.low is not None and share.low > 0 else PAPER,
             "said": said(plain(group), f"{_in_words(share)} more than {least}"),
         }
@@ -190,6 +209,11 @@ def _differences(where: Grid, one: Examination, rows: Sequence[tuple[str, Interv
     ]
     title = f"{plain(one.battery.subject)}: over {least}"
     return layered(*layers, width=where.beside, height=row_pixels(where, len(rows)), title=title)
+
+
+def _per_cent(share: float | None) -> float | None:
+    known = drawable(share)
+    return None if known is None else 100 * known
 
 
 def _scale(name: str, values: Sequence[float]) -> Scale:

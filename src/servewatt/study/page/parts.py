@@ -8,8 +8,8 @@ from pathlib import Path
 
 from servewatt.errors import ServewattError
 from servewatt.report.figures import Figure, save
-from servewatt.report.html import templates
 from servewatt.report.html_table import to_html
+from servewatt.report.page_templates import templates
 from servewatt.report.plain_text import cleaned
 from servewatt.report.table import Table
 from servewatt.report.table_forms import FORMS, SUFFIXES
