@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from servewatt.errors import InputError, ServewattError, StoreError
-from servewatt.records import Status, Weights
+from servewatt.records import Slice, Status, Weights
 from servewatt.store import Store, StoreReader, migrations, read_qualities, sqlite_file
 from tests.stats.builders import MODEL, ONNX, TORCH, failed, result, results_at, run, run_at
 from tests.stats.test_quality import quality
@@ -358,7 +358,7 @@ def test_a_database_of_schema_2_opens_with_its_results_and_quality(path: Path) -
         assert len(opened.results("run-1")) == 4
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_migrated_database_has_the_tables_of_a_new_one(path: Path, tmp_path: Path, version: int) -> None:
     shutil.copy(Path(__file__).with_name(f"schema-{version}.db"), path)
 
@@ -368,6 +368,18 @@ def test_a_migrated_database_has_the_tables_of_a_new_one(path: Path, tmp_path: P
             return {name: connection.execute(f"pragma table_info({name})").fetchall() for name in names}
 
     assert layout(path) == layout(tmp_path / "new.db")
+
+
+def test_a_database_of_schema_3_opens_with_its_results_and_takes_slices(path: Path) -> None:
+    shutil.copy(Path(__file__).with_name("schema-3.db"), path)
+    with Store.open(path) as opened:
+        assert opened.run("run-1") == RUN
+        assert opened.results("run-1", with_samples=True) == RESULTS
+        assert opened.close_journal("run-1") == []
+        ready = replace(result(TORCH, 2), sections=())
+        opened.keep_ready(ready)
+        opened.keep_slice(ready.trial, 0, Slice(0, 0, 0.0, 1.0, 0.0))
+        assert len(opened.results("run-1")) == 4
 
 
 def test_every_version_has_its_step() -> None:

@@ -17,9 +17,10 @@ from servewatt.harness.schedule import Progress, block_order
 from servewatt.records import Configuration, Race, Result, Run, Status, Trial
 from servewatt.records.slices import LEAST_SLICES
 from servewatt.stats.energy import counted_domains
-from servewatt.stats.race import Standing, episode_levels, far_behind, rounds_for, standing
+from servewatt.stats.race import Standing, episode_levels, far_behind, rounds_for
 from servewatt.stats.race.costs import Costs, SliceCost, energy_cost, run_costs, time_cost
 from servewatt.stats.race.episode import ROUNDS
+from servewatt.stats.race.pairs import standing_of
 
 FIRST_SD = 0.1
 """Standard deviation of a slice's log cost before any is seen."""
@@ -77,7 +78,7 @@ class Racing:
         if not costs.episodes:
             return None
         keys = [c.key for c in self.run.plan.configurations]
-        return standing(costs.episodes, keys, tie=self.race.tie, confidence=self.race.confidence)
+        return standing_of(costs, keys, tie=self.race.tie, confidence=self.race.confidence)
 
     def costs(self) -> Costs:
         """What the episodes so far say."""
@@ -96,7 +97,8 @@ class Racing:
         racing = {c.key for c in self.run.plan.configurations} if reached is None else set(reached.racing)
         racing |= self._unseen(reached)
         if reached is not None and len(racing) < 2:
-            return []
+            # One start of each process decides nothing yet: the nearest rival is seen once more.
+            racing |= _nearest_rival(reached)
         order = {c.key: place for place, c in enumerate(block_order(self.run.plan, block))}
         trials = [t for t in progress.missing(block) if t.configuration.key in racing]
         return sorted(trials, key=lambda trial: order[trial.configuration.key])
@@ -137,6 +139,13 @@ class Racing:
     def start_s(self) -> float:
         """Mean seconds from start to ready."""
         return statistics.fmean(self._start_s.values()) if self._start_s else 5.0
+
+
+def _nearest_rival(reached: Standing) -> set[str]:
+    """The key of the configuration that comes closest to the choice, of those that are left or else were dropped."""
+    if reached.runner_up is not None:
+        return {reached.runner_up}
+    return set(sorted(reached.dropped, key=lambda key: (reached.dropped[key].ratio_low, key))[:1])
 
 
 class _Director:

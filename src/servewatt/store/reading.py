@@ -170,23 +170,42 @@ def select_briefs(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Da
 
 
 def select_open(query: Query, run_id: str, plan: Plan) -> Iterator[Result | Damaged]:
-    """The trials of an episode that has not ended, with their slices so far: it runs, or was killed."""
-    rows = query(
-        "SELECT block, configuration, attempt, place, content FROM journal WHERE run_id = :run_id"
-        " ORDER BY block, configuration, attempt, place",
-        run_id=run_id,
-    )
+    """The trials of an episode that has not ended, with their slices so far: it runs, or was killed.
+
+    A slice that is damaged is told and left out; a trial whose beginning is damaged stands there as an invalid one.
+    """
+    try:
+        rows = list(
+            query(
+                "SELECT block, configuration, attempt, place, content FROM journal WHERE run_id = :run_id"
+                " ORDER BY block, configuration, attempt, place",
+                run_id=run_id,
+            )
+        )
+    except DamagedStoreError as error:
+        yield Damaged(f"unfinished trials of run {run_id}", error.message, error.hint, run_id)
+        return
     trials: dict[tuple[Any, ...], list[tuple[int, Any]]] = {}
     for *trial, place, content in rows:
         trials.setdefault(tuple(trial), []).append((place, content))
-    for (block, key, _), parts in trials.items():
+    for (block, key, attempt), parts in trials.items():
+        name = f"the unfinished trial {key} of block {block} (attempt {attempt}) of run {run_id}"
         try:
             if parts[0][0] != READY:
                 raise _damaged("its beginning is missing")
             ready = _of_run(_unpack(Result, parts[0][1]), run_id, plan)
-            yield finished(ready, [_unpack(Slice, content) for _, content in parts[1:]])
         except StoreError as error:
-            yield Damaged(f"the unfinished trial {key} of block {block}", error.message, error.hint, run_id)
+            yield Damaged(name, error.message, error.hint, run_id)
+            if (stand_in := _stand_in(run_id, plan, str(key), (block, 0, attempt), error.message)) is not None:
+                yield stand_in
+            continue
+        slices = []
+        for place, content in parts[1:]:
+            try:
+                slices.append(_unpack(Slice, content))
+            except StoreError as error:
+                yield Damaged(f"slice {place} of {name}", error.message, error.hint, run_id)
+        yield finished(ready, slices)
 
 
 def select_qualities(query: Query, model: Model) -> Iterator[Quality | Damaged]:

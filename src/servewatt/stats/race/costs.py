@@ -30,7 +30,8 @@ class Costs:
     blocks: tuple[int, ...] = ()
     """The number of each in the run."""
     duet: bool = False
-    """Whether they were duet episodes; otherwise trials followed one another."""
+    """Whether slices of several took turns; otherwise they followed one another, as whole trials or because memory
+    held one process."""
 
     @cached_property
     def scatter(self) -> Scatter:
@@ -76,15 +77,15 @@ def run_costs(results: Sequence[Result], slice_cost: SliceCost, trial_cost: Call
             blocks[result.trial.block][result.trial.configuration.key] = result
     found: list[Levels] = []
     numbers: list[int] = []
-    any_slices = False
+    any_duet = False
     for number, of_block in sorted(blocks.items()):
         with_slices = [result for result in of_block.values() if result.slices]
-        any_slices = any_slices or bool(with_slices)
+        any_duet = any_duet or _took_turns(with_slices)
         levels = episode_of(with_slices, slice_cost) if with_slices else _of_trials(of_block, trial_cost)
         if levels is not None:
             found.append(levels)
             numbers.append(number)
-    return Costs(tuple(found), tuple(numbers), any_slices)
+    return Costs(tuple(found), tuple(numbers), any_duet)
 
 
 def block_costs(costs: Mapping[str, Mapping[int, float]]) -> Costs:
@@ -106,6 +107,12 @@ def episode_of(results: Sequence[Result], cost: SliceCost) -> Levels | None:
             if one.round >= 0 and not one.fault and (value := cost(result, one)) is not None:
                 rounds[one.round][result.trial.configuration.key] = value
     return episode_levels([rounds[number] for number in sorted(rounds)]) if rounds else None
+
+
+def _took_turns(results: Sequence[Result]) -> bool:
+    """Whether any round holds slices of two configurations."""
+    rounds = [{one.round for one in result.slices if one.round >= 0} for result in results]
+    return len(set().union(*rounds)) < sum(map(len, rounds))
 
 
 def _of_trials(of_block: dict[str, Result], cost: Callable[[Result], float | None]) -> Levels | None:
