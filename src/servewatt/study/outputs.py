@@ -11,6 +11,7 @@ from servewatt.report.figures import Figure
 from servewatt.report.table import Table
 from servewatt.study.figures import boxes as study_boxes
 from servewatt.study.figures import grids as study_grids
+from servewatt.study.figures import medians as study_medians
 from servewatt.study.tables import across as study_across
 from servewatt.study.tables import http, savings, tests
 from servewatt.study.tables import measurements as study_tables
@@ -126,12 +127,12 @@ FIGURES = {
     "time-boxes": _boxes("s_per_token", "time-boxes", "Execution time by model and configuration"),
     "energy-time": FigureKind(
         "Energy against time",
-        study_boxes.energy_time,
+        study_medians.energy_time,
         "Each point is a configuration's median. Of two points at the same time, the upper one draws more power.",
     ),
     "size-groups": FigureKind(
         "Energy and time by size group",
-        study_boxes.size_groups,
+        study_medians.size_groups,
         "As the study aggregates: the mean over models of their medians. A bar over fewer models than its neighbours "
         "says so, and does not compare with them.",
     ),
