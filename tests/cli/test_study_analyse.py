@@ -179,6 +179,8 @@ def test_figures_and_a_page_of_a_csv(days: Path, tmp_path: Path) -> None:
     assert analyse(*columns, "--folder", tmp_path / "page") == 0
     page = (tmp_path / "page" / "index.html").read_text()
     assert page.index("onnx has the least joules") < page.index("<table")
+    # A sentence in a table may be broken, a number or a name not.
+    assert page.count('<td class="long"') == 1
     assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
     for name in re.findall(r'href="((?:tables|figures)/[^"]+)"', page):
         assert (tmp_path / "page" / name).is_file()

@@ -12,6 +12,9 @@ from servewatt.report.table import Column, Entry, Mark, Table, letters, shown_ro
 from servewatt.report.units import Quantity
 from servewatt.stats.records import Interval
 
+_LONG = 60
+"""Characters from which a text may go over several lines."""
+
 
 def to_html(table: Table, sortable: bool = False, look: str = "study") -> str:
     """The table as an HTML fragment: the table, then its notes. `look` is a class of `report.css`."""
@@ -34,6 +37,7 @@ def to_html(table: Table, sortable: bool = False, look: str = "study") -> str:
             classes = ["num"] if column.numeric else []
             classes += ["same"] if index < shown.same else []
             classes += ["estimate"] if entry.grade is Grade.ESTIMATED and not column.numeric else []
+            classes += ["long"] if not column.numeric and len(text.estimate) > _LONG else []
             kind = f' class="{" ".join(classes)}"' if classes else ""
             tag, scope = ("th", ' scope="row"') if index in named else ("td", "")
             inner = _cell(text, ",".join(table.references(entry)))

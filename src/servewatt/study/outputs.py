@@ -95,9 +95,7 @@ TABLES = {
         "pairs of configurations over all models", study_across.across_table, fits=study_across.can_compare
     ),
     "http": TableKind("the share of HTTP", http.http_table, observations=True, fits=_through_http),
-    "tests": TableKind(
-        "tests over all configurations of a model", lambda view: tests.test_table(view.examinations), True, True
-    ),
+    "tests": TableKind("tests over all configurations of a model", tests.variables_tested, True, True),
     "pairs-energy": TableKind(
         "pairs of configurations: energy",
         partial(tests.variable_pairs, name="energy_j_per_token", table="pairs-energy"),
