@@ -12,6 +12,7 @@ from servewatt.cli.ranges import Finite
 from servewatt.errors import InputError
 from servewatt.experiment.ranges import RANGES
 from servewatt.experiment.study_file import StudyFile, validate
+from tools.site.pages import with_tables
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def numbers() -> list[tuple[str, str]]:
 
 def test_every_number_of_a_study_file_has_a_range_and_is_documented_with_it() -> None:
     assert set(numbers()) == set(RANGES)
-    documented = (ROOT / "docs" / "inputs.md").read_text(encoding="utf-8")
+    documented = with_tables((ROOT / "docs" / "reference" / "inputs.md").read_text(encoding="utf-8"))
     for (part, field), allowed in RANGES.items():
         assert f"| {part} | `{field}` | {allowed} |" in documented
 

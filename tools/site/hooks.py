@@ -24,8 +24,14 @@ def on_config(config: Any) -> Any:
             _section(config.nav, "Commands").append({f"servewatt {page.stem}": uri})
     _section(config.nav, "Engines").extend(f"reference/engines/{name}.md" for name in LISTED)
     _section(config.nav, "Decisions").extend(_pages("decisions"))
-    if "reliability.md" in _pages(""):
-        _section(config.nav, "Explanation").insert(-1, {"Reliability": "reliability.md"})
+    explanation = _section(config.nav, "Explanation")
+    listed = {
+        page
+        for item in explanation
+        for page in (item.values() if isinstance(item, dict) else [item])
+        if isinstance(page, str)
+    }
+    explanation[-1:-1] = [page for page in _pages("explanation") if page not in listed]
     return config
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.site import api, commands, engines, notebook
+from tools.site import api, commands, engines, inputs, notebook
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,6 +19,7 @@ TABLES: dict[str, Callable[..., str]] = {
     "support": engines.support,
     "output": commands.output,
     "notebook": notebook.notebook,
+    "ranges": inputs.ranges,
 }
 PLACE = re.compile(r"^<!-- made: (\w+) ?(.*?) -->$", re.MULTILINE)
 """Where a table made from the code stands in a page: `<!-- made: options onnx -->`."""
