@@ -37,9 +37,11 @@ def raced(folder: Path, configurations: Sequence[Configuration], budget_s: float
     return replace(made, plan=replace(made.plan, race=Race(budget_s, tie)))
 
 
-def measure(racing: Racing) -> tuple[list[Result], list[Progressed]]:
+def measure(racing: Racing) -> tuple[list[Result], list[Standing]]:
+    """What was measured, and where the race stood after each episode that said something."""
     events: list[Event | Progressed] = list(racing.measure())
-    return [e.result for e in events if isinstance(e, Ended)], [e for e in events if isinstance(e, Progressed)]
+    reached = [e.standing for e in events if isinstance(e, Progressed) and e.standing is not None]
+    return [e.result for e in events if isinstance(e, Ended)], reached
 
 
 def blocks(results: Sequence[Result], of: Configuration) -> list[int]:
@@ -50,22 +52,22 @@ def test_a_race_drops_what_is_far_behind_and_stops_when_it_is_decided(tmp_path: 
     """A takes 2 ms a step, B 5 and FAR 40: savings below a half are a tie here."""
     results, progress = measure(Racing(raced(tmp_path, [A, B, FAR]), []))
     assert {r.status for r in results} == {Status.OK}, [r.reason for r in results]
-    last = progress[-1].standing
+    last = progress[-1]
     assert (last.choice, last.decided) == (A.key, True)
     assert last.promise < 0.5 / 1.5
     assert last.dropped[FAR.key].ratio_low > 2
     assert last.dropped[FAR.key].episode <= 2
     # What rests, as it cannot save anything, or is dropped has no slice in later episodes.
     assert blocks(results, FAR) == [0]
-    assert blocks(results, A) == list(range(progress[-1].episodes))
-    assert [p.standing.decided for p in progress[:-1]] == [False] * (len(progress) - 1)
+    assert blocks(results, A) == list(range(len(progress)))
+    assert [p.decided for p in progress[:-1]] == [False] * (len(progress) - 1)
 
 
 def test_equals_are_a_tie_after_two_episodes_and_a_decided_race_measures_nothing(tmp_path: Path) -> None:
     """Savings below nine tenths of the cost count as a tie here."""
     planned = raced(tmp_path, [A, SAME], tie=9.0)
     results, progress = measure(Racing(planned, []))
-    assert [p.standing.decided for p in progress] == [False, True]
+    assert [p.decided for p in progress] == [False, True]
     assert len(results) == 4
     assert measure(Racing(planned, reopened(results))) == ([], [])
     # With a narrower tie the same results are no end: the race goes on in the next block.
@@ -83,19 +85,20 @@ def test_the_nearest_rival_is_seen_once_more_where_one_start_has_dropped_all(tmp
     assert {t.configuration.key for t in racing._next_trials(reached)} == {A.key, B.key}
 
 
-def test_a_budget_that_is_too_short_measures_one_short_episode_and_no_more(tmp_path: Path) -> None:
+def test_a_budget_that_is_too_short_measures_one_short_episode_a_start(tmp_path: Path) -> None:
     planned = raced(tmp_path, [A, SAME], budget_s=0.1, tie=1e-6)
     results, progress = measure(Racing(planned, []))
     assert [len([s for s in r.slices if s.round >= 0]) for r in results] == [4, 4]
-    assert [p.standing.decided for p in progress] == [False]
-    assert measure(Racing(planned, reopened(results))) == ([], [])
+    assert [p.decided for p in progress] == [False]
+    more, _ = measure(Racing(planned, reopened(results)))
+    assert [r.trial.block for r in more] == [1, 1]
 
 
 def test_what_fails_twice_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> None:
     bad = fake(fail="segv")
     results, progress = measure(Racing(raced(tmp_path, [A, SAME, bad], tie=9.0), []))
     assert [r.status for r in results if r.trial.configuration == bad] == [Status.CRASHED] * 2
-    assert progress[-1].standing.decided
+    assert progress[-1].decided
     assert blocks(results, A) == [0, 1]
 
 
