@@ -1,4 +1,4 @@
-"""What may have deceived a race: each check is a pure function over results that warns where its size matters.
+"""Checks for disturbances of a race: each is a pure function over results that warns if the effect is large enough.
 
 A check that rests on chance warns only where an effect is both larger than its threshold and larger than chance makes
 it at `CHANCE`, shared among all that is looked at. benchmarks/checks.py simulates how often a clean race is warned of.

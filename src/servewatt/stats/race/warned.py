@@ -1,4 +1,4 @@
-"""What a check of a race says, and what it takes to overturn the race's choice."""
+"""Warnings of a race's checks, and the size of disturbance that would overturn its choice."""
 
 from __future__ import annotations
 

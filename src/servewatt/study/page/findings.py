@@ -1,4 +1,4 @@
-"""What the study found, in sentences: over the models, in single models, and beside the published figures."""
+"""The study's findings in sentences: over the models, in single models, and beside the published figures."""
 
 from __future__ import annotations
 

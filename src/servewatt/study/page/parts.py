@@ -1,4 +1,4 @@
-"""What a page of the study is made of, and the page with its files as a folder."""
+"""Parts of a page of the study, and the page with its files as a folder."""
 
 from __future__ import annotations
 

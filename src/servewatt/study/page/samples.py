@@ -1,4 +1,4 @@
-"""What was found on samples as a page, with its tables and figures as files beside it."""
+"""The page of findings on samples, with its tables and figures as files beside it."""
 
 from __future__ import annotations
 
