@@ -9,7 +9,9 @@ import pytest
 
 from servewatt.engines import Session
 from servewatt.engines.onnx.engine import OnnxEngine
+from servewatt.engines.openvino.engine import check_threads
 from servewatt.engines.proof import violations
+from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model, Precision
 from tests.engines.tiny import VOCABULARY, FolderArtefacts, random_prompts
 
@@ -43,7 +45,8 @@ def test_a_loaded_engine_shows_what_runs(
 
 @pytest.mark.parametrize("engine", ["torch", "torchscript", "openvino"])
 def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model, Configuration], Session]) -> None:
-    configuration = Configuration(engine, precision=Precision.BF16, threads=1)
+    # OpenVINO is refused with one thread on CPUs with AMX.
+    configuration = Configuration(engine, precision=Precision.BF16, threads=2 if engine == "openvino" else 1)
     session = load(model, configuration)
     tokens = [step.tokens for step in session.generate(random_prompts(2), 4)]
     facts = session.facts()
@@ -83,3 +86,15 @@ def test_single_integers_count_as_shapes(model: Model, tmp_path: Path) -> None:
     scalars = [n.name for n in graph.node if n.op_type == "Squeeze" and n.input[0] in lengths]
     assert scalars
     assert set(scalars) <= shapes
+
+
+def test_openvino_refuses_what_would_crash_it(tmp_path: Path) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    one, two = ({"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": n} for n in ("1", "2"))
+    cpu_info.write_text("flags : avx512_bf16 amx_bf16 amx_tile\n")
+    with pytest.raises(RefusedError, match="one thread in bf16"):
+        check_threads(one, cpu_info)
+    check_threads(two, cpu_info)
+    check_threads({**one, "INFERENCE_PRECISION_HINT": "f32"}, cpu_info)
+    cpu_info.write_text("flags : avx512_bf16\n")
+    check_threads(one, cpu_info)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ PROPERTIES = (
     "DYNAMIC_QUANTIZATION_GROUP_SIZE",
 )
 """Properties of a compiled model that say how it computes."""
+_FUSED = frozenset({"LLMMLP", "QKVProjection"})
+"""Layers of several matrices that OpenVINO makes of fully connected ones on CPUs with AMX."""
 _LEAST_WEIGHT = 16
 """Smaller constants are the graph's own numbers, not weights."""
 
@@ -58,6 +61,7 @@ class OpenVinoEngine:
         self.check(model, configuration)
         artefact = graph_folder(model, configuration, artefacts)
         settings = plugin_settings(configuration)
+        check_threads(settings)
         core = openvino.Core()
         graph = core.read_model(artefact / "graph.xml")
         masks = frozenset(op.get_friendly_name() for op in graph.get_ops() if _is_boolean(op))
@@ -101,6 +105,18 @@ def check_configuration(configuration: Configuration) -> None:
     options = options_of(configuration)
     if options["activations"] == "int8" and "compute" in options:
         raise RefusedError(f"{configuration.key}: activations are int8, so is what is computed", "leave out compute")
+
+
+def check_threads(settings: Mapping[str, str], cpu_info: Path = Path("/proc/cpuinfo")) -> None:
+    """RefusedError for one thread in bf16 on a CPU with AMX.
+
+    OpenVINO 2026.4 fuses projections there, splits them between pairs of threads, and divides by how many pairs there
+    are: the process dies by SIGFPE while it compiles.
+    """
+    if (settings["INFERENCE_PRECISION_HINT"], settings["INFERENCE_NUM_THREADS"]) != ("bf16", "1"):
+        return
+    if "amx_bf16" in cpu_info.read_text():
+        raise RefusedError("OpenVINO crashes with one thread in bf16 on CPUs with AMX", "use two threads, or fp32")
 
 
 def plugin_settings(configuration: Configuration) -> dict[str, str]:
@@ -220,7 +236,7 @@ class OpenVinoSession(GraphSession[npt.NDArray[np.int64], npt.NDArray[np.float32
         products = Counter(
             self._product_type(op)
             for op, kind in zip(operators, kinds, strict=True)
-            if kind in {"FullyConnected", "MatMul"}
+            if kind in {"FullyConnected", "MatMul", *_FUSED}
         )
         proof = self._proof
         return Facts(
@@ -295,14 +311,26 @@ def _computed_with(operators: list[Any]) -> frozenset[str]:
     return frozenset(names)
 
 
+def _stored(operator: Any) -> str:
+    """Name of the constant that an operator passes on, in another type or order."""
+    while _info(operator, "layerType") in {"Reorder", "Convert"}:
+        operator = operator.input_value(0).get_node()
+    name: str = operator.get_friendly_name()
+    return name
+
+
 def _held_weights(operators: list[Any], masks: frozenset[str]) -> tuple[tuple[str, int], ...]:
     """(dtype, bytes) of the constants of the runtime model but `masks`, which it holds as 8-bit integers.
 
     The runtime packs the weights of fully connected layers into the type their kernel computes in, which the last
     part of the kernel's name tells (`brgemm_avx512_bf16`); the constant itself stays as stored and is not read again.
+    So it does with those of layers that it fuses on CPUs with AMX, once they are reordered.
     """
     packed_as: dict[str, str] = {}
     for operator in operators:
+        if _info(operator, "layerType") in _FUSED:
+            for port in operator.input_values()[1:]:
+                packed_as[_stored(port.get_node())] = _info(operator, "primitiveType").rpartition("_")[2]
         if _info(operator, "layerType") == "FullyConnected":
             source = operator.input_value(1).get_node().get_friendly_name()
             stored = operator.input_value(1).get_element_type().to_string()

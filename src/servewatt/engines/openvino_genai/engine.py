@@ -18,6 +18,7 @@ from servewatt.engines.openvino.engine import (
     PROPERTIES,
     WEIGHTS_FILE,
     check_configuration,
+    check_threads,
     graph_folder,
     plugin_settings,
     type_name,
@@ -51,7 +52,9 @@ class OpenVinoGenaiEngine:
         folder = graph_folder(model, configuration, artefacts)
         continuous = dict(configuration.options).get("batching") == "continuous"
         with printed() as text, dropping_file_pages(WEIGHTS_FILE):
-            pipeline = open_pipeline(folder, plugin_settings(configuration), continuous=continuous)
+            settings = plugin_settings(configuration)
+            check_threads(settings)
+            pipeline = open_pipeline(folder, settings, continuous=continuous)
         kept = tuple(option for option in configuration.options if option[0] != "batching")
         plain = PlainGraph(model, replace(configuration, engine="openvino", options=kept), str(folder))
         return OpenVinoGenaiSession(pipeline, model, printed_properties(text[0]), plain, continuous=continuous)
