@@ -3,12 +3,13 @@
     python benchmarks/overhead.py
     python benchmarks/overhead.py --model pythia-410m --weights random --prompts 2 --new-tokens 32
 
-The window is the harness's own generation loop, with every step recorded and the sampling process at work. Window and
-bare loop, for which the sampling process is stopped, take turns of about a second over one loaded engine in one
-process, in random order, because the memory of a shared machine changes its speed from one second to the next. The
-ratio is the median over rounds with a distribution-free 95 % confidence interval; beside it stands the same for the
-bare loop against itself, which tells how much of it is the machine's unrest. One real trial of each engine tells how
-much CPU time its waiting parent used.
+The window is the harness's own generation loop, with every step recorded and the sampling process at work. A slice is
+the same as a duet episode measures it: a sampling process of its own goes on, two tokens are generated untimed, and
+whole batches follow. Window, slice and bare loop, for which both sampling processes rest, take turns of about a second
+over one loaded engine in one process, in random order, because the memory of a shared machine changes its speed from
+one second to the next. The ratio is the median over rounds with a distribution-free 95 % confidence interval; beside it
+stands the same for the bare loop against itself, which tells how much of it is the machine's unrest. One real trial of
+each engine tells how much CPU time its waiting parent used.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from servewatt.experiment.planning import make_plan
 from servewatt.experiment.study_file import validate
 from servewatt.harness import runner
 from servewatt.harness.environment import describe
+from servewatt.harness.residency import SAMPLER_PAUSE_S
 from servewatt.harness.sampler import Sampler, SamplerOrder
 from servewatt.harness.schedule import Progress
 from servewatt.harness.window import Generator
@@ -70,11 +72,23 @@ def window_steps_s(generator: Generator, trial: Trial) -> float:
     return sum(steps) / len(steps)
 
 
+def slice_steps_s(generator: Generator, sampler: Sampler, trial: Trial) -> float:
+    """Seconds a decode step in a slice of a duet episode; `sampler` is paused, before and after."""
+    sampler.resume()
+    time.sleep(SAMPLER_PAUSE_S)
+    generator.touch()
+    work = generator.some_for(trial.procedure.window_s, 0)
+    sampler.pause()
+    steps = [s for g in generator.generations(work) for s in g.inter_token_s]
+    return sum(steps) / len(steps)
+
+
 @dataclass(frozen=True)
 class Round:
     """Decode rates of one round."""
 
     window_over_bare: float
+    slice_over_bare: float
     bare_over_bare: float
     """The bare loop against itself: what the machine's own unrest makes of no difference at all."""
 
@@ -87,28 +101,35 @@ def compare(trial: Trial) -> list[Round]:
     generator.warm_up(2.0, 60.0, 0.05)
     bare_steps_s(session, trial)
     procedure = trial.procedure
-    sampler = Sampler(SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts))
+    order = SamplerOrder(os.getpid(), procedure.sample_interval_s, procedure.meters, procedure.cpu_watts)
+    sampler, pausing = Sampler(order), Sampler(order)
+    pausing.pause()
     gc.collect()
     gc.disable()
 
-    def bare() -> float:
+    def unsampled(turn: Callable[[], float]) -> float:
         os.kill(sampler.pid, signal.SIGSTOP)
-        step_s = bare_steps_s(session, trial)
+        step_s = turn()
         os.kill(sampler.pid, signal.SIGCONT)
         return step_s
 
+    def bare() -> float:
+        return unsampled(lambda: bare_steps_s(session, trial))
+
     turns: dict[str, Callable[[], float]] = {
         "window": lambda: window_steps_s(generator, trial),
+        "slice": lambda: unsampled(lambda: slice_steps_s(generator, pausing, trial)),
         "bare": bare,
         "again": bare,
     }
     rounds: list[Round] = []
     for number in range(procedure.blocks):
-        order = random.Random(number).sample(sorted(turns), k=len(turns))
-        step_s = {name: turns[name]() for name in order}
+        step_s = {name: turns[name]() for name in random.Random(number).sample(sorted(turns), k=len(turns))}
         between_s = (step_s["bare"] + step_s["again"]) / 2
-        rounds.append(Round(between_s / step_s["window"], step_s["bare"] / step_s["again"]))
+        found = (between_s / step_s["window"], between_s / step_s["slice"], step_s["bare"] / step_s["again"])
+        rounds.append(Round(*found))
     sampler.stop()
+    pausing.stop()
     session.close()
     return rounds
 
@@ -119,6 +140,7 @@ class Row:
 
     engine: str
     window_over_bare: Interval
+    slice_over_bare: Interval
     bare_over_bare: Interval
     rounds: list[Round]
     parent_cpu_share: float
@@ -146,8 +168,9 @@ def measure(arguments: argparse.Namespace) -> Iterator[Row]:
         command = [sys.executable, __file__, "--compare"]
         done = subprocess.run(command, input=wire.dump(trial).encode(), stdout=subprocess.PIPE, check=True)
         rounds = wire.load(list[Round], done.stdout.splitlines()[-1])
-        window, again = typical([r.window_over_bare for r in rounds]), typical([r.bare_over_bare for r in rounds])
-        yield Row(trial.configuration.engine, window, again, rounds, result.parent_cpu_s / lasted_s)
+        window, part = typical([r.window_over_bare for r in rounds]), typical([r.slice_over_bare for r in rounds])
+        again = typical([r.bare_over_bare for r in rounds])
+        yield Row(trial.configuration.engine, window, part, again, rounds, result.parent_cpu_s / lasted_s)
 
 
 def main() -> None:
@@ -170,9 +193,12 @@ def main() -> None:
         rows_json = [asdict(row) for row in rows]
         print(json.dumps({"model": arguments.model, "weights": arguments.weights, "rows": rows_json}, indent=2))
         return
-    print(f"{'engine':12} {'window / bare loop':24} {'bare loop / itself':24} {'parent CPU':>10}")
+    print(
+        f"{'engine':12} {'window / bare loop':24} {'slice / bare loop':24} {'bare loop / itself':24} {'parent CPU':>10}"
+    )
     for row in rows:
-        cells = f"{_text(row.window_over_bare):24} {_text(row.bare_over_bare):24}"
+        ratios = (row.window_over_bare, row.slice_over_bare, row.bare_over_bare)
+        cells = " ".join(f"{_text(ratio):24}" for ratio in ratios)
         print(f"{row.engine:12} {cells} {row.parent_cpu_share:10.4%}")
 
 
