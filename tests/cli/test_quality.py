@@ -54,7 +54,7 @@ def test_random_weights_have_agreement_but_no_perplexity(capsys: pytest.CaptureF
 def test_answers_are_run_with_the_problems_tests(capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*QUICK, "--run-tests"]) == 0
     printed = capsys.readouterr()
-    assert "0 of 3" in printed.out
+    assert "0/3" in printed.out
     # Said before anything runs.
     assert printed.err.startswith(("answers run in a sandbox (", "answers run without a sandbox ("))
 

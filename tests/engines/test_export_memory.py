@@ -19,7 +19,7 @@ from servewatt.engines.onnx import export as onnx_export
 from servewatt.engines.onnx import quantised as onnx_quantised
 from servewatt.engines.openvino import export as openvino_export
 from servewatt.engines.openvino import quantised as openvino_quantised
-from servewatt.engines.torch import packed_linear
+from servewatt.engines.shared import packed_linear
 from servewatt.records import Configuration, Precision
 from tests.engines.tiny import model_of
 model, out = model_of(Path(sys.argv[1])), Path(sys.argv[2])

@@ -87,7 +87,9 @@ def _in_one(columns: Sequence[TextColumn], width: int, gap: int, least_name: int
 
 def _in_several(columns: Sequence[TextColumn], width: int) -> Layout:
     """Tables below one another, each with the names."""
-    leading = next((i for i, column in enumerate(columns) if column.numeric), 1)
+    # A place such as 1 or 2 stands before the names, and belongs to them.
+    first = next((i for i, column in enumerate(columns) if not column.numeric), 0)
+    leading = next((i for i, column in enumerate(columns) if i > first and column.numeric), len(columns))
     names, others = columns[:leading], columns[leading:]
     room = width - max((column.least + _GAP for column in others), default=0)
     if _total(names) > room:
@@ -156,7 +158,7 @@ def _squeezed(names: Sequence[TextColumn], room: int) -> list[TextColumn]:
     found = list(names)
     while _total(found) > room:
         widths = [column.width for column in found]
-        if max(widths) <= _LEAST_NAME:
+        if max(widths, default=0) <= _LEAST_NAME:
             break
         most = widths.index(max(widths))
         found[most] = replace(found[most], width=widths[most] - 1)
