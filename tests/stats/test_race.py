@@ -24,7 +24,7 @@ from servewatt.stats.race import (
 )
 from servewatt.stats.race.bound import mixture_width, widths
 from servewatt.stats.race.episode import additive_residuals, hodges_lehmann
-from servewatt.stats.race.rules import error_of_each
+from servewatt.stats.race.rules import error_of_each, looks
 
 
 def test_the_location_is_the_median_of_pairwise_means() -> None:
@@ -272,3 +272,11 @@ def test_the_answer_does_not_depend_on_the_order_of_configurations(order: list[s
         expected.promise,
         set(expected.dropped),
     )
+
+
+def test_a_long_run_is_looked_at_ever_less_often() -> None:
+    assert looks(0) == []
+    assert looks(3) == [1, 2, 3]
+    assert looks(16) == list(range(1, 17))
+    assert looks(30) == [*range(1, 17), 20, 25, 30]
+    assert looks(5000)[-1] == 5000 and len(looks(5000)) < 50

@@ -13,6 +13,9 @@ from servewatt.stats.race.episode import PROCESS_SD, Levels, episode_levels
 
 TIE = 0.03
 """Savings below this share are a tie, unless the user says otherwise."""
+EACH_LOOK = 16
+LOOK_RATIO = 1.25
+"""Beyond EACH_LOOK episodes, from one look to the next."""
 FAR_BEHIND = 2.0
 """A configuration may leave the first episode early if it costs more than this many times another."""
 FAR_BEHIND_ROUNDS = 4
@@ -76,13 +79,24 @@ def standing(
     Raises ValueError if there is no episode, or none of the configurations is in one.
     """
     before: Standing | None = None
-    for count in range(1, len(episodes) + 1):
+    for count in looks(len(episodes)):
         before = after_episode(
             episodes[:count], configurations, before, tie=tie, confidence=confidence, process_sd=process_sd, alone=alone
         )
     if before is None:
         raise ValueError("no episodes")
     return before
+
+
+def looks(episodes: int) -> list[int]:
+    """After how many of so many episodes a standing is computed: each of the first ones, then ever fewer, and all.
+
+    Bounds hold whenever one looks, so looking less often is as right; runs of thousands of blocks would take minutes.
+    """
+    found = list(range(1, min(episodes, EACH_LOOK) + 1))
+    while found and (later := math.ceil(found[-1] * LOOK_RATIO)) < episodes:
+        found.append(later)
+    return found if not found or found[-1] == episodes else [*found, episodes]
 
 
 def after_episode(
