@@ -12,12 +12,14 @@ the next thing to do (`hint`).
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 from servewatt.version import __version__ as __version__
 
+# Nothing of the standard library is imported here: `python -m servewatt` has yet to leave the current folder out of its
+# import path, and a typing.py may lie there.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from servewatt.api.analysis import Plot as Plot
     from servewatt.api.analysis import RunAnalysis as RunAnalysis
     from servewatt.api.analysis import analyse as analyse
@@ -115,6 +117,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'servewatt' has no attribute {name!r}")
+    import importlib
+
     value = getattr(importlib.import_module(f"servewatt.{_PLACES[name]}"), name)
     globals()[name] = value
     return value

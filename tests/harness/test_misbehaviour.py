@@ -17,7 +17,7 @@ import pytest
 
 from servewatt import wire
 from servewatt.errors import ServewattError
-from servewatt.harness import runner, sampler, worker
+from servewatt.harness import child, sampler, worker
 from servewatt.harness.child import Ended, run_module
 from servewatt.harness.failure import ProcessEndedError
 from servewatt.harness.runner import run_trials
@@ -135,7 +135,7 @@ def test_an_answer_that_is_none_says_why(
         text = json.dumps({"trial": json.loads(question), "status": "ok"}, separators=(",", ":"))
         return replace(ended, answer=spoil(text).encode())
 
-    monkeypatch.setattr(runner, "run_module", answering)
+    monkeypatch.setattr(child, "run_module", answering)
     result = one(tmp_path)
     assert result.status in (Status.FAILED, Status.CRASHED)
     assert words in result.reason
