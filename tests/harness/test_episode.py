@@ -196,6 +196,51 @@ def test_out_of_memory_beside_others_is_tried_alone(tmp_path: Path, only_room_fo
     assert ended == [A.key, short.key]
 
 
+def test_processes_load_side_by_side_where_there_are_cpus_enough(tmp_path: Path) -> None:
+    """Four processes at once on sixteen CPUs: their starts overlap, and what each took to load is nobody's joules."""
+    started: dict[int, list[str]] = {}
+    for cpus in (2, 16):
+        events = measure(tmp_path, [A, B, C], environment=replace(ENVIRONMENT, cpu_count=cpus))
+        found = results(events)
+        assert {r.status for r in found.values()} == {Status.OK}
+        assert all(len(r.slices) == 5 for r in found.values())
+        loads = sorted((s.start_s, s.start_s + s.duration_s) for r in found.values() for s in r.sections[:1])
+        alone = {bool(r.sections[0].energy) for r in found.values()}
+        started[cpus] = [type(e).__name__ for e in events[:4]]
+        assert alone == {cpus == 2}
+        readies = [min(s.start_s for s in r.sections[1:]) for r in found.values()]
+        # Nobody measures anything while another loads.
+        assert (loads[-1][1] <= min(readies)) == (cpus == 16)
+    assert started[2] == started[16] == ["Ready", "Measured", "Ready", "Measured"]
+
+
+def test_a_failure_while_others_load_costs_its_own_configuration(tmp_path: Path) -> None:
+    """Short of memory beside others it is tried again, alone; and every other failure is final."""
+    failing = [fake(fail=failure) for failure in ("load", "memory")]
+    events = measure(tmp_path, [A, *failing, B], environment=replace(ENVIRONMENT, cpu_count=16))
+    found = results(events)
+    assert {found[c.key].status for c in (A, B)} == {Status.OK}
+    assert [found[c.key].status for c in failing] == [Status.REFUSED, Status.OUT_OF_MEMORY]
+    alone = results(measure(tmp_path, failing[1:] * 1, environment=replace(ENVIRONMENT, cpu_count=16)))
+    assert alone[failing[1].key].status is Status.OUT_OF_MEMORY
+
+
+def test_what_loads_side_by_side_is_bounded_by_cpus_and_memory(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 2000000 kB\n")
+    trials = [trial(tmp_path, c) for c in (A, B, C)]
+    assert room.side_by_side(trials, 2) == trials[:1]
+    assert room.side_by_side(trials, 8) == trials[:2]
+    assert room.side_by_side(trials, 64) == trials
+    # Each needs about 630 MB, and 1843 MB may be used: two find room, or one that is known to take 1.5 GB.
+    assert room.side_by_side(trials, 64, root=tmp_path) == trials[:2]
+    large = replace(Result(trials[0], Status.OK), peak_rss_bytes=1_500_000_000)
+    assert room.side_by_side(trials, 64, [large], tmp_path) == trials[:1]
+    greedy = replace(trials[0], configuration=Configuration("vllm"))
+    assert room.side_by_side([greedy, *trials], 64) == [greedy]
+    assert room.side_by_side([trials[0], greedy], 64) == trials[:1]
+
+
 def test_room_is_by_what_a_configuration_took_before(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 2000000 kB\n")
@@ -203,14 +248,14 @@ def test_room_is_by_what_a_configuration_took_before(tmp_path: Path) -> None:
     small, large = (replace(Result(asked, Status.OK), peak_rss_bytes=n) for n in (10**9, 3 * 10**9))
     # Nothing known: weights of 40 bytes, and 600 MiB of libraries.
     assert room.has_room(asked, root=tmp_path)
-    assert room.has_room(asked, [small], tmp_path)
-    assert not room.has_room(asked, [small, large], tmp_path)
+    assert room.has_room(asked, [small], root=tmp_path)
+    assert not room.has_room(asked, [small, large], root=tmp_path)
     other = replace(large, trial=trial(tmp_path, B))
-    assert room.has_room(asked, [other], tmp_path)
+    assert room.has_room(asked, [other], root=tmp_path)
     big = replace(asked, model=replace(asked.model, parameters=400_000_000))  # 1.6 GB in fp32, half more while loading
     assert not room.has_room(big, root=tmp_path)
     assert not room.has_room(replace(asked, configuration=Configuration("vllm")), root=tmp_path)
-    assert room.has_room(asked, [large], tmp_path / "nowhere")
+    assert room.has_room(asked, [large], root=tmp_path / "nowhere")
 
 
 def test_providers_are_not_resident_together(tmp_path: Path) -> None:

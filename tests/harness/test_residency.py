@@ -20,6 +20,7 @@ from servewatt.records import Result, Slice, Status, Trial
 from tests.harness.builders import fake, trial
 from tests.processes_of import MARK, marked, new_mark, wait_until
 
+READY = Order(ready=True)
 FINISH = Order()
 
 
@@ -45,6 +46,12 @@ class Asked:
         return found
 
 
+    def ready(self, asked: Trial, order: Order = READY) -> Result:
+        """The result of a process that is loaded and was then asked to get ready, or of what kept it from that."""
+        loaded = self.result(asked)
+        return loaded if loaded.status is not Status.OK else self.result(order)
+
+
 @contextmanager
 def residency(mark: str = "") -> Iterator[Asked]:
     command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID)
@@ -55,7 +62,7 @@ def residency(mark: str = "") -> Iterator[Asked]:
 def test_ready_slices_and_the_end(tmp_path: Path) -> None:
     """The fake meter counts 20 W and 100 W; a step takes 2 ms, and a batch of one prompt five steps."""
     with residency() as ask:
-        ready = ask.result(trial(tmp_path, fake(step_ms=2)))
+        ready = ask.ready(trial(tmp_path, fake(step_ms=2)))
         assert ready.status is Status.OK, ready.reason
         assert [section.name for section in ready.sections] == ["load", "idle", "prefill"]
         assert ready.facts is not None
@@ -87,21 +94,32 @@ def test_ready_slices_and_the_end(tmp_path: Path) -> None:
 
 def test_what_no_slice_reached_is_generated_at_the_end(tmp_path: Path) -> None:
     with residency() as ask:
-        ask(trial(tmp_path, fake()))
+        ask.ready(trial(tmp_path, fake()))
         assert len(ask.result(FINISH).outputs) == 3
 
 
 def test_a_slice_is_a_whole_batch_at_least(tmp_path: Path) -> None:
     with residency() as ask:
-        ask(trial(tmp_path, fake(step_ms=20)))
+        ask.ready(trial(tmp_path, fake(step_ms=20)))
         found = ask.slice(Order(0, 0, 0, 1e-6))
     assert (found.batches, found.tokens_out) == (1, 5)
     assert found.work_s >= 0.1
 
 
+def test_loading_beside_others_has_a_time_but_no_joules_of_its_own(tmp_path: Path) -> None:
+    with residency() as ask:
+        loaded = ask.result(trial(tmp_path, fake()))
+        assert [(s.name, bool(s.energy)) for s in loaded.sections] == [("load", True)]
+        ready = ask.result(replace(READY, alone=False))
+        assert [(s.name, bool(s.energy)) for s in ready.sections] == [("load", False), ("idle", True), ("prefill", True)]
+        assert ready.section("load").duration_s > 0  # type: ignore[union-attr]
+        ask.slice(Order(0, 0, 0, 0.05))
+        assert not ask.result(FINISH).section("load").energy  # type: ignore[union-attr]
+
+
 def test_nothing_is_sampled_between_slices(tmp_path: Path) -> None:
     with residency() as ask:
-        ready = ask.result(trial(tmp_path, fake()))
+        ready = ask.ready(trial(tmp_path, fake()))
         slices = [ask.slice(Order(number, 0, 0, 0.1)) for number in range(2)]
         # What is paused is a process of its own: it takes no time that could be waited for.
         result = ask.result(FINISH)
@@ -125,7 +143,7 @@ def test_nothing_is_sampled_between_slices(tmp_path: Path) -> None:
 def test_a_failure_before_the_first_slice(tmp_path: Path, failure: str, status: Status, words: str) -> None:
     mark = new_mark()
     with residency(mark) as ask:
-        found = ask.result(trial(tmp_path, fake(fail=failure)))
+        found = ask.ready(trial(tmp_path, fake(fail=failure)))
         assert (found.status, words in found.reason) == (status, True), found.reason
         assert ask.resident.close_politely(timeout_s=20).returncode == 0
     assert wait_until(lambda: not marked(mark))
@@ -145,7 +163,7 @@ def test_a_failure_in_a_slice_keeps_what_was_measured_before(
     tmp_path: Path, failure: str, status: Status, words: str
 ) -> None:
     with residency() as ask:
-        assert ask.result(trial(tmp_path, fake(fail=failure, after=60, step_ms=1))).status is Status.OK
+        assert ask.ready(trial(tmp_path, fake(fail=failure, after=60, step_ms=1))).status is Status.OK
         reply = Reply()
         for number in range(200):
             reply = ask(Order(number, 0, 0, 0.02))
@@ -160,7 +178,7 @@ def test_a_meter_that_is_not_there(tmp_path: Path) -> None:
     asked = trial(tmp_path, fake())
     asked = replace(asked, procedure=replace(asked.procedure, meters=("no such meter",)))
     with residency() as ask:
-        found = ask.result(asked)
+        found = ask.ready(asked)
     assert found.status in (Status.REFUSED, Status.FAILED)
     assert "no such meter" in found.reason
 
@@ -168,6 +186,6 @@ def test_a_meter_that_is_not_there(tmp_path: Path) -> None:
 def test_it_ends_with_its_parent_s_questions(tmp_path: Path) -> None:
     mark = new_mark()
     with residency(mark) as ask:
-        ask(trial(tmp_path, fake()))
+        ask.ready(trial(tmp_path, fake()))
         assert ask.resident.close_politely(timeout_s=20).returncode == 0
     assert wait_until(lambda: not marked(mark))

@@ -20,22 +20,21 @@ from servewatt.harness.failure import oom_kills, point_to_log, try_alone
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.residency import Order, Reply
-from servewatt.harness.room import has_room
+from servewatt.harness.room import has_room, side_by_side
 from servewatt.harness.runner import result_of, worker_environment
 from servewatt.harness.schedule import ALIGN_FROM_S
+from servewatt.harness.shortage import used_bytes
 from servewatt.meters.cpu_times import TICK_S, threads_cpu_s
 from servewatt.processes.command import child_environment, python_module_command
 from servewatt.processes.guarded import ANSWER_FD, END_TIMEOUT_S, PARENT_PID
 from servewatt.processes.resident import Resident
 from servewatt.records import Environment, Grade, Provider, Result, Slice, Status, Trial
-from servewatt.records.slices import finished, with_slices
+from servewatt.records.slices import blocked_limit, finished, with_slices
 
 RESIDENCY = "servewatt.harness.residency"
 PAUSE_S = 0.2
 """Before each slice: some engines' threads spin for up to 0.1 s after their last step before they sleep."""
 SLICE_RETRIES = 2
-BLOCKED_SHARE = 0.01
-"""CPU time that blocked processes may use while another measures, as a share of the slice."""
 STEPS_A_SLICE = 10
 """Steps of a coarse counter that a slice should hold."""
 SAMPLES_A_SLICE = 10
@@ -101,6 +100,8 @@ class _Member:
     """Of its slices."""
     patience_s: float = 0.0
     """How long its last answer was waited for at most."""
+    kills_before: int = field(default_factory=oom_kills)
+    loaded_alone: bool = True
 
     @property
     def key(self) -> str:
@@ -133,6 +134,7 @@ class Episode:
         self._waiting = list(trials)
         self._noise.shuffle(self._waiting)
         self._members: list[_Member] = []
+        self._lacked_memory: set[str] = set()
         self._freezes = False
         self._rounds_done = 0
         """Of all groups: rounds are numbered through the episode, as those of two groups have nothing in common."""
@@ -159,31 +161,63 @@ class Episode:
     def _join(self, waiting: Sequence[Trial]) -> Generator[Event, None, list[Trial]]:
         """Start those that memory holds; the others are returned."""
         left: list[Trial] = []
-        for trial in waiting:
-            if self._members and not has_room(trial, self._known):
-                left.append(trial)
+        waiting = list(waiting)
+        while waiting:
+            if self._members and not has_room(waiting[0], self._known):
+                left.append(waiting.pop(0))
                 continue
+            # One that did not find memory beside others has it to itself the next time.
+            alone = waiting[0].configuration.key in self._lacked_memory
+            group = waiting[:1] if alone else side_by_side(waiting, self._environment.cpu_count, self._known)
+            del waiting[: len(group)]
+            loaded = []
+            for member in (yield from self._load(group)):
+                reply = self._answer(member, member.trial.procedure.timeout_s)
+                if _works(reply):
+                    loaded.append(member)
+                else:
+                    yield from self._not_loaded(member, reply, left, beside=len(group) - 1)
+            for member in loaded:
+                yield from self._make_ready(member, left, alone=len(group) == 1)
+        return left
+
+    def _load(self, group: Sequence[Trial]) -> Generator[Event, None, list[_Member]]:
+        """The processes of `group`, loading; those that cannot be started are ended."""
+        found: list[_Member] = []
+        for trial in group:
             started_at = datetime.now(UTC).isoformat(timespec="seconds")
-            kills_before = oom_kills()
             try:
                 resident = self._start(trial)
             except ServewattError as error:
                 yield Ended(_not_started(trial, error, started_at))
                 continue
             member = _Member(trial, resident, Result(trial, Status.OK, started_at=started_at))
-            reply = self._ask(member, wire.dump(trial).encode(), trial.procedure.timeout_s)
-            if reply is None or reply.result is None or reply.result.status is not Status.OK:
-                gone = self._gone(member, reply, oom_killed=oom_kills() > kills_before)
-                if gone.status is Status.OUT_OF_MEMORY and self._members:
-                    left.append(trial)  # it may find room once the others are gone
-                else:
-                    yield Ended(gone)
-                continue
-            member.ready = reply.result
-            self._members.append(member)
-            yield Ready(reply.result)
-            yield from self._measure(member, Order(JOINING, 0, 0, self._slice_s(trial)))
-        return left
+            self._tell(member, wire.dump(trial).encode(), trial.procedure.timeout_s)
+            found.append(member)
+        return found
+
+    def _make_ready(self, member: _Member, left: list[Trial], *, alone: bool) -> Iterator[Event]:
+        """What is measured once a process, and a slice; the member has then joined."""
+        member.loaded_alone = alone
+        order, timeout_s = Order(ready=True, alone=alone), member.trial.procedure.timeout_s
+        reply = self._ask(member, wire.dump(order).encode(), timeout_s)
+        if not _works(reply):
+            yield from self._not_loaded(member, reply, left, beside=0)
+            return
+        assert reply is not None and reply.result is not None
+        member.ready = reply.result
+        self._members.append(member)
+        yield Ready(reply.result)
+        yield from self._measure(member, Order(JOINING, 0, 0, self._slice_s(member.trial)))
+
+    def _not_loaded(self, member: _Member, reply: Reply | None, left: list[Trial], *, beside: int) -> Iterator[Event]:
+        """The end of a process that did not get ready; it is tried again later if the others may be to blame."""
+        gone = self._gone(member, reply, oom_killed=oom_kills() > member.kills_before)
+        if gone.status is Status.OUT_OF_MEMORY and (self._members or beside):
+            self._lacked_memory.add(member.key)
+            left.append(member.trial)  # it may find room once the others are gone
+        else:
+            yield Ended(gone)
 
     def _start(self, trial: Trial) -> Resident:
         configuration = trial.configuration
@@ -244,7 +278,7 @@ class Episode:
         """Why a slice does not count; empty if it does."""
         window_s = found.work_s + found.tail_s
         blocked_s = found.blocked_cpu_s or 0.0
-        if blocked_s > max(LEAST_BLOCKED_S, BLOCKED_SHARE * window_s):
+        if blocked_s > max(LEAST_BLOCKED_S, blocked_limit(self._environment.cpu_count) * window_s):
             self._freezes = True
             share = 100 * blocked_s / window_s
             return f"blocked processes used {share:.0f} % of a CPU, most of it {found.blocked_by}"
@@ -260,17 +294,28 @@ class Episode:
         """The result of a member that has measured enough."""
         self._members.remove(member)
         kills_before = oom_kills()
+        full_bytes = used_bytes(member.trial.configuration.provider) if not member.loaded_alone else None
         reply = self._ask(member, wire.dump(Order()).encode(), member.trial.procedure.timeout_s)
-        if reply is None or reply.result is None or reply.result.status is not Status.OK:
+        if reply is None or reply.result is None or not _works(reply):
             return Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
         ended = member.resident.close_politely(timeout_s=END_TIMEOUT_S)
         result = replace(reply.result, parent_cpu_s=ended.waiter_cpu_s, log=printable(ended.log))
+        if full_bytes is not None:
+            # What others loaded meanwhile is not in the difference: they are all blocked.
+            freed_bytes = full_bytes - (used_bytes(result.trial.configuration.provider) or full_bytes)
+            result = replace(result, peak_gpu_bytes=max(result.peak_gpu_bytes or 0, freed_bytes) or None)
         return Ended(judge(finished(result, member.slices), self._environment, memory_bandwidth_bytes_s))
 
     def _ask(self, member: _Member, question: bytes, timeout_s: float) -> Reply | None:
         """What a member answers; None where it does not."""
+        return self._answer(member, timeout_s) if self._tell(member, question, timeout_s) else None
+
+    def _tell(self, member: _Member, question: bytes, timeout_s: float) -> bool:
         member.patience_s = timeout_s
-        answer = member.resident.ask(question, timeout_s=timeout_s)
+        return member.resident.tell(question, timeout_s=timeout_s)
+
+    def _answer(self, member: _Member, timeout_s: float) -> Reply | None:
+        answer = member.resident.answer(timeout_s=timeout_s)
         try:
             return None if answer is None else wire.load(Reply, answer)
         except InputError as error:
@@ -320,6 +365,11 @@ class Episode:
 
 def _not_started(trial: Trial, error: ServewattError, started_at: str) -> Result:
     return Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True)
+
+
+def _works(reply: Reply | None) -> bool:
+    """Whether a process says that its trial goes on."""
+    return reply is not None and reply.result is not None and reply.result.status is Status.OK
 
 
 def _cpu_s(member: _Member) -> float:

@@ -1,9 +1,10 @@
 """One configuration in a process that stays loaded for a duet episode, and measures a slice when it is asked to.
 
 A trial as JSON is the first line on standard input; orders follow, a line each. Every line is answered by one on the
-answer pipe: the trial's result so far once it is ready, a slice for each order, and the result at the end.
+answer pipe: the trial's result so far once it is loaded, the same once it is ready, a slice for each further order, and
+the result at the end.
 
-load -> settle -> warm up -> idle -> prefill -> (blocked -> slice)* -> tear down
+load -> blocked -> settle -> warm up -> idle -> prefill -> (blocked -> slice)* -> tear down
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ SAMPLER_PAUSE_S = 0.02
 
 @dataclass(frozen=True)
 class Order:
-    """A slice to measure; where `least_s` is 0 the trial is to end."""
+    """A slice to measure; where `least_s` is 0 the trial is to end, or to become `ready`."""
 
     round: int = 0
     position: int = 0
     attempt: int = 0
     least_s: float = 0.0
+    ready: bool = False
+    """To settle, to warm up, and to measure what is measured once a process."""
+    alone: bool = True
+    """Whether nothing else was loaded meanwhile; if not, what loading took is not this process's alone."""
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,24 @@ class Residency:
         self._peak_gpu_bytes: int | None = None
         """When it was ready: what later comes to the board's used memory may be the next process."""
 
-    def make_ready(self) -> Result:
-        """Load, warm up, and measure what is measured once a process."""
+    def load(self) -> Result:
+        """Load the engine."""
         self._session = self._measurement.load()
         self._stack.callback(self._session.close)
+        self._keep(self._sampler.pause())
+        return self._result((Status.OK, "", ""))
+
+    def make_ready(self, *, alone: bool) -> Result:
+        """Warm up, and measure what is measured once a process."""
+        assert self._session is not None
+        if not alone:
+            # Neither the joules nor the board's memory were this process's alone.
+            self._log.stretches = [replace(stretch, alone=False) for stretch in self._log.stretches]
+            self._samples = replace(self._samples, utilisation=())
+        self._sampler.resume()
         self._measurement.make_ready(self._session)
         self._keep(self._sampler.pause())
+        self._measurement.note_peak(self._session)
         result = self._result((Status.OK, "", ""))
         self._peak_gpu_bytes = result.peak_gpu_bytes
         return result
@@ -204,7 +221,7 @@ def _thirds(generations: Sequence[Generation], start_s: float, end_s: float) -> 
 
 
 def replies(trial: Trial, lines: Iterator[bytes]) -> Iterator[Reply]:
-    """What a process of `trial` answers to the orders in `lines`, and that it is ready before all of them.
+    """What a process of `trial` answers to the orders in `lines`, and that it is loaded before all of them.
 
     Ends with a result; after a failure without waiting for orders.
     """
@@ -216,9 +233,12 @@ def replies(trial: Trial, lines: Iterator[bytes]) -> Iterator[Reply]:
             yield Reply(result=Result(trial, status, reason, hint, transient=may_pass(error)))
             return
         try:
-            yield Reply(result=residency.make_ready())
+            yield Reply(result=residency.load())
             for line in lines:
                 order = wire.load(Order, line)
+                if order.ready:
+                    yield Reply(result=residency.make_ready(alone=order.alone))
+                    continue
                 if order.least_s <= 0:
                     yield Reply(result=residency.finish())
                     return

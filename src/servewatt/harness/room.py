@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from servewatt.harness.shortage import available_bytes
@@ -27,22 +28,57 @@ ALONE = frozenset({"vllm"})
 """Engines that take most of a GPU's memory whatever the model needs."""
 
 
-def has_room(trial: Trial, known: Sequence[Result] = (), root: Path = Path("/")) -> bool:
-    """Whether the process of `trial` would find memory, of the machine and of its GPU.
+@dataclass(frozen=True)
+class Need:
+    """Memory that a process takes at most while it loads, in bytes."""
 
-    `known` are results that may tell what the configuration took before. True where free memory is not known.
-    """
+    host: float
+    board: float
+    """Of the GPU's; 0 on a CPU."""
+
+
+def need_of(trial: Trial, known: Sequence[Result] = ()) -> Need:
+    """What the process of `trial` needs, by `known` results of its configuration, or else by its weights."""
     configuration = trial.configuration
-    if configuration.engine in ALONE:
-        return False
     own = [r for r in known if r.trial.configuration == configuration]
     weights = WHILE_LOADING * trial.model.parameters * BYTES_PER_WEIGHT[configuration.precision]
     host = max((r.peak_rss_bytes or 0 for r in own), default=0) or weights + LIBRARIES_BYTES
     board = max((r.peak_gpu_bytes or 0 for r in own), default=0) or weights + LIBRARIES_BYTES
+    return Need(host, 0.0 if configuration.provider is Provider.CPU else board)
+
+
+def has_room(trial: Trial, known: Sequence[Result] = (), loading: Sequence[Trial] = (), root: Path = Path("/")) -> bool:
+    """Whether the process of `trial` would find memory, of the machine and of its GPU.
+
+    `known` are results that may tell what a configuration took before; `loading` are trials whose processes have not
+    taken theirs yet. True where free memory is not known.
+    """
+    configuration = trial.configuration
+    if configuration.engine in ALONE:
+        return False
+    needs = [need_of(one, known) for one in (trial, *loading)]
     free = available_bytes(Provider.CPU, root)
-    if free is not None and host > (1 - SPARE_SHARE) * free:
+    if free is not None and sum(need.host for need in needs) > (1 - SPARE_SHARE) * free:
         return False
     if configuration.provider is Provider.CPU:
         return True
     free = available_bytes(configuration.provider, root)
-    return free is None or board <= (1 - SPARE_SHARE) * free
+    return free is None or sum(need.board for need in needs) <= (1 - SPARE_SHARE) * free
+
+
+CPUS_A_PROCESS = 4
+"""So many for each process that loads beside others: on fewer, loading two at once takes as long as one after another,
+and what each takes to load could not be told."""
+
+
+def side_by_side(
+    trials: Sequence[Trial], cpu_count: int, known: Sequence[Result] = (), root: Path = Path("/")
+) -> Sequence[Trial]:
+    """The first of `trials` that may load at the same time, one at least, by the CPUs and the memory that they need."""
+    most = max(1, cpu_count // CPUS_A_PROCESS)
+    found = list(trials[:1])
+    for trial in trials[1:most]:
+        if found[0].configuration.engine in ALONE or not has_room(trial, known, found, root):
+            break
+        found.append(trial)
+    return found

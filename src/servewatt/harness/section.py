@@ -39,6 +39,8 @@ class Stretch:
     passes: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
+    alone: bool = True
+    """Whether the readings are of this process's work only."""
 
 
 def take_mark(meters: Sequence[Meter], pids: Sequence[int] = ()) -> Mark:

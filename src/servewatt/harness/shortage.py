@@ -74,6 +74,12 @@ def others_hold_most_memory(provider: Provider, root: Path = Path("/"), nvml: An
     return len(known) == 2 and int(known["MemAvailable"]) < int(known["MemTotal"]) / 2
 
 
+def used_bytes(provider: Provider, nvml: Any = None) -> int | None:
+    """Memory in use of the GPU in use, by all programs; None where it is not known, or on a CPU."""
+    board = None if provider is Provider.CPU else _board_memory(nvml)
+    return None if board is None else board[0]
+
+
 def available_bytes(provider: Provider, root: Path = Path("/"), nvml: Any = None) -> int | None:
     """Memory that a new process could use, of the machine (its control group's limit included) or of the GPU in use.
 

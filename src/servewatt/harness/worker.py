@@ -231,7 +231,9 @@ def to_result(
         # No samples were taken, or none came back: power cannot be integrated, and that is not what went wrong.
         domains = [d for d in domains if d.grade is not Grade.INTEGRATED]
     try:
-        sections = tuple(to_section(s, domains, samples.power, samples.cpu_share) for s in log.stretches)
+        sections = tuple(
+            to_section(s, domains if s.alone else (), samples.power, samples.cpu_share) for s in log.stretches
+        )
         sensors = [d for d in domains if d.grade is Grade.INTEGRATED and d.component is Component.GPU]
         board = f"gpu:{first_visible_board()}" if sensors else ""
         for sensor in sensors:

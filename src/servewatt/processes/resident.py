@@ -46,10 +46,21 @@ class Resident:
 
         None where there will be no answer: the command has ended, is late or answers with too much. `end` tells which.
         """
+        return self.answer(timeout_s=timeout_s) if self.tell(question, timeout_s=timeout_s) else None
+
+    def tell(self, question: bytes, *, timeout_s: float) -> bool:
+        """Send a question, so that others can be asked too before its `answer` is waited for; whether it was read."""
         before_s = time.process_time()
         try:
-            deadline_s = time.monotonic() + timeout_s
-            return self._receive(deadline_s) if self._send(question, deadline_s) else None
+            return self._send(question, time.monotonic() + timeout_s)
+        finally:
+            self._waited_cpu_s += time.process_time() - before_s
+
+    def answer(self, *, timeout_s: float) -> bytes | None:
+        """The answer to a question that was sent; as of `ask`."""
+        before_s = time.process_time()
+        try:
+            return self._receive(time.monotonic() + timeout_s)
         finally:
             self._waited_cpu_s += time.process_time() - before_s
 

@@ -57,6 +57,12 @@ def with_slices(ready: Result, slices: Sequence[Slice]) -> Result:
     return replace(ready, slices=kept, sections=(*before, generate), generations=generations)
 
 
+def blocked_limit(cpu_count: int) -> float:
+    """CPU time that blocked processes may use while another measures, as a share of the slice: half a percent of what
+    the machine's CPUs have, so 1 % where there are two."""
+    return 0.005 * max(2, cpu_count)
+
+
 LEAST_SLICES = 4
 """With fewer valid slices a trial does not count."""
 

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 
 from servewatt.records import Result, Slice
+from servewatt.records.slices import blocked_limit
 from servewatt.stats.intervals import student_quantile
 from servewatt.stats.race.bound import pooled_scatter
 from servewatt.stats.race.costs import Costs, SliceCost
@@ -23,8 +24,6 @@ __all__ = ["CHANCE", "Kind", "Margins", "RaceWarning", "margins", "race_warnings
 
 CHANCE = 0.005
 """Probability with which each kind of check that rests on chance may warn of a clean race; there are six such."""
-BLOCKED_SHARE = 0.01
-"""CPU time of blocked processes over a slice's: the harness repeats a slice above it (`servewatt.harness.episode`)."""
 LEAST_JOINS = 1
 LEAST_SLICES_OF_A_KIND = 3
 WHOLE_BATCHES = 6
@@ -42,16 +41,16 @@ Box, G. M. Jenkins, "Time Series Analysis", for a first-order autoregression."""
 
 
 def race_warnings(
-    results: Sequence[Result], costs: Costs, slice_cost: SliceCost, ahead: Margins
+    results: Sequence[Result], costs: Costs, slice_cost: SliceCost, ahead: Margins, *, cpu_count: int = 2
 ) -> tuple[RaceWarning, ...]:
     """Every warning about a race, those that could overturn its choice first.
 
     `results` are all of the run, with their samples where throttling and clocks are to be seen; `costs` what the race
-    was decided by, `slice_cost` the cost of a slice, `ahead` the margins of its choice.
+    was decided by, `slice_cost` the cost of a slice, `ahead` the margins of its choice, `cpu_count` the machine's CPUs.
     """
     observed = observe(results, slice_cost)
     found = (
-        *blocked(results, ahead),
+        *blocked(results, ahead, cpu_count),
         *company(observed, ahead),
         *drift(observed, ahead),
         *predecessor(observed, ahead),
@@ -63,17 +62,19 @@ def race_warnings(
     return tuple(sorted(found, key=lambda warning: not warning.could_overturn))
 
 
-def blocked(results: Sequence[Result], ahead: Margins) -> Iterator[RaceWarning]:
+def blocked(results: Sequence[Result], ahead: Margins, cpu_count: int) -> Iterator[RaceWarning]:
     """Size: most CPU time that a process used while it was blocked, as a share of the slice that it disturbed.
 
-    Those slices were repeated; what could overturn the choice is what was left of it in the valid ones.
+    Those slices were repeated; what could overturn the choice is what was left of it in the valid ones, as far as the
+    machine's other CPUs do not make up for it.
     """
+    limit = blocked_limit(cpu_count)
     disturbing: dict[str, list[float]] = {}
     left: list[float] = [0.0]
     for result in results:
         for one in result.slices:
             share = _blocked_share(one)
-            if one.fault and share > BLOCKED_SHARE and one.blocked_by:
+            if one.fault and share > limit and one.blocked_by:
                 disturbing.setdefault(one.blocked_by, []).append(share)
             elif not one.fault:
                 left.append(share)
@@ -81,10 +82,10 @@ def blocked(results: Sequence[Result], ahead: Margins) -> Iterator[RaceWarning]:
         count = "a slice was" if len(shares) == 1 else f"{len(shares)} slices were"
         text = (
             f"{key} keeps a CPU busy after its last step: {_percent(max(shares))} of one while another was measured "
-            f"(limit {_percent(BLOCKED_SHARE)}); {count} measured again"
+            f"(limit {_percent(limit)}); {count} measured again"
         )
-        overturns = ahead.overturned_by(math.log1p(max(left)))
-        yield RaceWarning(Kind.BLOCKED, key, max(shares), BLOCKED_SHARE, text, overturns)
+        overturns = ahead.overturned_by(math.log1p(max(left) * blocked_limit(2) / limit))
+        yield RaceWarning(Kind.BLOCKED, key, max(shares), limit, text, overturns)
 
 
 def _blocked_share(one: Slice) -> float:
