@@ -111,7 +111,7 @@ def test_loading_beside_others_has_a_time_but_no_joules_of_its_own(tmp_path: Pat
         loaded = ask.result(trial(tmp_path, fake()))
         assert [(s.name, bool(s.energy)) for s in loaded.sections] == [("load", True)]
         ready = ask.result(replace(READY, alone=False))
-        assert [(s.name, bool(s.energy)) for s in ready.sections] == [("load", False), ("idle", True), ("prefill", True)]
+        assert [s.name for s in ready.sections if s.energy] == ["idle", "prefill"]
         assert ready.section("load").duration_s > 0  # type: ignore[union-attr]
         ask.slice(Order(0, 0, 0, 0.05))
         assert not ask.result(FINISH).section("load").energy  # type: ignore[union-attr]

@@ -34,6 +34,8 @@ class EngineEntry:
     """Environment variables with which the pins are built, where pip compiles them."""
     architectures: frozenset[str] | None = None
     """Architectures of config.json that its own model code knows; None for engines over a library's model code."""
+    keeps_artefacts: bool = True
+    """Whether the first load of a configuration writes files (a graph, weights, kernels) that later ones use."""
     real: bool = True
     """False for an imitation, which needs no model and is never chosen unless it is named."""
 

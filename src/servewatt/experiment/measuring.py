@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from servewatt.engines import ENGINES
 from servewatt.errors import StoreError
 from servewatt.experiment import keeping, plan_view, quiet, turns
 from servewatt.experiment.events import (
@@ -181,6 +182,10 @@ def _run_id(now: datetime) -> str:
     return f"{now:%Y%m%d-%H%M%S}-{uuid.uuid4().hex[:4]}"
 
 
+TYPICAL_BANDWIDTH_BYTES_S = 20e9
+"""Of a CPU's memory; only the order of what is guessed by it matters."""
+
+
 @dataclass
 class _Measuring:
     """One run being measured."""
@@ -256,9 +261,17 @@ class _Measuring:
                     quiet.check_episode(own)
 
     def _preparations(self, done: list[Result]) -> Iterator[Result]:
-        """Try out every configuration that has no result yet; one that fails is yielded as its first trial."""
+        """Try out every configuration that has no result yet; one that fails is yielded as its first trial.
+
+        In a race only those that write files for later loads, the quickest first: a race's first episode tries out
+        whatever it starts, and estimates nothing.
+        """
         seen = {r.trial.configuration for r in done if r.generations or not schedule.is_reopened(r)}
-        for position, configuration in enumerate(schedule.block_order(self.run.plan, 0)):
+        order = list(enumerate(schedule.block_order(self.run.plan, 0)))
+        if self.run.plan.race is not None:
+            order = [(place, c) for place, c in order if ENGINES[c.engine].keeps_artefacts]
+            order.sort(key=lambda placed: schedule.roughly(placed[1], self.run.plan, TYPICAL_BANDWIDTH_BYTES_S).pass_s)
+        for position, configuration in order:
             if configuration in seen:
                 continue
             with step(self.observer, f"preparing {configuration.key}"):

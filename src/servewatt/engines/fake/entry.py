@@ -27,4 +27,5 @@ ENTRY = EngineEntry(
         Option("offset", (), "0", "Added to each token; `process` for another number in each process."),
     ),
     real=False,
+    keeps_artefacts=False,
 )

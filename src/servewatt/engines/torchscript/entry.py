@@ -14,4 +14,5 @@ ENTRY = EngineEntry(
     extra="torch",
     supports=tuple(pair for p in Provider for pair in on(p, (t for t in Precision if t.is_floating))),
     options=(LINEAR,),
+    keeps_artefacts=False,
 )
