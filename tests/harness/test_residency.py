@@ -45,7 +45,6 @@ class Asked:
         assert found is not None
         return found
 
-
     def ready(self, asked: Trial, order: Order = READY) -> Result:
         """The result of a process that is loaded and was then asked to get ready, or of what kept it from that."""
         loaded = self.result(asked)
