@@ -83,12 +83,14 @@ def _limits(asked: dict[str, Any]) -> Constraints:
 
 
 def _show(analysis: Analysis, answer: Recommendation) -> None:
-    """The answer, the quality of its outputs, and the excluded configurations."""
+    """The answer, what could overturn it, the quality of its outputs, and the excluded configurations."""
     from servewatt.report.plain_text import MOST_CHARACTERS, plain
 
     click.echo(plain(answer.sentence))
     if worth := _worth(analysis, answer):
         click.echo(f"  its outputs: {worth}")
+    for warning in answer.warnings:
+        click.echo(f"  warning: {plain(warning.told, MOST_CHARACTERS)}")
     for exclusion in answer.exclusions:
         how = "not shown yet" if exclusion.not_shown else "excluded"
         click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {plain(exclusion.reason, MOST_CHARACTERS)}")

@@ -31,6 +31,7 @@ Examples:
 @click.option("--export", type=FILE, help="Write the run with all its trials to one file (.json.gz).")
 @click.option("--markdown", is_flag=True, help="Print Markdown.")
 @click.option("--list", "list_runs", is_flag=True, help="List the runs in the store.")
+@click.option("--against", metavar="KEY", help="What the choice's energy is set beside.  [default: torch in fp32]")
 @quality_option
 @boundary_option
 @store_option
@@ -53,7 +54,7 @@ def command(run: str, store: str | None, boundary: str | None, **options: Any) -
     forms = {name: options[name] for name in WRITERS if options[name] is not None}
     found = find(run, store, with_samples=bool(forms), quality=options["quality_file"])
     tell_damage(found.damaged, ConsoleObserver(Console(stderr=True)))
-    decided = decide(found, boundary=Boundary(boundary) if boundary else None)
+    decided = decide(found, boundary=Boundary(boundary) if boundary else None, against=options["against"])
     for name, path in forms.items():
         WRITERS[name](decided, path)
         click.echo(f"wrote {path}", err=True)

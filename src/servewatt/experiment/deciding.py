@@ -9,13 +9,17 @@ from servewatt.advice import Action, Advice, Setting
 from servewatt.errors import InputError
 from servewatt.experiment.gathering import Found
 from servewatt.models.shape import known_shape
+from servewatt.recommendation.baseline import with_baseline
 from servewatt.recommendation.choose import choose
+from servewatt.recommendation.doubts import with_warnings
 from servewatt.recommendation.order import in_order_of_choice
 from servewatt.recommendation.quality import QualityLimits, choose_by_quality
 from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Boundary, Result, Run
 from servewatt.stats.analyse import analyse
 from servewatt.stats.quality import pool
+from servewatt.stats.race.history import history, measured_seconds
+from servewatt.stats.race.raced import Raced
 from servewatt.stats.records import Analysis
 
 
@@ -36,15 +40,27 @@ class Decided:
         return self.found.results
 
 
-def decide(found: Found, *, boundary: Boundary | None = None, limits: Constraints | None = None) -> Decided:
-    """Analyse a run and choose from it. `boundary` is the plan's unless given."""
+def decide(
+    found: Found,
+    *,
+    boundary: Boundary | None = None,
+    limits: Constraints | None = None,
+    against: str | None = None,
+) -> Decided:
+    """Analyse a run and choose from it. `boundary` is the plan's unless given.
+
+    `against` is the configuration whose energy the choice's is set beside (`servewatt.recommendation.baseline`).
+    """
     run, model = found.run, found.run.plan.model
     run = replace(run, plan=replace(run.plan, model=replace(model, shape=known_shape(model))))
     analysis = analyse(run, found.results, boundary=boundary)
     quality = pool(found.qualities, [s.configuration for s in analysis.summaries])
     analysis = replace(analysis, quality=quality)
     recommendation = choose(analysis, limits or Constraints())
-    return Decided(replace(found, run=run), in_order_of_choice(analysis, recommendation), recommendation)
+    analysis = in_order_of_choice(analysis, recommendation)
+    recommendation = with_baseline(analysis, with_warnings(analysis, recommendation, found.results), against)
+    analysis = replace(analysis, race=raced(analysis, recommendation, found.results))
+    return Decided(replace(found, run=run), analysis, recommendation)
 
 
 def within_quality(decided: Decided, limits: Constraints, wanted: QualityLimits) -> Recommendation:
@@ -59,4 +75,21 @@ def within_quality(decided: Decided, limits: Constraints, wanted: QualityLimits)
             "limits on quality need measured quality, and that of these configurations is not known",
             Advice(Action.ASSESS_QUALITY.of(decided.run.plan.model.name), ", or ", Setting.QUALITY.to("FILE")),
         )
-    return choose_by_quality(decided.analysis, limits, decided.analysis.quality, wanted)
+    answer = choose_by_quality(decided.analysis, limits, decided.analysis.quality, wanted)
+    analysis = in_order_of_choice(decided.analysis, answer)
+    return with_baseline(analysis, with_warnings(analysis, answer, decided.results))
+
+
+def raced(analysis: Analysis, answer: Recommendation, results: Sequence[Result]) -> tuple[Raced, ...]:
+    """How the configurations that were compared came to the choice, in the order of the ranking; none without one."""
+    if answer.choice is None:
+        return ()
+    out = {e.configuration.key for e in answer.exclusions}
+    kept = [s.configuration.key for s in analysis.summaries if s.has_energy and s.configuration.key not in out]
+    return history(
+        analysis.all_costs.of(kept),
+        answer.choice.key,
+        kept,
+        confidence=analysis.confidence,
+        measured_s=measured_seconds(results),
+    )

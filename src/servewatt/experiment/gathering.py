@@ -62,7 +62,11 @@ def _find(name: str, store: str | Path | None, *, with_samples: bool) -> Found:
 
 
 def gather(store: StoreReader, run: Run, *, with_samples: bool) -> Found:
-    """What the store holds of a run, and can be read: all of it with `with_samples`, else what statistics need."""
+    """What the store holds of a run, and can be read: all of it with `with_samples`, else what statistics need.
+
+    Those of a race are few, and its checks look at the samples.
+    """
+    with_samples = with_samples or run.plan.race is not None
     results = store.results(run.id, with_samples=True, skip_damaged=True) if with_samples else store.briefs(run.id)
     qualities = store.qualities(run.plan.model, skip_damaged=True)
     return Found(run, results, qualities, tuple(store.damaged))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from servewatt.records import Configuration, Provider
+from servewatt.stats.race.warned import RaceWarning
 from servewatt.stats.records import Comparison
 
 
@@ -109,6 +110,18 @@ class Recommendation:
     """The choice is decided once the promise is below this share."""
     checks: tuple[LimitCheck, ...] = ()
     """Every numeric limit for every measured configuration that it applies to."""
+
+    baseline: Configuration | None = None
+    """What people run today, or what the user asked for; None where nothing such was measured."""
+    over_baseline: Comparison | None = None
+    """The choice beside it; None where the choice is it, or they share no block."""
+    warnings: tuple[RaceWarning, ...] = ()
+    """What may have deceived the choice; what could overturn it comes first."""
+
+    @property
+    def doubts(self) -> tuple[RaceWarning, ...]:
+        """The warnings that could overturn the choice."""
+        return tuple(w for w in self.warnings if w.could_overturn)
 
     @property
     def decided(self) -> bool:

@@ -1,4 +1,4 @@
-"""Warnings about the numbers of a run, one sentence each."""
+"""Warnings about the numbers of a run, one sentence each; `servewatt.recommendation.doubts` has those about its choice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 from servewatt.errors import counted
-from servewatt.records import Configuration, Precision, Result, Run, Status, Weights
+from servewatt.records import Configuration, Result, Run, Status, Weights
 from servewatt.stats.energy import section_energies
 from servewatt.stats.records import BoundaryRanking, ConfigurationSummary
 
@@ -28,7 +28,6 @@ def cautions(
     return (
         *_weights(run),
         *_energy(run, valid, summaries, domains),
-        *_outputs(summaries),
         *_repeated(run, summaries),
         *_trials(run, summaries),
         *_machine(run, valid, summaries),
@@ -63,7 +62,8 @@ def _energy(
             )
             yield f"{key}: {lacking} of {trial} {lack} energy is unknown"
         error = summary.energy_error_share
-        if error is not None and error > QUANTUM_LIMIT:
+        # Of a race `servewatt.stats.race.machine_checks` tells: most of its slices begin and end at a step.
+        if run.plan.race is None and error is not None and error > QUANTUM_LIMIT:
             share = _percent(error) if error < 1 else "all"
             yield f"{key}: the counter's step is up to {share} of the energy; longer windows would help"
         energies = [energy for _, energy in summary.block_energy_j_per_token]
@@ -72,17 +72,6 @@ def _energy(
         elif len(energies) >= 3 and statistics.stdev(energies) > SCATTER_LIMIT * statistics.fmean(energies):
             scatter = statistics.stdev(energies) / statistics.fmean(energies)
             yield f"{key}: energy scatters by {100 * scatter:.0f} % between blocks"
-
-
-def _outputs(summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
-    for summary in summaries:
-        share = summary.output_agreement
-        # A lower precision may rightly answer otherwise; fp32, in which the reference computes, should not.
-        if share is not None and share < 1 and summary.configuration.precision is Precision.FP32:
-            yield (
-                f"{summary.configuration.key}: only {_percent(share)} of its output tokens equal the reference's, "
-                "though both compute in fp32"
-            )
 
 
 def _repeated(run: Run, summaries: Sequence[ConfigurationSummary]) -> Iterator[str]:
@@ -116,9 +105,6 @@ def _machine(
     share, key = max(stolen, default=(0.0, ""))
     if share > STOLEN_LIMIT:
         yield f"the hypervisor gave up to {_percent(share)} of the CPU time to others (most in {key})"
-    throttled = [s.configuration.key for s in summaries if any(map(_throttled, valid[s.configuration]))]
-    if throttled:
-        yield f"the GPU throttled its clocks during: {', '.join(throttled)}"
 
 
 def stolen_share(result: Result, cpu_count: int) -> float:
@@ -127,14 +113,6 @@ def stolen_share(result: Result, cpu_count: int) -> float:
     if section is None or not section.stolen_cpu_s or section.duration_s <= 0:
         return 0.0
     return section.stolen_cpu_s / (section.duration_s * cpu_count)
-
-
-def _throttled(result: Result) -> bool:
-    section = result.section("generate")
-    return section is not None and any(
-        u.gpu_throttled and section.start_s <= u.time_s <= section.start_s + section.duration_s
-        for u in result.utilisation
-    )
 
 
 def _rankings(rankings: Sequence[BoundaryRanking]) -> Iterator[str]:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from servewatt.quality import Quality
 from servewatt.records import Boundary, Component, Configuration, Facts, Grade, Interval, Run, Status
 from servewatt.stats.race.costs import Costs, block_costs
+from servewatt.stats.race.raced import Raced
 
 __all__ = [
     "Analysis",
@@ -240,6 +241,9 @@ class Analysis:
     """Results of `servewatt quality` for these configurations; None if there are none."""
     costs: Costs = field(default_factory=Costs)
     """Energy per token inside the boundary, block by block, of every configuration that has it; see `all_costs`."""
+
+    race: tuple[Raced, ...] = ()
+    """How the configurations that were compared came to the choice, in the order of the ranking."""
 
     @property
     def all_costs(self) -> Costs:

@@ -45,6 +45,8 @@ def race_warnings(
 ) -> tuple[RaceWarning, ...]:
     """Every warning about a race, those that could overturn its choice first.
 
+    Of blocks of whole trials only what the machine said, and what was answered, is looked at.
+
     `results` are all of the run, with their samples where throttling and clocks are to be seen; `costs` what the race
     was decided by, `slice_cost` the cost of a slice, `ahead` the margins of its choice, `cpu_count` the machine's CPUs.
     """
@@ -55,7 +57,7 @@ def race_warnings(
         *drift(observed, ahead),
         *predecessor(observed, ahead),
         *spikes(observed, ahead),
-        *scatter(costs.episodes, ahead),
+        *(scatter(costs.episodes, ahead) if costs.duet else ()),
         *autocorrelation(observed, costs.episodes, ahead),
         *machine_warnings(results, ahead),
     )

@@ -30,8 +30,8 @@ OUTPUT_SHARE = 0.99
 
 
 def machine_warnings(results: Sequence[Result], ahead: Margins) -> Iterator[RaceWarning]:
-    """All of them; `results` with their samples."""
-    valid = [r for r in results if r.status is Status.OK and r.slices]
+    """All of them, for slices and for whole trials; `results` with their samples."""
+    valid = [r for r in results if r.status is Status.OK]
     by_key: dict[str, list[Result]] = defaultdict(list)
     for result in sorted(valid, key=lambda r: r.trial.block):
         by_key[result.trial.configuration.key].append(result)
@@ -46,8 +46,8 @@ def machine_warnings(results: Sequence[Result], ahead: Margins) -> Iterator[Race
 
 
 def throttled(key: str, own: Sequence[Result], ahead: Margins) -> Iterator[RaceWarning]:
-    """Size: share of the samples in slices in which the GPU throttled."""
-    told = [s.gpu_throttled for result in own for s in _in_slices(result) if s.gpu_throttled is not None]
+    """Size: share of the samples at work in which the GPU throttled."""
+    told = [s.gpu_throttled for result in own for s in _at_work(result) if s.gpu_throttled is not None]
     size = sum(told) / len(told) if told else 0.0
     if size > THROTTLED_SHARE:
         limit = _percent(THROTTLED_SHARE)
@@ -59,7 +59,7 @@ def clock(key: str, own: Sequence[Result], ahead: Margins) -> Iterator[RaceWarni
     """Size: change of the clock of the GPU, else of the CPU, from the first episode to the last, as a share."""
     for what, field in (("GPU", "gpu_clock_mhz"), ("CPU", "cpu_clock_mhz")):
         of: Callable[[UtilisationSample], float | None] = attrgetter(field)
-        told = ([mhz for sample in _in_slices(result) if (mhz := of(sample))] for result in own)
+        told = ([mhz for sample in _at_work(result) if (mhz := of(sample))] for result in own)
         medians = [statistics.median(clocks) for clocks in told if clocks]
         if len(medians) < 2:
             continue
@@ -81,7 +81,7 @@ def warmer(key: str, own: Sequence[Result], ahead: Margins) -> Iterator[RaceWarn
     medians = [
         statistics.median(told)
         for result in own
-        if (told := [s.gpu_temperature_c for s in _in_slices(result) if s.gpu_temperature_c is not None])
+        if (told := [s.gpu_temperature_c for s in _at_work(result) if s.gpu_temperature_c is not None])
     ]
     size = medians[-1] - medians[0] if len(medians) > 1 else 0.0
     if size > WARMER_K:
@@ -116,7 +116,8 @@ def quantum(key: str, own: Sequence[Result], ahead: Margins) -> Iterator[RaceWar
 
 def estimated(valid: Sequence[Result], ahead: Margins) -> Iterator[RaceWarning]:
     """Size: the least lead of the choice, as a share, where energies are partly or wholly estimated."""
-    grades = {e.grade for r in valid for one in r.slices for e in one.energy if e.counted}
+    works = (work for r in valid for work in (r.slices or filter(None, [r.section("generate")])))
+    grades = {e.grade for work in works for e in work.energy if e.counted}
     if Grade.ESTIMATED not in grades or not ahead.leads:
         return
     rival, lead = min(ahead.leads.items(), key=lambda pair: (pair[1], pair[0]))
@@ -166,8 +167,12 @@ def agreeing_outputs(by_key: dict[str, list[Result]], ahead: Margins) -> Iterato
             yield RaceWarning(Kind.OUTPUTS, key, 1 - share, 1 - OUTPUT_SHARE, text, overturns)
 
 
-def _in_slices(result: Result) -> Iterator[UtilisationSample]:
+def _at_work(result: Result) -> Iterator[UtilisationSample]:
+    """The samples in slices, or in the generation of a whole trial."""
+    whole = result.section("generate")
     windows = [(s.start_s, s.start_s + s.work_s) for s in result.slices]
+    if not windows and whole is not None:
+        windows = [(whole.start_s, whole.start_s + whole.duration_s)]
     for sample in result.utilisation:
         if any(begin_s <= sample.time_s <= end_s for begin_s, end_s in windows):
             yield sample

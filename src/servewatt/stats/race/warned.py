@@ -28,6 +28,7 @@ class Kind(StrEnum):
     QUANTUM = "quantum"
     ESTIMATED = "estimated"
     OUTPUTS = "outputs"
+    LIMIT = "limit"
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,12 @@ class RaceWarning:
     sentence: str
     could_overturn: bool
     """Whether, if all of it were an error, another configuration might save more than a tie over the choice."""
+
+    @property
+    def told(self) -> str:
+        """The sentence, and what it could change."""
+        change = "this could overturn the choice" if self.could_overturn else "the choice would stand"
+        return f"{self.sentence}; {change}"
 
 
 @dataclass(frozen=True)
