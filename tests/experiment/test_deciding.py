@@ -97,10 +97,20 @@ def test_whole_trials_are_checked_too() -> None:
 def test_a_result_beyond_what_memory_can_deliver_is_a_fault() -> None:
     """A token in 10 ms from 40 MB of weights takes 4 GB/s; the machine is said to have 0.1 GB/s."""
     made = run((ONNX, TORCH), blocks=1)
-    shape = Shape(layers=1, hidden_size=1000, query_heads=10, key_value_heads=10, head_size=100,
-                  feed_forward_size=1000, feed_forward_matrices=2, vocabulary_size=4000)
+    shape = Shape(
+        layers=1,
+        hidden_size=1000,
+        query_heads=10,
+        key_value_heads=10,
+        head_size=100,
+        feed_forward_size=1000,
+        feed_forward_matrices=2,
+        vocabulary_size=4000,
+    )
     plan = replace(made.plan, model=replace(made.plan.model, shape=shape))
-    made = replace(made, plan=plan, environment=replace(made.environment, memory_bandwidth_bytes_s=1e8, cache_bytes=1000))
+    made = replace(
+        made, plan=plan, environment=replace(made.environment, memory_bandwidth_bytes_s=1e8, cache_bytes=1000)
+    )
     analysis = analyse(made, [result(ONNX, package_j=60.0), result(TORCH)])
     beyond = list(beyond_the_limit(analysis.summaries, Margins(ONNX.key, {})))
     assert {w.configuration: w.could_overturn for w in beyond} == {ONNX.key: True, TORCH.key: False}
@@ -124,4 +134,3 @@ def test_the_way_of_each_configuration_to_the_choice() -> None:
     assert ways[ONNX.key].could_save == pytest.approx(0.03, abs=0.015)
     # Load, idle and prefill take 5.5 s, and eight slices of 0.4 s x 9.
     assert ways[SLOW.key].measured_s == pytest.approx(5.5 + 8 * 3.6, rel=0.05)
-

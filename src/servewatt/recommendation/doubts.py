@@ -12,6 +12,7 @@ from servewatt.stats.race.checks import Kind, Margins, RaceWarning, margins, rac
 from servewatt.stats.race.costs import energy_cost
 from servewatt.stats.records import Analysis, ConfigurationSummary
 
+
 def with_warnings(analysis: Analysis, answer: Recommendation, results: Sequence[Result]) -> Recommendation:
     """The answer with its warnings; `results` with their samples where throttling and clocks are to be seen.
 

@@ -98,7 +98,9 @@ def view(analysis: Analysis, recommendation: Recommendation) -> View:
         failures=tuple(
             Note(s.configuration.key, _failed(s)) for s in analysis.summaries if s.blocks > 0 and _failed(s)
         ),
-        warnings=tuple(plain(w, MOST_CHARACTERS) for w in (*(w.told for w in recommendation.warnings), *analysis.warnings)),
+        warnings=tuple(
+            plain(w, MOST_CHARACTERS) for w in (*(w.told for w in recommendation.warnings), *analysis.warnings)
+        ),
         runner_up=_runner_up(recommendation.runner_up),
         candidates=tuple(c.key for c in recommendation.candidates),
         shared=shared_parts([s.configuration for s in analysis.summaries]),

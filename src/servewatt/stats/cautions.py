@@ -1,4 +1,4 @@
-"""Warnings about the numbers of a run, one sentence each; `servewatt.recommendation.doubts` has those about its choice."""
+"""Warnings about the numbers of a run, one sentence each; `servewatt.recommendation.doubts` tells of its choice."""
 
 from __future__ import annotations
 
