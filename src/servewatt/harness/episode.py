@@ -33,7 +33,10 @@ from servewatt.records.slices import blocked_limit, finished, with_slices
 
 RESIDENCY = "servewatt.harness.residency"
 PAUSE_S = 0.2
-"""Before each slice: some engines' threads spin for up to 0.1 s after their last step before they sleep."""
+"""Before a slice beside processes that cannot be stopped: some engines' threads spin for up to 0.1 s after their last
+step before they sleep."""
+STILL_S = 0.03
+"""The same where all others are stopped: for the kernel, and for this process, to come to rest."""
 SLICE_RETRIES = 2
 STEPS_A_SLICE = 10
 """Steps of a coarse counter that a slice should hold."""
@@ -135,7 +138,6 @@ class Episode:
         self._noise.shuffle(self._waiting)
         self._members: list[_Member] = []
         self._lacked_memory: set[str] = set()
-        self._freezes = False
         self._rounds_done = 0
         """Of all groups: rounds are numbered through the episode, as those of two groups have nothing in common."""
         self._stack = ExitStack()
@@ -168,6 +170,9 @@ class Episode:
                 continue
             # One that did not find memory beside others has it to itself the next time.
             alone = waiting[0].configuration.key in self._lacked_memory
+            for member in self._members:
+                if member.may_freeze:
+                    member.resident.freeze()
             group = waiting[:1] if alone else side_by_side(waiting, self._environment.cpu_count, self._known)
             del waiting[: len(group)]
             loaded = []
@@ -250,15 +255,11 @@ class Episode:
         """One slice, again while something disturbs it; a member that cannot answer is gone."""
         for attempt in range(SLICE_RETRIES + 1 if order.round != JOINING else 1):
             others = [m for m in self._members if m is not member]
-            stopped = [m.resident for m in others if m.may_freeze] if self._freezes else []
-            for resident in stopped:
-                resident.freeze()
-            time.sleep(PAUSE_S)
+            self._only(member)
+            time.sleep(STILL_S if all(other.may_freeze for other in others) else PAUSE_S)
             before_s, kills_before = [_cpu_s(other) for other in others], oom_kills()
             reply = self._ask(member, wire.dump(replace(order, attempt=attempt)).encode(), self._patience_s(member))
             used_s = [max(0.0, _cpu_s(other) - before) for other, before in zip(others, before_s, strict=True)]
-            for resident in stopped:
-                resident.thaw()
             if reply is None or reply.slice is None:
                 if member in self._members:
                     self._members.remove(member)
@@ -274,12 +275,18 @@ class Episode:
             if not judged.fault:
                 return
 
+    def _only(self, member: _Member) -> None:
+        """Let `member` run, and stop the processes of the others that may be stopped."""
+        for other in self._members:
+            if other is not member and other.may_freeze:
+                other.resident.freeze()
+        member.resident.thaw()
+
     def _fault(self, trial: Trial, found: Slice) -> str:
         """Why a slice does not count; empty if it does."""
         window_s = found.work_s + found.tail_s
         blocked_s = found.blocked_cpu_s or 0.0
         if blocked_s > max(LEAST_BLOCKED_S, blocked_limit(self._environment.cpu_count) * window_s):
-            self._freezes = True
             share = 100 * blocked_s / window_s
             return f"blocked processes used {share:.0f} % of a CPU, most of it {found.blocked_by}"
         if found.foreign_cpu_s is not None:
@@ -292,6 +299,7 @@ class Episode:
 
     def _leave(self, member: _Member) -> Ended:
         """The result of a member that has measured enough."""
+        self._only(member)
         self._members.remove(member)
         kills_before = oom_kills()
         full_bytes = used_bytes(member.trial.configuration.provider) if not member.loaded_alone else None

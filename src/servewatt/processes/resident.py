@@ -31,6 +31,7 @@ class Resident:
         self._stack = contextlib.ExitStack()
         self._waited_cpu_s = 0.0
         self._timed_out = False
+        self._frozen = False
         self._ended: Ended | ServewattError | None = None
         self._buffer = bytearray()
         try:
@@ -70,11 +71,15 @@ class Resident:
 
     def freeze(self) -> None:
         """Stop all of its processes, so that none uses a CPU until `thaw`."""
-        self._signal(signal.SIGSTOP)
+        if not self._frozen:
+            self._signal(signal.SIGSTOP)
+            self._frozen = True
 
     def thaw(self) -> None:
         """Let them go on."""
-        self._signal(signal.SIGCONT)
+        if self._frozen:
+            self._signal(signal.SIGCONT)
+            self._frozen = False
 
     def end(self) -> Ended:
         """Kill what is left of it; how it ended. Its `answer` is what it wrote without a line's end.
