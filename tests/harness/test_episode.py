@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,10 +12,22 @@ from pathlib import Path
 import pytest
 
 from servewatt import engines
+from servewatt.errors import ServewattError
 from servewatt.harness import episode, room
 from servewatt.harness.episode import JOINING, Ended, Episode, Event, Measured, Next, Ready, Round
 from servewatt.processes.resident import Resident
-from servewatt.records import Component, Configuration, Domain, Environment, Grade, Provider, Result, Slice, Status
+from servewatt.records import (
+    Component,
+    Configuration,
+    Domain,
+    Environment,
+    Grade,
+    Provider,
+    Result,
+    Slice,
+    Status,
+    Trial,
+)
 from tests.harness.builders import DUET, ENVIRONMENT, fake, trial
 from tests.processes_of import MARK, marked, new_mark, wait_until
 
@@ -33,11 +46,12 @@ def measure(
     environment: Environment = ENVIRONMENT,
     block: int = 0,
     anchor: str | None = None,
+    twin: str | None = None,
     **changes: object,
 ) -> list[Event]:
     procedure = replace(DUET, **changes)  # type: ignore[arg-type]
     trials = [trial(folder, c, procedure, block) for c in configurations]
-    return list(Episode(trials, environment, decide or after(4), anchor=anchor).run())
+    return list(Episode(trials, environment, decide or after(4), anchor=anchor, twin=twin).run())
 
 
 def results(events: Sequence[Event]) -> dict[str, Result]:
@@ -182,6 +196,68 @@ def test_without_an_anchor_groups_have_nobody_in_common(tmp_path: Path, only_roo
     only_room_for(2)
     found = results(measure(tmp_path, [A, B, C]))
     assert sorted(len(r.slices) for r in found.values()) == [5, 5, 5]
+
+
+def test_a_twin_takes_turns_like_everybody_and_is_kept_with_its_original(tmp_path: Path) -> None:
+    mark = new_mark()
+    os.environ[MARK] = mark
+    try:
+        events = measure(tmp_path, [A, B], after(5), twin=B.key)
+    finally:
+        del os.environ[MARK]
+    assert not marked(mark)
+    found = results(events)
+    assert sum(isinstance(e, Ready) for e in events) == 2
+    assert not found[A.key].twin_slices
+    original = found[B.key]
+    assert original.status is Status.OK
+    assert [s.round for s in original.slices] == [JOINING, *range(5)]
+    assert [s.round for s in original.twin_slices] == list(range(5))
+    assert not any(s.twin for s in original.slices)
+    assert all(s.twin and s.residents == 3 for s in original.twin_slices)
+    # Its work is nobody's result.
+    generate = original.section("generate")
+    assert generate is not None
+    assert generate.tokens_out == sum(s.tokens_out for s in original.slices if s.round >= 0)
+    # It has places of its own in the rounds, now before its original and now after it.
+    places = {s.position for s in original.twin_slices} | {s.position for s in original.slices if s.round >= 0}
+    assert places == {0, 1, 2}
+
+
+def test_a_twin_that_cannot_be_or_dies_costs_its_original_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, started = Episode._start, list[Resident]()
+
+    def failing(self: Episode, asked: Trial) -> Resident:
+        if started:
+            raise ServewattError("no more processes")
+        started.append(start(self, asked))
+        return started[-1]
+
+    monkeypatch.setattr(Episode, "_start", failing)
+    found = results(measure(tmp_path, [A], twin=A.key))[A.key]
+    assert (found.status, found.twin_slices) == (Status.OK, ())
+
+    def killed_later(rounds: Sequence[Round], _here: Sequence[str]) -> Next:
+        if len(rounds) == 1:
+            os.kill(started[-1].pids()[0], signal.SIGKILL)
+        return Next(end=len(rounds) >= 4)
+
+    def noted(self: Episode, asked: Trial) -> Resident:
+        started.append(start(self, asked))
+        return started[-1]
+
+    monkeypatch.setattr(Episode, "_start", noted)
+    found = results(measure(tmp_path, [A], killed_later, twin=A.key))[A.key]
+    assert (found.status, len(found.slices), len(found.twin_slices)) == (Status.OK, 5, 1)
+
+
+def test_an_original_that_dies_takes_its_twin_with_it(tmp_path: Path) -> None:
+    dies = fake(fail="segv", after=60, step_ms=1)
+    found = results(measure(tmp_path, [A, dies], after(6), twin=dies.key))
+    assert found[dies.key].status is Status.CRASHED
+    assert (found[A.key].status, len(found[A.key].slices)) == (Status.OK, 7)
 
 
 def test_out_of_memory_beside_others_is_tried_alone(tmp_path: Path, only_room_for: Callable[[int], None]) -> None:

@@ -102,6 +102,18 @@ def test_what_fails_twice_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> No
     assert blocks(results, A) == [0, 1]
 
 
+@pytest.mark.parametrize(("asked", "rival", "expected"), [(None, SAME, True), (None, B, False), (False, SAME, False)])
+def test_the_leader_has_a_twin_where_a_rival_is_near(
+    tmp_path: Path, asked: bool | None, rival: Configuration, expected: bool
+) -> None:
+    """From the second episode on: until then nobody leads."""
+    planned = raced(tmp_path, [A, rival], tie=9.0)
+    planned = replace(planned, plan=replace(planned.plan, race=Race(300.0, 9.0, twin=asked)))
+    results, _ = measure(Racing(planned, []))
+    assert not any(r.twin_slices for r in results if r.trial.block == 0)
+    assert any(r.twin_slices for r in results if r.trial.block == 1) == expected
+
+
 def test_nothing_to_race_ends(tmp_path: Path) -> None:
     results, progress = measure(Racing(raced(tmp_path, [fake(fail="load"), fake(fail="claim")]), []))
     assert [r.status for r in results] == [Status.REFUSED] * 2

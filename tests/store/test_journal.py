@@ -72,6 +72,14 @@ def change(path: Path, sql: str) -> None:
         connection.commit()
 
 
+def test_a_twin_s_slices_stay_apart(store: Store) -> None:
+    of = keep(store, 6)
+    store.keep_slice(of.trial, 6, replace(part(0), twin=True))
+    read = next(r for r in store.results(RUN.id) if r.trial == of.trial)
+    assert (len(read.slices), [s.twin for s in read.twin_slices]) == (6, [True])
+    assert sum(r.twin_slices != () for r in store.close_journal(RUN.id)) == 1
+
+
 def test_an_unfinished_trial_is_read_with_its_slices_so_far(store: Store, path: Path) -> None:
     keep(store, 6)
     for read in (store.results("run-1"), store.briefs("run-1"), StoreReader.open(path).results("run-1")):

@@ -133,6 +133,13 @@ def procedure_options(command: Command) -> Command:
                 help="How sure the choice must be.  [default: 95%]",
             ),
             click.option(
+                "--twin/--no-twin",
+                "race__twin",
+                default=None,
+                help="Measure the leader twice at once, to show what the bench itself makes of no difference.  "
+                "[default: where a rival is within 5 % of it]",
+            ),
+            click.option(
                 "--blocks",
                 "procedure__blocks",
                 type=int,

@@ -144,6 +144,7 @@ class RacePart(_Strict):
     budget_s: Annotated[float, _range("race", "budget_s")] = DEFAULT_BUDGET_S
     tie: Annotated[float, _range("race", "tie")] = Race.tie
     confidence: Annotated[float, _range("race", "confidence")] = Race.confidence
+    twin: bool | None = None
 
     def race(self) -> Race:
         """The record the harness reads."""

@@ -93,7 +93,7 @@ Decide = Callable[[Sequence[Round], Sequence[str]], Next]
 """Called with the rounds of a group so far, and the keys of those that are still in it."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Member:
     trial: Trial
     resident: Resident
@@ -105,6 +105,8 @@ class _Member:
     """How long its last answer was waited for at most."""
     kills_before: int = field(default_factory=oom_kills)
     loaded_alone: bool = True
+    twin: _Member | None = None
+    """A second process of the same configuration, whose slices are kept with those of this one."""
 
     @property
     def key(self) -> str:
@@ -126,12 +128,18 @@ class Episode:
         decide: Decide,
         *,
         anchor: str | None = None,
+        twin: str | None = None,
         known: Sequence[Result] = (),
     ) -> None:
-        """`trials`: one a configuration. `known`: earlier results, which tell how much memory each takes."""
+        """`trials`: one a configuration. `known`: earlier results, which tell how much memory each takes.
+
+        `anchor` is the key of the configuration that stays through all groups; `twin` that of one which is to have a
+        second process, where memory holds it.
+        """
         self._environment = environment
         self._decide = decide
         self._anchor = anchor
+        self._twin = twin
         self._known = known
         self._noise = random.Random(f"{trials[0].procedure.seed}:{trials[0].block}" if trials else "")
         self._waiting = list(trials)
@@ -153,6 +161,7 @@ class Episode:
                     there = len(self._members)
                     waiting = yield from self._join(waiting)
                     grown = len(self._members) > there
+                    self._join_twin()
                     if grown:
                         yield from self._rounds()
                     # An anchor beside which nobody finds room has to go as well.
@@ -170,9 +179,7 @@ class Episode:
                 continue
             # One that did not find memory beside others has it to itself the next time.
             alone = waiting[0].configuration.key in self._lacked_memory
-            for member in self._members:
-                if member.may_freeze:
-                    member.resident.freeze()
+            self._only(None)
             group = waiting[:1] if alone else side_by_side(waiting, self._environment.cpu_count, self._known)
             del waiting[: len(group)]
             loaded = []
@@ -185,6 +192,23 @@ class Episode:
             for member in loaded:
                 yield from self._make_ready(member, left, alone=len(group) == 1)
         return left
+
+    def _join_twin(self) -> None:
+        """A second process of the configuration that is to have one, if it is there and memory holds it."""
+        original = next((m for m in self._members if m.key == self._twin), None)
+        if original is None or original.twin is not None or not has_room(original.trial, self._known):
+            return
+        self._only(None)
+        trial, timeout_s = original.trial, original.trial.procedure.timeout_s
+        try:
+            twin = _Member(trial, self._start(trial), original.ready)
+        except ServewattError:
+            return
+        ready = wire.dump(Order(ready=True)).encode()
+        if _works(self._ask(twin, wire.dump(trial).encode(), timeout_s)) and _works(self._ask(twin, ready, timeout_s)):
+            original.twin = twin
+        else:
+            twin.resident.kill()  # it shows nothing then, and costs its original nothing
 
     def _load(self, group: Sequence[Trial]) -> Generator[Event, None, list[_Member]]:
         """The processes of `group`, loading; those that cannot be started are ended."""
@@ -237,12 +261,14 @@ class Episode:
         rounds: list[Round] = []
         while self._members:
             found: dict[str, tuple[Result, Slice]] = {}
-            for position, member in enumerate(self._noise.sample(self._members, len(self._members))):
+            everyone = self._everyone()
+            for position, member in enumerate(self._noise.sample(everyone, len(everyone))):
+                if member not in self._everyone():
+                    continue  # a twin, whose original is gone
                 order = Order(self._rounds_done, position, 0, self._slice_s(member.trial))
-                yield from self._measure(member, order)
-                last = member.slices[-1] if member.slices else None
-                if last is not None and last.round == order.round and not last.fault:
-                    found[member.key] = member.ready, last
+                valid = yield from self._measure(member, order)
+                if valid is not None and not valid.twin:
+                    found[member.key] = member.ready, valid
             self._rounds_done += 1
             rounds.append(Round(found))
             coming = self._decide(rounds, [member.key for member in self._members])
@@ -251,36 +277,47 @@ class Episode:
             if coming.end:
                 return
 
-    def _measure(self, member: _Member, order: Order) -> Iterator[Event]:
-        """One slice, again while something disturbs it; a member that cannot answer is gone."""
+    def _everyone(self) -> list[_Member]:
+        """The processes that are there."""
+        return self._members + [member.twin for member in self._members if member.twin is not None]
+
+    def _measure(self, member: _Member, order: Order) -> Generator[Event, None, Slice | None]:
+        """One slice, again while something disturbs it; None if all were. A member that cannot answer is gone."""
         for attempt in range(SLICE_RETRIES + 1 if order.round != JOINING else 1):
-            others = [m for m in self._members if m is not member]
+            original = next((m for m in self._members if m.twin is member), None)
+            others = [m for m in self._everyone() if m is not member]
             self._only(member)
             time.sleep(STILL_S if all(other.may_freeze for other in others) else PAUSE_S)
             before_s, kills_before = [_cpu_s(other) for other in others], oom_kills()
             reply = self._ask(member, wire.dump(replace(order, attempt=attempt)).encode(), self._patience_s(member))
             used_s = [max(0.0, _cpu_s(other) - before) for other, before in zip(others, before_s, strict=True)]
             if reply is None or reply.slice is None:
-                if member in self._members:
-                    self._members.remove(member)
+                if original is not None:
+                    original.twin = None
+                    member.resident.kill()
+                    return None
+                self._members.remove(member)
                 yield Ended(self._gone(member, reply, oom_killed=oom_kills() > kills_before))
-                return
+                return None
             known = replace(reply.slice, blocked_cpu_s=sum(used_s), residents=len(others) + 1)
             if others and max(used_s) > 0:
                 known = replace(known, blocked_by=others[used_s.index(max(used_s))].key)
-            judged = replace(known, fault=known.fault or self._fault(member.trial, known))
+            fault = known.fault or self._fault(member.trial, known)
+            judged = replace(known, fault=fault, twin=original is not None)
             member.longest_s = max(member.longest_s or 0.0, judged.work_s)
-            member.slices.append(judged)
+            (original or member).slices.append(judged)
             yield Measured(member.trial, judged)
             if not judged.fault:
-                return
+                return judged
+        return None
 
-    def _only(self, member: _Member) -> None:
+    def _only(self, member: _Member | None) -> None:
         """Let `member` run, and stop the processes of the others that may be stopped."""
-        for other in self._members:
+        for other in self._everyone():
             if other is not member and other.may_freeze:
                 other.resident.freeze()
-        member.resident.thaw()
+        if member is not None:
+            member.resident.thaw()
 
     def _fault(self, trial: Trial, found: Slice) -> str:
         """Why a slice does not count; empty if it does."""
@@ -299,6 +336,9 @@ class Episode:
 
     def _leave(self, member: _Member) -> Ended:
         """The result of a member that has measured enough."""
+        if member.twin is not None:
+            member.twin.resident.kill()
+            member.twin = None
         self._only(member)
         self._members.remove(member)
         kills_before = oom_kills()
@@ -334,6 +374,8 @@ class Episode:
     def _gone(self, member: _Member, reply: Reply | None, *, oom_killed: bool) -> Result:
         """The result of a member that failed, by its own words or by how it ended."""
         trial = member.trial
+        if member.twin is not None:
+            member.twin.resident.kill()
         if reply is not None and reply.result is not None:
             ended = member.resident.close_politely(timeout_s=END_TIMEOUT_S)
             found = replace(reply.result, log=printable(ended.log), reason=brief(reply.result.reason))

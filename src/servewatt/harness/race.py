@@ -6,6 +6,7 @@ What is shown worse is dropped, and what can save less than a tie rests, so that
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,10 @@ from servewatt.stats.race import Standing, episode_levels, far_behind, rounds_fo
 from servewatt.stats.race.costs import Costs, SliceCost, energy_cost, run_costs, time_cost
 from servewatt.stats.race.episode import ROUNDS
 from servewatt.stats.race.pairs import standing_of
+from servewatt.stats.race.warned import margins
 
+NEAR = 0.05
+"""A rival that costs less than this share more or less than the leader is near: to tell it apart takes a twin."""
 FIRST_SD = 0.1
 """Standard deviation of a slice's log cost before any is seen."""
 
@@ -111,7 +115,10 @@ class Racing:
     def _episode(self, trials: Sequence[Trial], reached: Standing | None) -> Iterator[Event]:
         anchor = reached.choice if reached is not None else None
         director = _Director(self, trials, reached is None)
-        episode = Episode(trials, self.run.environment, director.after_round, anchor=anchor, known=self.results)
+        twin = anchor if reached is not None and self._has_twin(reached, trials) else None
+        episode = Episode(
+            trials, self.run.environment, director.after_round, anchor=anchor, twin=twin, known=self.results
+        )
         began_s = self.clock()
         for event in episode.run():
             match event:
@@ -122,6 +129,14 @@ class Racing:
                     self.results.append(result)
             began_s = self.clock()
             yield event
+
+    def _has_twin(self, reached: Standing, trials: Sequence[Trial]) -> bool:
+        """Whether the leader is measured twice at once: as asked, or where a claim of a few per cent is at stake."""
+        if self.race.twin is not None:
+            return self.race.twin
+        leads = margins(self.costs().episodes, reached.choice).leads
+        here = {trial.configuration.key for trial in trials}
+        return any(abs(lead) < math.log1p(NEAR) for key, lead in leads.items() if key in here)
 
     def _expected_s(self, trials: Sequence[Trial]) -> float:
         """Seconds that an episode of these trials takes at least."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -16,6 +17,7 @@ from servewatt.recommendation.sentence import (
     only_one,
     serve_for_now,
     serve_with,
+    twins,
 )
 from servewatt.records import Configuration, Grade, Status, Via
 from servewatt.stats.race.pairs import compare_costs, in_order, standing_of
@@ -166,8 +168,9 @@ def _decide(
     beaten = tuple(
         Beaten(by_key[key].configuration, d.episode, by_key[d.beaten_by].configuration, d.ratio_low) for key, d in gone
     )
-    answer = Recommendation(constraints, choice, candidates, closest, (), sentence, more)
-    return replace(answer, promise=reached.promise, beaten=beaten, tie=tie)
+    floor = math.expm1(costs.least_claim) if costs.floor is not None else None
+    answer = Recommendation(constraints, choice, candidates, closest, (), sentence + twins(floor), more)
+    return replace(answer, promise=reached.promise, beaten=beaten, tie=tie, floor=floor)
 
 
 def _grade(comparison: Comparison, grades: dict[Configuration, str]) -> str:

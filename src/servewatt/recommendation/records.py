@@ -104,6 +104,9 @@ class Recommendation:
     promise: float | None = None
     """Nothing else that is feasible saves more than this share of the choice's cost; None without a choice, or where
     there is nothing to compare it with."""
+    floor: float | None = None
+    """Share by which the choice differed from itself, measured twice at once: nothing smaller is claimed. None where
+    that was not measured."""
     beaten: tuple[Beaten, ...] = ()
     """In the order in which that was shown."""
     tie: float = 0.03

@@ -156,6 +156,13 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
 
 
+def twins(floor: float | None) -> str:
+    """What a configuration differed from itself by, where it was measured twice at once; empty where it was not."""
+    if floor is None:
+        return ""
+    return f" Measured twice at once it differs from itself by {100 * floor:.2g} %: less is not claimed."
+
+
 def energy(grade: str, boundary: Boundary) -> str:
     """`energy`, with its grade unless counted, and its boundary unless it is the machine."""
     where = "" if boundary is Boundary.MACHINE else f"{boundary.value.upper()} "

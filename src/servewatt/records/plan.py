@@ -152,6 +152,8 @@ class Race:
     tie: float = 0.03
     """Share of the cost below which a saving does not matter."""
     confidence: float = 0.95
+    twin: bool | None = None
+    """Whether the leader has a second process in each episode; None: where a rival is within a few per cent of it."""
 
 
 @dataclass(frozen=True)

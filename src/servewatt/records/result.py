@@ -100,6 +100,8 @@ class Slice:
     """Why it counts for nothing; empty for a valid one."""
     generations: tuple[Generation, ...] = ()
     """Empty once the trial's result has them."""
+    twin: bool = False
+    """Whether the configuration's second process measured it."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class Result:
     """Whether what kept it from succeeding may pass, such as a full disk: a new start of the command tries again."""
     slices: tuple[Slice, ...] = ()
     """Of a trial in a duet episode: the section `generate` is the sum of its valid slices, and not one stretch."""
+    twin_slices: tuple[Slice, ...] = ()
+    """Those of a second process of the same configuration, to show what the bench makes of no difference at all."""
     timing: Timing | None = None
     """What `generations` say, where they have been left out to read many trials fast; see `times`."""
 

@@ -21,12 +21,14 @@ def with_slices(ready: Result, slices: Sequence[Slice]) -> Result:
     Energy that the loaded, idle machine drew between the end of a slice's work and the step of the counter that closed
     it is taken off, by the power of the `idle` section. Without a slice that counts there is no section `generate`.
     """
-    kept = tuple(replace(one, generations=()) for one in slices)
+    kept = tuple(replace(one, generations=()) for one in slices if not one.twin)
+    twin = tuple(replace(one, generations=()) for one in slices if one.twin)
+    slices = [one for one in slices if not one.twin]
     # The slice on joining tells whether company matters, and is no part of the sum.
     valid = [one for one in slices if not one.fault and one.round >= 0]
     before = tuple(section for section in ready.sections if section.name != "generate")
     if not valid:
-        return replace(ready, slices=kept, sections=before)
+        return replace(ready, slices=kept, twin_slices=twin, sections=before)
     generations = tuple(generation for one in valid for generation in one.generations) or ready.generations
     idle = ready.section("idle")
     energies = [corrected(one, idle) for one in valid]
@@ -54,7 +56,7 @@ def with_slices(ready: Result, slices: Sequence[Slice]) -> Result:
         tokens_in=sum(one.tokens_in for one in valid),
         tokens_out=sum(one.tokens_out for one in valid),
     )
-    return replace(ready, slices=kept, sections=(*before, generate), generations=generations)
+    return replace(ready, slices=kept, twin_slices=twin, sections=(*before, generate), generations=generations)
 
 
 def blocked_limit(cpu_count: int) -> float:
@@ -70,7 +72,7 @@ LEAST_SLICES = 4
 def finished(result: Result, slices: Sequence[Slice]) -> Result:
     """`with_slices`; invalid where too few of them count."""
     whole = with_slices(result, slices)
-    own = [one for one in slices if one.round >= 0]
+    own = [one for one in slices if one.round >= 0 and not one.twin]
     faults = [one.fault for one in own if one.fault]
     valid = len(own) - len(faults)
     if whole.status is not Status.OK or valid >= LEAST_SLICES:

@@ -27,6 +27,7 @@ def reproduce(plan: Plan) -> str:
         words += [f"--blocks {procedure.blocks}"]
     else:
         words += [f"--budget {plan.race.budget_s:g}s --tie {plan.race.tie:g} --confidence {plan.race.confidence:g}"]
+        words += [] if plan.race.twin is None else ["--twin" if plan.race.twin else "--no-twin"]
     words += [f"--seed {procedure.seed}"]
     words += [f"--window {procedure.window_s:g} --idle {procedure.idle_s:g} --boundary {procedure.boundary.value}"]
     return " ".join(words + _unusual(procedure))

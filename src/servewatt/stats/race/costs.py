@@ -12,6 +12,7 @@ from servewatt.records import Result, Slice, Status
 from servewatt.records.slices import corrected
 from servewatt.stats.race.bound import Scatter, pooled_scatter
 from servewatt.stats.race.episode import Levels, episode_levels
+from servewatt.stats.race.twin import Floor, twin_floor
 
 TRIAL_SD = 0.12
 """Standard deviation of the log cost from one trial to the next where trials follow one another, before any is seen: on
@@ -32,6 +33,13 @@ class Costs:
     duet: bool = False
     """Whether slices of several took turns; otherwise they followed one another, as whole trials or because memory
     held one process."""
+    floor: Floor | None = None
+    """What a configuration measured twice at once differed from itself by; None where none was."""
+
+    @property
+    def least_claim(self) -> float:
+        """Difference of log costs below which nothing is claimed."""
+        return self.floor.size if self.floor is not None else 0.0
 
     @cached_property
     def scatter(self) -> Scatter:
@@ -46,7 +54,7 @@ class Costs:
             for e, block in zip(self.episodes, self.blocks, strict=True)
         ]
         kept = [(levels, block) for levels, block in kept if levels.log_cost]
-        return Costs(tuple(levels for levels, _ in kept), tuple(block for _, block in kept), self.duet)
+        return Costs(tuple(levels for levels, _ in kept), tuple(block for _, block in kept), self.duet, self.floor)
 
 
 def energy_cost(domains: frozenset[str]) -> SliceCost:
@@ -85,7 +93,7 @@ def run_costs(results: Sequence[Result], slice_cost: SliceCost, trial_cost: Call
         if levels is not None:
             found.append(levels)
             numbers.append(number)
-    return Costs(tuple(found), tuple(numbers), any_duet)
+    return Costs(tuple(found), tuple(numbers), any_duet, twin_floor(results, slice_cost))
 
 
 def block_costs(costs: Mapping[str, Mapping[int, float]]) -> Costs:

@@ -41,6 +41,7 @@ def standing_of(
         confidence=confidence,
         process_sd=process_sd(costs),
         alone=not costs.duet,
+        floor=costs.least_claim,
     )
 
 
@@ -56,7 +57,8 @@ def compare_costs(
 ) -> Comparison | None:
     """The cost of `first` over that of `second`, with the two-sided interval at `error`.
 
-    Without an interval where they share no block; None if one was in none.
+    Without an interval where they share no block; None if one was in none. Undecided where the difference may be
+    smaller than a twin's.
     """
     bound = bound_of(costs, first.key, second.key)
     if bound is None:
@@ -73,9 +75,10 @@ def compare_costs(
         exponential(bound.difference + half) if bounded else None,
         bound.episodes,
     )
-    if ratio.high is not None and ratio.high < 1:
+    least = exponential(costs.least_claim)
+    if ratio.high is not None and ratio.high * least < 1:
         verdict, more = Verdict.LOWER, 0
-    elif ratio.low is not None and ratio.low > 1:
+    elif ratio.low is not None and ratio.low > least:
         verdict, more = Verdict.HIGHER, 0
     else:
         return Comparison(first, second, ratio, Verdict.UNDECIDED, blocks_until_told(bound, error, tie))

@@ -69,11 +69,14 @@ def standing(
     confidence: float = 0.95,
     process_sd: float = PROCESS_SD,
     alone: bool = False,
+    floor: float = 0.0,
 ) -> Standing:
     """Where the race of `configurations` stands after `episodes`.
 
     `configurations`: all that the race began with; their number fixes the error of each comparison. `tie`: share of
     the cost below which a saving does not matter. `process_sd`, `alone`: see `servewatt.stats.race.bound.pair_bound`.
+    `floor`: difference of log costs that the bench makes of none (`servewatt.stats.race.twin`); nothing is dropped for
+    less, and no smaller promise is made.
     What was dropped after an episode stays dropped, so episodes are gone through one after another.
 
     Raises ValueError if there is no episode, or none of the configurations is in one.
@@ -81,7 +84,14 @@ def standing(
     before: Standing | None = None
     for count in looks(len(episodes)):
         before = after_episode(
-            episodes[:count], configurations, before, tie=tie, confidence=confidence, process_sd=process_sd, alone=alone
+            episodes[:count],
+            configurations,
+            before,
+            tie=tie,
+            confidence=confidence,
+            process_sd=process_sd,
+            alone=alone,
+            floor=floor,
         )
     if before is None:
         raise ValueError("no episodes")
@@ -108,13 +118,15 @@ def after_episode(
     confidence: float = 0.95,
     process_sd: float = PROCESS_SD,
     alone: bool = False,
+    floor: float = 0.0,
 ) -> Standing:
     """The standing once the last of `episodes` is there, from that `before` it; see `standing`."""
     table = _Table(episodes, tuple(configurations), confidence, process_sd, alone)
     dropped = dict(before.dropped) if before is not None else {}
-    dropped |= table.shown_worse([name for name in table.names if name not in dropped])
+    dropped |= table.shown_worse([name for name in table.names if name not in dropped], floor)
     left = [name for name in table.names if name not in dropped]
     choice, promise, runner_up = table.choose(left)
+    promise = max(promise, floor) if len(left) > 1 else promise
     resting = frozenset(b for b in left if b != choice and table.upper(choice, b) < math.log1p(tie))
     racing = tuple(name for name in left if name not in resting)
     decided = len(episodes) >= 2 and (len(left) == 1 or promise < math.log1p(tie))
@@ -142,15 +154,15 @@ class _Table:
         self._bound = partial(pair_bound, episodes=episodes, scatter=scatter, process_sd=process_sd, alone=alone)
         self._pairs: dict[tuple[str, str], PairBound | None] = {}
 
-    def shown_worse(self, names: Collection[str]) -> dict[str, Dropped]:
-        """Those of `names` that cost more than another one of them."""
+    def shown_worse(self, names: Collection[str], floor: float = 0.0) -> dict[str, Dropped]:
+        """Those of `names` that cost more than another one of them, by more than `floor`."""
         found: dict[str, Dropped] = {}
         for worse, better in permutations(names, 2):
             bound = self._pair(worse, better)
             if bound is None or bound.difference <= 0:
                 continue
             low = bound.low(self._error)
-            if low > 0 and (worse not in found or math.log(found[worse].ratio_low) < low):
+            if low > floor and (worse not in found or math.log(found[worse].ratio_low) < low):
                 found[worse] = Dropped(self._count, better, math.exp(low))
         return found
 
