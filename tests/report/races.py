@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from servewatt.experiment.gathering import Found
-from servewatt.records import Configuration, Grade, Precision, Race, Result, Slice
+from servewatt.records import Configuration, Domain, Grade, Precision, Race, Result, Slice
 from servewatt.records.slices import with_slices
 from tests.stats.builders import PACKAGE, energy, result, run
 
@@ -38,20 +38,15 @@ def race(
         for configuration, joules in costs.items():
             if block < OUT_AFTER.get(configuration, episodes):
                 level = joules * math.exp(chance.gauss(0, noise))
-                made.append(_episode(configuration, block, [level * math.exp(chance.gauss(0, noise)) for _ in "8" * 8]))
-                made[-1] = replace(
-                    made[-1],
-                    slices=tuple(
-                        replace(s, energy=tuple(replace(e, grade=grade) for e in s.energy)) for s in made[-1].slices
-                    ),
-                )
+                slices = [level * math.exp(chance.gauss(0, noise)) for _ in range(8)]
+                made.append(_episode(configuration, block, slices, domain))
     raced = run(tuple(costs), blocks=episodes)
     plan = replace(raced.plan, race=Race(budget_s), procedure=replace(raced.plan.procedure, duet=True))
     environment = replace(raced.environment, domains=(domain,))
     return Found(replace(raced, plan=plan, environment=environment), made)
 
 
-def _episode(configuration: Configuration, block: int, joules: list[float]) -> Result:
+def _episode(configuration: Configuration, block: int, joules: list[float], domain: Domain) -> Result:
     """Slices of 40 tokens, one each second."""
     slices = [
         Slice(
@@ -60,7 +55,7 @@ def _episode(configuration: Configuration, block: int, joules: list[float]) -> R
             1000.0 * block + number,
             work_s=0.4 * cost,
             tail_s=0.0,
-            energy=(energy(PACKAGE, 40 * cost),),
+            energy=(energy(domain, 40 * cost),),
             residents=4,
             batches=9,
             tokens_out=40,

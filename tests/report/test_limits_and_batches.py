@@ -119,6 +119,6 @@ def test_the_figure_of_batches_names_every_point() -> None:
 def test_without_a_shape_or_batches_neither_table_is_there() -> None:
     made = analyse(run((TORCH,), blocks=1), [result(TORCH, 0)])
     shown = terminal(made, 80)
-    assert "limit" not in shown
+    assert "How far from the limit" not in shown
     assert "batch" not in shown
     assert "batch" not in {f.name for f in figures(made)}

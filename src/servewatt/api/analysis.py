@@ -35,7 +35,7 @@ class RunAnalysis(Decided):
         return dataframe(configurations_csv(self.analysis))
 
     def plot(self, name: str = "energy") -> Plot:
-        """A figure by its name: energy, latency, batch, ratios, blocks, power or utilisation.
+        """A figure by its name: race, energy, latency, batch, ratios, blocks, power or utilisation.
 
         A notebook shows it, `save` writes it. A figure that the data do not allow is not there: only runs with several
         batch sizes have `batch`.
@@ -44,7 +44,7 @@ class RunAnalysis(Decided):
         """
         from servewatt.report.figures import figures
 
-        drawn = {figure.name: figure for figure in figures(self.analysis, self.results)}
+        drawn = {figure.name: figure for figure in figures(self.analysis, self.results, self.recommendation)}
         if name not in drawn:
             raise InputError(f"there is no figure {name!r} of this run", nearest(name, drawn))
         return Plot(drawn[name])

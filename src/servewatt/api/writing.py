@@ -37,7 +37,7 @@ def write_figures(decided: Decided, folder: Path) -> None:
     from servewatt.report.figures import figures, save
 
     with _reporting(folder):
-        for figure in figures(decided.analysis, decided.results):
+        for figure in figures(decided.analysis, decided.results, decided.recommendation):
             save(figure, folder)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from servewatt.recommendation.records import Recommendation
-from servewatt.records import Result, Status
+from servewatt.records import Grade, Result, Status
 from servewatt.stats.energy import counted_domains
 from servewatt.stats.race.checks import Kind, Margins, RaceWarning, margins, race_warnings
 from servewatt.stats.race.costs import energy_cost
@@ -16,7 +16,8 @@ from servewatt.stats.records import Analysis, ConfigurationSummary
 def with_warnings(analysis: Analysis, answer: Recommendation, results: Sequence[Result]) -> Recommendation:
     """The answer with its warnings; `results` with their samples where throttling and clocks are to be seen.
 
-    A counter's steps are told of only where they could overturn the choice: every slice of a coarse counter has some.
+    A counter's steps are told of only where they could overturn the choice, as every coarse counter has some; estimates
+    only where one is inside the boundary.
     """
     if answer.choice is None:
         return answer
@@ -30,7 +31,12 @@ def with_warnings(analysis: Analysis, answer: Recommendation, results: Sequence[
         *race_warnings(results, costs, energy_cost(domains), ahead),
         *beyond_the_limit(analysis.summaries, ahead),
     ]
-    told = [w for w in found if w.could_overturn or w.kind is not Kind.QUANTUM]
+    estimated = any(Grade.ESTIMATED.value in s.energy_grade for s in analysis.summaries)
+    told = [
+        w
+        for w in found
+        if (w.could_overturn or w.kind is not Kind.QUANTUM) and (estimated or w.kind is not Kind.ESTIMATED)
+    ]
     return replace(answer, warnings=tuple(sorted(told, key=lambda warning: not warning.could_overturn)))
 
 

@@ -7,23 +7,25 @@ from dataclasses import dataclass, replace
 
 from servewatt.errors import counted
 from servewatt.recommendation.records import Recommendation
-from servewatt.recommendation.sentence import WIDEST_PROMISE, share
 from servewatt.records import Result
 from servewatt.report import units
 from servewatt.report.figures import figures
-from servewatt.report.figures.canvas import NARROW, WIDE
+from servewatt.report.figures.canvas import NARROW, WIDE, Figure
 from servewatt.report.html_table import html_pairs, to_html
+from servewatt.report.next_steps import next_steps
 from servewatt.report.page_templates import templates
 from servewatt.report.plain_text import cleaned, glued
-from servewatt.report.run import batches, http, limits, ranking, trials
+from servewatt.report.run import batches, http, limits, race, ranking, trials
+from servewatt.report.run.answer import answer_facts, headline
 from servewatt.report.run.environment import environment_table
 from servewatt.report.run.quality import quality_notes
-from servewatt.report.table import Mark, Table, entry_text
-from servewatt.report.units import Quantity
-from servewatt.report.view import View, constraint_texts, length, view
+from servewatt.report.table import Table
+from servewatt.report.view import View, length, view
 from servewatt.stats.records import Analysis
 
 _EXPLANATIONS = {
+    "race": "From top to bottom: what was known after each episode or block. The line at 1 is the choice. A cross: "
+    "shown to need more, and out since. Dotted: nothing was known yet.",
     "energy": "Idle is what the loaded machine draws anyway over the same time; prefill and decode are what the work "
     "adds to it. The tick is the total, the whisker its interval.",
     "latency": "Round: on the Pareto front. For each square one, some other configuration is better in both.",
@@ -39,7 +41,7 @@ def render_html(
     analysis: Analysis, recommendation: Recommendation, results: Sequence[Result] = (), command: str = ""
 ) -> str:
     """The whole report as one HTML document; `command` is the line that repeats the run."""
-    drawn = figures(analysis, results)
+    drawn = figures(analysis, results, recommendation)
     analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
     ranked = ranking.ranking_table(shown, analysis)
@@ -52,18 +54,21 @@ def render_html(
             run=analysis.run,
             plan=analysis.run.plan,
             recommendation=recommendation,
-            constraints=constraint_texts(recommendation.constraints),
             view=shown,
             random=shown.weights.startswith("weights: random"),
             confidence=units.percent(analysis.confidence),
-            facts=_facts(shown, ranked, recommendation),
+            facts=answer_facts(analysis, recommendation),
+            headline=headline(shown.sentence),
+            steps=next_steps(analysis, recommendation),
+            raced=race.race_table(analysis, recommendation),
+            race_figure=next((_placed(f) for f in drawn if f.name == "race"), None),
             length=length(analysis),
             ranked=ranked,
             boundaries=ranking.boundary_table(shown),
             details=ranking.detail_table(analysis),
             sections=_sections(analysis, shown),
             compared=ranking.comparison_table(analysis),
-            figures=[(f, f.inline(WIDE), f.inline(NARROW), _EXPLANATIONS[f.name]) for f in drawn],
+            figures=[_placed(f) for f in drawn if f.name != "race"],
             quality_notes=quality_notes(analysis),
             left_out=trials.left_out(shown),
             trials=trials.trial_table(analysis, results),
@@ -79,39 +84,9 @@ def render_html(
     )
 
 
-def _facts(shown: View, ranked: Table, recommendation: Recommendation) -> list[tuple[str, str, str]]:
-    """What stands beneath the answer: a name, a value, and more about it in small print."""
-    place = next((i for i, row in enumerate(shown.rows) if row.mark is Mark.CHOICE), None)
-    if place is None:
-        known = shown.candidates
-        return [("Still in question", counted(len(known), "configuration"), ", ".join(known))] if known else []
-
-    def said(name: str) -> Quantity:
-        return entry_text(ranked.head(name), ranked.column(name)[place])
-
-    energy, grade = said("energy_j_per_token"), said("energy_grade").estimate
-    unit, request = ranked.head("energy_j_per_token").scale.unit, ranked.head("request_p95_s").scale.unit
-    return [
-        (
-            "Energy, estimated" if shown.rows[place].estimated else "Energy",
-            f"{energy.estimate} {unit}",
-            f"{energy.interval} {grade}".strip(),
-        ),
-        (
-            "Speed",
-            f"{said('tokens_per_s').estimate} tokens/s",
-            f"request p95 {said('request_p95_s').estimate} {request}",
-        ),
-        *_promise(recommendation),
-    ]
-
-
-def _promise(recommendation: Recommendation) -> list[tuple[str, str, str]]:
-    """How much anything else could save; nothing while that is no promise."""
-    promise = recommendation.promise
-    if promise is None or promise >= WIDEST_PROMISE:
-        return []
-    return [("Promise", f"{share(promise)} at most", "is what anything else measured could save")]
+def _placed(figure: Figure) -> tuple[Figure, str, str, str]:
+    """A figure, its drawings for wide and narrow windows, and what explains it."""
+    return figure, figure.inline(WIDE), figure.inline(NARROW), _EXPLANATIONS[figure.name]
 
 
 @dataclass(frozen=True)

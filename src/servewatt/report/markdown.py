@@ -7,8 +7,10 @@ from dataclasses import replace
 
 from servewatt.recommendation.records import Recommendation
 from servewatt.records import Weights
+from servewatt.report.next_steps import next_steps
 from servewatt.report.plain_text import cleaned
-from servewatt.report.run import batches, http, limits, ranking, trials
+from servewatt.report.run import batches, http, limits, race, ranking, trials
+from servewatt.report.run.answer import answer_facts
 from servewatt.report.run.environment import environment_table
 from servewatt.report.run.quality import quality_notes
 from servewatt.report.table import Table
@@ -28,13 +30,19 @@ def to_markdown(analysis: Analysis, recommendation: Recommendation) -> str:
     lines = [f"# servewatt: {_text(plan.model.name)}", "", f"**{_text(shown.sentence)}**", ""]
     if plan.model.weights is Weights.RANDOM:
         lines += [f"**{_text(shown.weights)}**", ""]
-    lines += [f"Energy per generated token; {_text(told)}.{' ~ marks estimated energy.' if shown.has_estimate else ''}"]
+    lines += [f"- {_text(name)}: {_text(value)}" for name, value in answer_facts(analysis, recommendation)]
+    lines += [f"- next: `{step.command}` ({_text(step.why)})" for step in next_steps(analysis, recommendation)]
+    lines += [
+        "",
+        f"Energy per generated token; {_text(told)}.{' ~ marks estimated energy.' if shown.has_estimate else ''}",
+    ]
     lines += ["", *to_pipes(ranking.ranking_table(shown, analysis)).splitlines()]
     if notes := quality_notes(analysis):
         lines += ["", *(f"- {_text(note)}" for note in notes)]
     if shown.rankings:
         lines += ["", "The order depends on the boundary:", ""]
         lines += [f"- {r.boundary.value}: {_text(', '.join(r.keys))}" for r in shown.rankings]
+    lines += _section(race.race_table(analysis, recommendation))
     lines += _section(batches.batch_table(analysis), batches.EXPLANATION, batches.batch_sentences(analysis))
     lines += _section(limits.limit_table(analysis), limits.EXPLANATION)
     lines += _section(replace(http.http_table(analysis), title="Through HTTP"))

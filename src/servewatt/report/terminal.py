@@ -12,8 +12,10 @@ from rich.text import Text
 
 from servewatt.errors import counted
 from servewatt.recommendation.records import Recommendation
+from servewatt.report.next_steps import next_steps
 from servewatt.report.plain_text import cleaned, glued
-from servewatt.report.run import batches, http, limits, ranking, trials
+from servewatt.report.run import batches, http, limits, race, ranking, trials
+from servewatt.report.run.answer import answer_facts
 from servewatt.report.run.quality import quality_notes
 from servewatt.report.table import Entry, Table
 from servewatt.report.table_forms import renderable
@@ -26,6 +28,9 @@ _WIDE = 112
 
 _MOST_RANKED = 10
 """Places by boundary that are shown."""
+
+_NAMES = 12
+"""Columns of the names on the first screen."""
 
 _LEFT_BAR = box.Box("    \n▌   \n    \n▌   \n    \n    \n    \n    \n")
 
@@ -40,12 +45,14 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
     analysis, recommendation = cleaned(analysis), cleaned(recommendation)
     shown = view(analysis, recommendation)
     parts: list[RenderableType] = [_head(analysis), _answer(shown, recommendation)]
+    parts += _first_screen(analysis, recommendation)
     if shown.rows:
         energy = renderable(ranking.energy_table(shown, analysis), width, short=width < _WIDE)
         parts += [energy, Text(), renderable(ranking.resource_table(shown, analysis), width, short=True)]
         parts += [Text(), _legend(shown), *(Text(note, style="dim") for note in quality_notes(analysis))]
     if shown.rankings:
         parts += [Text(), renderable(ranking.boundary_table(shown, most=_MOST_RANKED), width, short=True)]
+    parts += _section(race.race_table(analysis, recommendation), width)
     parts += _section(batches.batch_table(analysis), width, batches.batch_sentences(analysis))
     parts += _section(limits.limit_table(analysis), width)
     parts += _section(http.http_table(analysis), width)
@@ -56,6 +63,18 @@ def terminal_report(analysis: Analysis, recommendation: Recommendation, width: i
         parts += [hanging("! ", Text(glued(warning)), "yellow") for warning in shown.warnings]
     parts += [Text(), _foot(analysis)]
     return Unglued(Group(*parts))
+
+
+def _first_screen(analysis: Analysis, recommendation: Recommendation) -> list[RenderableType]:
+    """What the choice saves, what is promised and known of it, and what to type next."""
+    lines: list[RenderableType] = []
+    for name, text in answer_facts(analysis, recommendation):
+        style = "bold yellow" if name == "in doubt" else ""
+        lines.append(hanging(f"  {name:<{_NAMES}}", Text(glued(text), style=style), "dim"))
+    for place, step in enumerate(next_steps(analysis, recommendation)):
+        text = Text.assemble((step.command, "bold"), (f"  {glued(step.why)}", "dim"))
+        lines.append(hanging(f"  {'' if place else 'next':<{_NAMES}}", text, "dim"))
+    return [*lines, Text()]
 
 
 def _section(table: Table, width: int, sentences: Sequence[str] = ()) -> list[RenderableType]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from servewatt.recommendation.records import Recommendation
 from servewatt.records import Result
 from servewatt.report.figures.canvas import Figure
 from servewatt.report.figures.files import FORMATS, save, write_to
@@ -14,14 +15,18 @@ from servewatt.stats.records import Analysis
 __all__ = ["FORMATS", "Figure", "figures", "save", "write_to"]
 
 
-def figures(analysis: Analysis, results: Sequence[Result] = ()) -> tuple[Figure, ...]:
-    """Every figure that the data allow; those without data are left out."""
+def figures(
+    analysis: Analysis, results: Sequence[Result] = (), recommendation: Recommendation | None = None
+) -> tuple[Figure, ...]:
+    """Every figure that the data allow; those without data are left out. That of a race needs the recommendation."""
     from servewatt.report.figures import batches, comparisons, over_time
+    from servewatt.report.figures.race import race
 
     # Trials are found by their configuration, so theirs is cleaned alike.
     analysis = cleaned(analysis)
     results = [replace(r, trial=replace(r.trial, configuration=cleaned(r.trial.configuration))) for r in results]
     found = (
+        race(analysis, cleaned(recommendation)) if recommendation is not None else None,
         comparisons.energy_bars(analysis),
         comparisons.energy_latency(analysis),
         batches.batch_energy(analysis),
