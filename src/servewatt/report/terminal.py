@@ -72,8 +72,8 @@ def _first_screen(analysis: Analysis, recommendation: Recommendation) -> list[Re
         style = "bold yellow" if name == "in doubt" else ""
         lines.append(hanging(f"  {name:<{_NAMES}}", Text(glued(text), style=style), "dim"))
     for place, step in enumerate(next_steps(analysis, recommendation)):
-        text = Text.assemble((step.command, "bold"), (f"  {glued(step.why)}", "dim"))
-        lines.append(hanging(f"  {'' if place else 'next':<{_NAMES}}", text, "dim"))
+        said = Text.assemble((step.command, "bold"), (f"  {glued(step.why)}", "dim"))
+        lines.append(hanging(f"  {'' if place else 'next':<{_NAMES}}", said, "dim"))
     return [*lines, Text()]
 
 
