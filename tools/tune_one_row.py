@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import NormWeights
 
 if TYPE_CHECKING:
     import torch

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from servewatt.checkpoints.config import Config
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
-from servewatt.engines.llama_cpp.gguf_layout import Config
 from servewatt.errors import RefusedError
 
 NEOX = {
@@ -44,7 +44,7 @@ def test_rotary_settings_of_every_age(spelling: dict[str, object]) -> None:
     "scaling", [{"rope_scaling": {"type": "linear", "factor": 2}}, {"rope_parameters": {"rope_type": "llama3"}}]
 )
 def test_scaled_rotary_positions_are_refused(scaling: dict[str, object]) -> None:
-    with pytest.raises(RefusedError, match="rotary scaling"):
+    with pytest.raises(RefusedError, match="rotary embeddings of type"):
         layout_of(NEOX | scaling, "model")
 
 

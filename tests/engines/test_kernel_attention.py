@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.checkpoints.rotary import Rotary
 from servewatt.engines.torch_graph.kernels.attention import attend
 from servewatt.engines.torch_graph.model import attention as decoder_attention
 from servewatt.engines.torch_graph.model.positions import Positions, make_tables
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
 from servewatt.engines.torch_graph.model.step import most_likely
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def shape_of(heads: int, kv_heads: int, size: int, *, rotary: int = 0, alibi: bo
     """A decoder of which attention alone matters."""
     return DecoderShape(
         "Some", 64, 256, heads * size, 64, 1, heads, kv_heads, size, Norm.LAYER, 1e-5, Activation.SILU, True,
-        rotary_size=rotary, alibi=alibi, scaling=size**-0.5,
+        rotary=Rotary(rotary) if rotary else None, alibi=alibi, scaling=size**-0.5,
     )  # fmt: skip
 
 

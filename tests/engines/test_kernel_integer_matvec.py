@@ -11,12 +11,13 @@ from unittest import mock
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
 from servewatt.engines.torch_graph.kernels import integer_matvec as kernel
 from servewatt.engines.torch_graph.kernels.matvec import Product
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix
 from servewatt.engines.torch_graph.model.one_row import finish
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import DecoderWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import DecoderWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:

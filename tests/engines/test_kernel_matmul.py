@@ -11,14 +11,15 @@ from unittest import mock
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
 from servewatt.engines.torch_graph.kernels import matmul as kernel
 from servewatt.engines.torch_graph.model import matrix as decoder_matrix
 from servewatt.engines.torch_graph.model import program as decoder_program
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix
 from servewatt.engines.torch_graph.model.positions import make_tables
 from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 from tests.engines.matrices import GENERATOR, exact, matrix_of, some
 
 if TYPE_CHECKING:

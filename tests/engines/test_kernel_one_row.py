@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.checkpoints.rotary import Rotary
 from servewatt.engines.torch_graph.kernels.matvec import Product
 from servewatt.engines.torch_graph.model import matrix as decoder_matrix
 from servewatt.engines.torch_graph.model import step as decoder_step
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
 from servewatt.engines.torch_graph.model.one_row import layer, multiply
 from servewatt.engines.torch_graph.model.positions import Positions, make_tables
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import LayerWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,14 +93,16 @@ LAYERS = {
     "gpt2": (BASE, False, True),
     "gpt-bigcode": (replace(BASE, kv_heads=1), False, True),
     "bloom": (replace(BASE, alibi=True), False, True),
-    "gpt-neox": (replace(BASE, activation=Activation.GELU, parallel=True, rotary_size=8), True, True),
-    "gpt-neox-apart": (replace(BASE, parallel=True, rotary_size=8), False, True),
-    "phi": (replace(BASE, parallel=True, one_norm=True, rotary_size=16), True, True),
-    "phi-apart": (replace(BASE, parallel=True, one_norm=True, rotary_size=16), False, True),
+    "gpt-neox": (replace(BASE, activation=Activation.GELU, parallel=True, rotary=Rotary(8)), True, True),
+    "gpt-neox-apart": (replace(BASE, parallel=True, rotary=Rotary(8)), False, True),
+    "phi": (replace(BASE, parallel=True, one_norm=True, rotary=Rotary(16)), True, True),
+    "phi-apart": (replace(BASE, parallel=True, one_norm=True, rotary=Rotary(16)), False, True),
     "llama": (
-        replace(BASE, norm=Norm.RMS, activation=Activation.SILU, gated=True, kv_heads=1, rotary_size=32), False, False,
+        replace(BASE, norm=Norm.RMS, activation=Activation.SILU, gated=True, kv_heads=1, rotary=Rotary(32)),
+        False,
+        False,
     ),
-    "gemma": (replace(BASE, norm=Norm.RMS, gated=True, rotary_size=32), False, False),
+    "gemma": (replace(BASE, norm=Norm.RMS, gated=True, rotary=Rotary(32)), False, False),
     "relu": (replace(BASE, activation=Activation.RELU), False, False),
 }  # fmt: skip
 

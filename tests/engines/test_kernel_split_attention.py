@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.checkpoints.rotary import Rotary
 from servewatt.engines.torch_graph.kernels import attention as attention_kernel
 from servewatt.engines.torch_graph.kernels.split_attention import attend, splits_of
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix
 from servewatt.engines.torch_graph.model.positions import Positions, make_tables
 from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +41,7 @@ def some(*size: int) -> Tensor:
 def shape_of(heads: int, kv_heads: int, size: int, *, rotary: int = 0, alibi: bool = False) -> DecoderShape:
     return DecoderShape(
         "Some", 64, 2048, 64, 64, 1, heads, kv_heads, size, Norm.LAYER, 1e-5, Activation.RELU, True,
-        rotary_size=rotary, alibi=alibi, scaling=size**-0.5,
+        rotary=Rotary(rotary) if rotary else None, alibi=alibi, scaling=size**-0.5,
     )  # fmt: skip
 
 

@@ -9,14 +9,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
 from servewatt.engines.torch_graph import fallbacks
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.model import program as decoder_program
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix
 from servewatt.engines.torch_graph.model.positions import make_tables
 from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels, make_buffers
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 from servewatt.records import Configuration, Precision, Provider
 from tests.engines.matrices import matrix_of, some
 

@@ -8,16 +8,16 @@ from dataclasses import replace
 import pytest
 
 from servewatt import engines
+from servewatt.checkpoints.architecture import ARCHITECTURES
 from servewatt.cli.main import run
 from servewatt.engines.ctranslate2.architectures import BUILDERS
 from servewatt.engines.llama_cpp.gguf_architectures import _LAYOUTS
 from servewatt.engines.onnxruntime_genai.export import ARCHITECTURES as GENAI
-from servewatt.engines.torch_graph.model.shape import _READERS
+from servewatt.engines.torch_graph.model.names import NAMES
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.experiment import planning
 from servewatt.experiment.planning import expand, of_model
 from servewatt.experiment.study_file import validate
-from servewatt.models.architectures import ARCHITECTURES
 from servewatt.records import Configuration, Precision, Provider
 from tests.stats.builders import MODEL
 
@@ -70,7 +70,7 @@ def test_engines_that_do_not_know_the_architecture_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("engine", "known"),
-    [("ctranslate2", BUILDERS), ("llama-cpp", _LAYOUTS), ("onnxruntime-genai", GENAI), ("torch-graph", _READERS)],
+    [("ctranslate2", BUILDERS), ("llama-cpp", _LAYOUTS), ("onnxruntime-genai", GENAI), ("torch-graph", NAMES)],
 )
 def test_the_table_of_engines_names_the_architectures_that_each_knows(engine: str, known: dict[str, object]) -> None:
     assert engines.ENGINES[engine].architectures == frozenset(known)

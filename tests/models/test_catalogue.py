@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from servewatt.checkpoints.architecture import ARCHITECTURES, Architecture
 from servewatt.models import random_weights
-from servewatt.models.architectures import ARCHITECTURES, Architecture
 from servewatt.models.catalogue import CATALOGUE, CatalogueEntry, find
 
 pytest.importorskip("transformers")

@@ -32,7 +32,8 @@ def test_a_model_s_record_has_its_shape() -> None:
 
 
 def test_a_window_of_no_tokens_or_out_of_use_is_none() -> None:
-    config = {"vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "sliding_window": 3}
+    config = {"model_type": "qwen2", "vocab_size": 8, "hidden_size": 4, "num_hidden_layers": 1, "sliding_window": 3}
+    config |= {"num_attention_heads": 2, "intermediate_size": 4, "use_sliding_window": True, "max_window_layers": 0}
     windows = [shape_of({**config, **more}) for more in ({}, {"use_sliding_window": False}, {"sliding_window": 0})]
     assert [shape.window for shape in windows if shape is not None] == [3, None, None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from servewatt.checkpoints.architecture import ARCHITECTURES
 from servewatt.engines import ENGINES
-from servewatt.models.architectures import ARCHITECTURES
 from servewatt.records import Precision, Provider
 
 LISTED = tuple(name for name, entry in ENGINES.items() if entry.real)

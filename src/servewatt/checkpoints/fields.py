@@ -20,11 +20,12 @@ _SIZES = frozenset(
     {
         *("vocab_size", "hidden_size", "n_embd", "n_embed", "d_model", "intermediate_size", "n_inner", "ffn_dim"),
         *("num_attention_heads", "n_head", "num_key_value_heads", "head_dim"),
+        *("shared_intermediate_size", "sliding_window_pattern", "no_rope_layer_interval"),
         *("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "original_max_position_embeddings"),
     }
 )
 _LAYERS = frozenset({"num_hidden_layers", "n_layer"})
-_COUNTS = frozenset({"sliding_window", "max_window_layers", "rotary_dim"})
+_COUNTS = frozenset({"sliding_window", "max_window_layers", "rotary_dim", "num_local_experts"})
 """Sizes that some files give as 0."""
 _NUMBERS = frozenset(
     {
@@ -33,7 +34,12 @@ _NUMBERS = frozenset(
         *("embedding_multiplier", "attention_multiplier", "residual_multiplier"),
     }
 )
-_POSITIVE = frozenset({"rope_theta", "rotary_emb_base", "logits_scaling"})
+_POSITIVE = frozenset(
+    {
+        *("rope_theta", "rope_local_base_freq", "rotary_emb_base", "logits_scaling"),
+        *("query_pre_attn_scalar", "attn_logit_softcapping", "final_logit_softcapping"),
+    }
+)
 _FLAGS = frozenset(
     {
         *("tie_word_embeddings", "attention_bias", "mlp_bias", "use_bias", "use_qkv_bias", "use_sliding_window"),
@@ -43,6 +49,7 @@ _FLAGS = frozenset(
     }
 )
 _TEXTS = frozenset({"model_type", "hidden_act", "hidden_activation", "activation_function", "torch_dtype", "dtype"})
+_LISTS_OF_TEXTS = frozenset({"layer_types", "layers_block_type"})
 _ROPE = frozenset({"rope_scaling", "rope_parameters"})
 _ROPE_WITH_FACTOR = frozenset({"linear", "dynamic", "yarn", "llama3"})
 _ROPE_POSITIVE = frozenset({"rope_theta", "factor"})
@@ -62,8 +69,10 @@ def check_fields(config: Mapping[str, Any], where: str) -> None:
                 raise _wrong(where, name, value, wanted)
         if name in _ROPE:
             _check_rope(name, value, where)
-        elif name == "layer_types" and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+        elif name in _LISTS_OF_TEXTS and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
             raise _wrong(where, name, value, "a list of texts")
+        elif name == "no_rope_layers" and not (isinstance(value, list) and all(v in (0, 1) for v in value)):
+            raise _wrong(where, name, value, "a list of 0 and 1")
 
 
 def _check_rope(field: str, value: Any, where: str) -> None:

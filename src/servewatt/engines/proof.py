@@ -12,7 +12,7 @@ _LEAST_SHARE = 0.5
 """Least share of the weights, counted in numbers, that must be integers of the type claimed: embeddings may float."""
 _LEAST_FLOATING_SHARE = 0.95
 """Least share of the bytes of weights that must be of the half precision claimed: some engines keep norms wider."""
-_BITS = {"fp64": 64, "fp32": 32, "bf16": 16, "fp16": 16, "int8": 8, "int4": 4}
+_BITS = {"fp64": 64} | {precision.value: precision.bits for precision in Precision}
 _WEIGHT_TYPES = {Precision.INT8: "int8", Precision.INT4: "int4", Precision.W8A8: "int8"}
 _COMPUTE: dict[Precision, frozenset[str]] = {
     Precision.FP32: frozenset({"fp32"}),

@@ -6,13 +6,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from servewatt.checkpoints import architecture as architectures
+from servewatt.checkpoints.architecture import Architecture
+from servewatt.checkpoints.config import Config
 from servewatt.checkpoints.fields import check_fields
 from servewatt.checkpoints.files import is_file, read_object, shown
 from servewatt.checkpoints.head import HEADS, own_head
 from servewatt.checkpoints.safetensors import Tensor, checkpoint_files, read_tensors
 from servewatt.errors import InputError, RefusedError
-from servewatt.models import architectures
-from servewatt.models.architectures import Architecture, Config
 from servewatt.models.digest import FileDigests, combined
 from servewatt.models.shape import shape_of
 from servewatt.records import Model, ModelSource, Weights

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from servewatt.checkpoints.architecture import architecture_of
 from servewatt.checkpoints.files import is_file, open_file, read_object
 from servewatt.checkpoints.safetensors import (
     INDEX_FILE,
@@ -21,7 +22,6 @@ from servewatt.checkpoints.safetensors import (
 )
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, nearest
 from servewatt.input_files import expand
-from servewatt.models.architectures import architecture_of
 from servewatt.models.catalogue import known_names
 from servewatt.models.folder import CONFIG_FILE, GENERATION_FILE, TOKENIZER_FILES
 from servewatt.models.hub_access import UnreachableError, bad_token, check_access, endpoint, token_source

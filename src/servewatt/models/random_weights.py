@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.architecture import ARCHITECTURES, architecture_of
+from servewatt.checkpoints.config import Config
 from servewatt.checkpoints.files import shown
 from servewatt.checkpoints.safetensors import DTYPE_BYTES, SINGLE_FILE
 from servewatt.errors import InputError, UnavailableError
-from servewatt.models.architectures import ARCHITECTURES, Config, architecture_of
 from servewatt.records import Precision
 
 if TYPE_CHECKING:

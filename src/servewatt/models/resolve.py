@@ -8,11 +8,12 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from servewatt.checkpoints.architecture import architecture_of
+from servewatt.checkpoints.config import Config
 from servewatt.checkpoints.fields import check_fields
 from servewatt.checkpoints.files import is_file, read_object, shown
 from servewatt.errors import InputError, RefusedError, nearest
 from servewatt.models import hub, random_weights
-from servewatt.models.architectures import Config, architecture_of
 from servewatt.models.cache import ArtefactCache
 from servewatt.models.catalogue import BUNDLED, find, known_names
 from servewatt.models.digest import FileDigests, combined

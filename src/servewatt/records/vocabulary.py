@@ -30,6 +30,21 @@ class Precision(StrEnum):
         """Whether the weights are floating numbers."""
         return self in (Precision.FP32, Precision.BF16, Precision.FP16)
 
+    @property
+    def bits(self) -> int:
+        """Bits of a weight, scales apart."""
+        return _BITS[self]
+
+
+_BITS = {
+    Precision.FP32: 32,
+    Precision.BF16: 16,
+    Precision.FP16: 16,
+    Precision.INT8: 8,
+    Precision.INT4: 4,
+    Precision.W8A8: 8,
+}
+
 
 class Stop(StrEnum):
     """When a generation ends: after a fixed number of tokens, or at an end-of-sequence token."""

@@ -20,14 +20,6 @@ from servewatt.stats.records import Interval, Limit
 
 SCALE_BYTES = 2
 
-_BITS = {
-    Precision.FP32: 32,
-    Precision.BF16: 16,
-    Precision.FP16: 16,
-    Precision.INT8: 8,
-    Precision.INT4: 4,
-    Precision.W8A8: 8,
-}
 _SCALED = frozenset({Precision.INT8, Precision.INT4, Precision.W8A8})
 
 
@@ -48,12 +40,12 @@ def weight_bytes(shape: Shape, precision: Precision, group: int | None = None) -
     scales = 0
     if precision in _SCALED:
         scales = elements // group if group else shape.layers * _layer_channels(shape) + shape.vocabulary_size
-    return elements * _BITS[precision] // 8 + scales * SCALE_BYTES
+    return elements * precision.bits // 8 + scales * SCALE_BYTES
 
 
 def cache_bytes_per_token(shape: Shape, precision: Precision) -> int:
     """Bytes of the keys and values that one token leaves in the KV cache of all layers."""
-    return shape.layers * 2 * shape.key_value_heads * shape.head_size * max(_BITS[precision], 8) // 8
+    return shape.layers * 2 * shape.key_value_heads * shape.head_size * max(precision.bits, 8) // 8
 
 
 def step_bytes(

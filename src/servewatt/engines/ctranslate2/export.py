@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from servewatt.engines.ctranslate2.architectures import BUILDERS, Parts, integer
+from servewatt.checkpoints.decoder import DecoderShape
+from servewatt.engines.ctranslate2.architectures import BUILDERS, Parts, check_shape
 from servewatt.engines.ctranslate2.weights import Checkpoint, Writer
+from servewatt.engines.shared.decoder import decoder_of
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.shared.host import metadata_version
-from servewatt.engines.shared.weights import read_config, stored_tensors
+from servewatt.engines.shared.weights import stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model
 
@@ -41,24 +43,26 @@ def export_key(model: Model, model_type: ModelType) -> tuple[str, ...]:
     return (model.revision, model_type.name, EXPORT_FORMAT, f"ctranslate2 {metadata_version('ctranslate2')}")
 
 
-def check_architecture(model: Model) -> None:
-    """RefusedError if the architecture, or something its configuration asks for, cannot be written."""
+def check_architecture(model: Model) -> DecoderShape:
+    """The model's decoder. RefusedError if it, or something that its configuration asks for, cannot be written."""
     if model.architecture not in BUILDERS:
         raise RefusedError(
             f"{model.name}: engine ctranslate2 does not run {model.architecture}",
             f"it runs {', '.join(sorted(BUILDERS))}",
         )
+    shape = decoder_of(model)
+    check_shape(shape, model.name)
+    return shape
 
 
 def export(model: Model, model_type: ModelType, folder: Path) -> None:
     """Write `model.bin`, `config.json` and `vocabulary.json` into `folder`."""
-    check_architecture(model)
+    shape = check_architecture(model)
     build, prefix = BUILDERS[model.architecture]
-    config = read_config(model)
     checkpoint = Checkpoint(model.name, stored_tensors(model.folder), prefix)
     with dropping_file_pages(".safetensors"):
-        spec = build(Parts(model.name, config, checkpoint, Writer(model_type.floating, model_type.int8_matrices)))
-        spec.register_vocabulary([str(i) for i in range(integer(config, "vocab_size"))])
+        spec = build(Parts(shape, checkpoint, Writer(model_type.floating, model_type.int8_matrices)))
+        spec.register_vocabulary([str(i) for i in range(shape.vocabulary)])
         # Names that must be in the vocabulary. None has an effect: generation is given no end token.
         spec.config.unk_token = spec.config.bos_token = spec.config.eos_token = "0"
         spec.validate()

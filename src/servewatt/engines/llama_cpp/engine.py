@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.checkpoints.config import read_config
 from servewatt.engines.base import Artefacts, Session, Step
 from servewatt.engines.llama_cpp.batch import Batch
 from servewatt.engines.llama_cpp.entry import ENTRY
@@ -44,7 +45,6 @@ from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.file_pages import drop_file_pages
 from servewatt.engines.shared.host import cpu_threads, library_versions
 from servewatt.engines.shared.rows import Rows
-from servewatt.engines.shared.weights import read_config
 from servewatt.errors import InputError, RefusedError, UnavailableError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
@@ -60,7 +60,7 @@ class LlamaCppEngine:
         ENTRY.check_support(configuration)
         storage_of(configuration)
         context_options(configuration)
-        layout_of(read_config(model), model.name)
+        layout_of(read_config(model.folder), model.name)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
@@ -72,7 +72,7 @@ class LlamaCppEngine:
         loaded = load_model(path, configuration.provider is Provider.CUDA)
         # Weights that were packed or copied to a device need not stay mapped in memory.
         drop_file_pages(FILE_NAME)
-        layout = layout_of(read_config(model), model.name)
+        layout = layout_of(read_config(model.folder), model.name)
         return LlamaCppSession(loaded, storage_of(configuration), options, layout)
 
 
@@ -122,7 +122,7 @@ def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) 
     """The folder with the GGUF file."""
     ENTRY.check_options(configuration)
     storage = storage_of(configuration)
-    layout_of(read_config(model), model.name)
+    layout_of(read_config(model.folder), model.name)
     library()
     versions = dict(library_versions(("gguf", "llama-cpp-python")))
     key = export_key(model, storage, versions)

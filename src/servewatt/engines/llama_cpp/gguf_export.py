@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from servewatt.checkpoints.config import read_config
 from servewatt.engines.llama_cpp.gguf_architectures import layout_of
 from servewatt.engines.llama_cpp.gguf_layout import GgufTensor, Layout, Role
 from servewatt.engines.llama_cpp.library import library_folder
 from servewatt.engines.shared.file_pages import drop_file_pages
-from servewatt.engines.shared.weights import MappedWeights, StoredTensor, numpy_dtype, read_config, stored_tensors
+from servewatt.engines.shared.weights import MappedWeights, StoredTensor, numpy_dtype, stored_tensors
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision
 
@@ -117,7 +118,7 @@ def export(model: Model, folder: Path, storage: StorageType) -> None:
     """
     import gguf
 
-    config = read_config(model)
+    config = read_config(model.folder)
     layout = layout_of(config, model.name)
     stored = stored_tensors(model.folder)
     planned = _plan(layout, stored, storage, model.name)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.checkpoints.rope import DEFAULT, rope_of
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
 from servewatt.errors import RefusedError
 
-Config = Mapping[str, Any]
 Array = npt.NDArray[np.float32]
 Change = Callable[[Array], Array]
 
-GELU_TANH = frozenset({"gelu_new", "gelu_pytorch_tanh", "gelu_fast"})
-"""Names in config.json of the GELU that llama.cpp computes."""
+
+GELUS = frozenset({Activation.GELU, Activation.GELU_TANH})
+"""llama.cpp computes the approximation for either."""
 
 
 class Role(Enum):
@@ -69,36 +68,19 @@ def refuse_unless(possible: bool, where: str, what: str) -> None:
         raise RefusedError(f"{where}: llama.cpp has no {what} for this architecture", "use another engine")
 
 
-def check_activation(config: Config, key: str, default: str, able: frozenset[str], where: str) -> None:
-    """RefusedError for an activation of the feed-forward layer that is none of `able`."""
-    name = config.get(key) or default
-    refuse_unless(name in able, where, f"activation {name!r}")
-
-
-def rope(config: Config, where: str, default_share: float = 1.0) -> tuple[float, float]:
-    """(base, share of each head that is rotated) of rotary positions; RefusedError where they are scaled."""
-    found = rope_of(config, default_share)
-    refuse_unless(found.kind == DEFAULT, where, f"export of {found.kind!r} rotary scaling")
-    return found.base, found.share
-
-
-def tied(config: Config, default: bool) -> bool:
-    """Whether the output projection is the embedding."""
-    stated = config.get("tie_word_embeddings")
-    return default if stated is None else bool(stated)
-
-
 def vectors(name: str, source: str, change: Change | None = None) -> list[GgufTensor]:
     """Weight and bias of a layer norm."""
     return [GgufTensor(f"{name}.{part}", f"{source}.{part}", Role.VECTOR, change) for part in ("weight", "bias")]
 
 
-def linear(name: str, source: str, change: Change | None = None, *, transposed: bool = False) -> list[GgufTensor]:
+def linear(
+    name: str, source: str, change: Change | None = None, *, transposed: bool = False, biased: bool = True
+) -> list[GgufTensor]:
     """Weight and bias of a linear layer; `change` concerns the rows of both."""
-    return [
-        GgufTensor(f"{name}.weight", f"{source}.weight", Role.MATRIX, change, transposed),
-        GgufTensor(f"{name}.bias", f"{source}.bias", Role.VECTOR, change),
-    ]
+    tensors = [GgufTensor(f"{name}.weight", f"{source}.weight", Role.MATRIX, change, transposed)]
+    if biased:
+        tensors.append(GgufTensor(f"{name}.bias", f"{source}.bias", Role.VECTOR, change))
+    return tensors
 
 
 def matrix(name: str, source: str, change: Change | None = None) -> GgufTensor:
@@ -106,9 +88,11 @@ def matrix(name: str, source: str, change: Change | None = None) -> GgufTensor:
     return GgufTensor(f"{name}.weight", f"{source}.weight", Role.MATRIX, change)
 
 
-def bare(name: str, source: str, change: Change | None = None) -> list[GgufTensor]:
-    """All there is of a linear layer without bias."""
-    return [matrix(name, source, change)]
+def norm(shape: DecoderShape, name: str, source: str) -> list[GgufTensor]:
+    """Weight, and of LayerNorm the bias, as the file holds them: what is added to a stored weight is added there."""
+    change = plus_one if shape.norm_offset else None
+    tensors = vectors(name, source, change)
+    return tensors if shape.norm is Norm.LAYER else tensors[:1]
 
 
 def rotate_pairs(heads: int) -> Change:

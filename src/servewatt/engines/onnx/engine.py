@@ -17,7 +17,7 @@ from servewatt.engines.onnx.replay import ReplaySession
 from servewatt.engines.onnx.session import ELEMENT_TYPES, LoadedGraph, OnnxSession, type_name
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.shared.host import cpu_threads, thread_count
-from servewatt.engines.shared.quantisation import BITS, options_of, refuse_options
+from servewatt.engines.shared.quantisation import options_of, refuse_options
 from servewatt.engines.shared.weights import numpy_dtype
 from servewatt.errors import RefusedError, UnavailableError
 from servewatt.records import Configuration, Model, Precision, Provider
@@ -48,7 +48,7 @@ def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) 
     exported = artefacts.get_or_build("onnx", key, lambda folder: export(model, folder, floating, static=static))
     if configuration.precision.is_floating:
         return exported
-    bits, group = BITS[configuration.precision], int(options_of(configuration)["group"])
+    bits, group = configuration.precision.bits, int(options_of(configuration)["group"])
     key = (*key, "quantised", QUANTISED_FORMAT, f"int{bits}", f"group {group}")
     return artefacts.get_or_build("onnx", key, lambda folder: quantise_graph(exported, model, folder, bits, group))
 
@@ -154,7 +154,7 @@ def create_graph(
     quantised_type = ""
     if activations:
         on_cpu = configuration.provider is Provider.CPU
-        bits = BITS[configuration.precision]
+        bits = configuration.precision.bits
         quantised_type = product_type(bits, description.group, activations) if on_cpu else description.dtype
     held = tuple(sorted(weight_bytes.items()))
     return LoadedGraph(session, options, description, weights, held, quantised_type, threads_started)

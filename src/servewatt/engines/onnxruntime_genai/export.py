@@ -17,12 +17,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from servewatt.checkpoints.rope import rope_of
+from servewatt.checkpoints.decoder import Feature
+from servewatt.checkpoints.rotary import DEFAULT
 from servewatt.engines.onnx.quantised import ACCURACY_LEVELS
+from servewatt.engines.shared.decoder import decoder_of, refuse_missing
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.shared.host import metadata_version
 from servewatt.engines.shared.torch_model import load_module
-from servewatt.engines.shared.weights import read_config, stored_tensors
+from servewatt.engines.shared.weights import stored_tensors
 from servewatt.errors import RefusedError
 from servewatt.records import Model, Precision
 
@@ -34,6 +36,7 @@ PAD_ID = -1
 """Stands for no token: the library masks it, and the embedding's lookup, which counts from the end, finds a row."""
 ARCHITECTURES = {"GemmaForCausalLM": "GemmaModel", "LlamaForCausalLM": "LlamaModel", "PhiForCausalLM": "PhiModel"}
 """Those of the builder's that servewatt knows -> the builder's class."""
+_ABLE = frozenset({Feature.ROTARY_PARTIAL, Feature.ROTARY_LLAMA3})
 _BUILT_BY = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime", "onnxruntime-gpu", "onnx-ir", "transformers")
 _BUILDER_BITS = {Precision.INT4: "int4", Precision.INT8: "int8", Precision.W8A8: "int8"}
 _ROTATED_TOGETHER = 16
@@ -89,20 +92,18 @@ def check_model(model: Model) -> None:
             f"{model.name}: the model builder of ONNX Runtime GenAI does not build {model.architecture}",
             f"this engine runs {', '.join(ARCHITECTURES)}; engine onnx runs the others",
         )
-    config = read_config(model)
-    rope = rope_of(config, 0.5 if model.architecture == "PhiForCausalLM" else 1.0)
-    known = ("default", "llama3") if model.architecture == "LlamaForCausalLM" else ("default",)
-    if rope.kind not in known:
-        raise RefusedError(f"{model.name}: no rotary embeddings of type {rope.kind!r}", "use engine onnx")
-    if config.get("qk_layernorm"):
-        raise RefusedError(f"{model.name}: the model builder leaves out norms of queries and keys", "use engine onnx")
-    head = config.get("head_dim") or int(config["hidden_size"]) // int(config["num_attention_heads"])
-    rotated = int(head * rope.share)
-    if rotated % _ROTATED_TOGETHER:
-        raise RefusedError(
-            f"{model.name}: it rotates {rotated} numbers of a head, ONNX Runtime a multiple of {_ROTATED_TOGETHER}",
-            "use engine onnx",
-        )
+    shape = decoder_of(model)
+    known = (DEFAULT, "llama3") if model.architecture == "LlamaForCausalLM" else (DEFAULT,)
+    for rotary in shape.rotaries:
+        if rotary.kind not in known:
+            raise RefusedError(f"{model.name}: no rotary embeddings of type {rotary.kind!r}", "use engine onnx")
+        if rotary.size % _ROTATED_TOGETHER:
+            raise RefusedError(
+                f"{model.name}: it rotates {rotary.size} numbers of a head, ONNX Runtime a multiple of "
+                f"{_ROTATED_TOGETHER}",
+                "use engine onnx",
+            )
+    refuse_missing(shape, model.name, "the model builder of ONNX Runtime GenAI leaves out", _ABLE, "use engine onnx")
 
 
 def export_key(model: Model, kind: GraphType) -> tuple[str, ...]:
@@ -138,9 +139,8 @@ def _build(model: Model, kind: GraphType, folder: Path) -> None:
     config = AutoConfig.from_pretrained(model.folder, local_files_only=True, trust_remote_code=False)
     # transformers computes with hidden_act; the builder would prefer this one.
     config.hidden_activation = None
-    if read_config(model).get("tie_word_embeddings") is False:
-        config.tie_word_embeddings = False
-    options = _options(kind, tied=bool(getattr(config, "tie_word_embeddings", False)))
+    config.tie_word_embeddings = decoder_of(model).tied
+    options = _options(kind, tied=config.tie_word_embeddings)
     quantised = kind.group is not None
     precision = Precision.FP32 if quantised else kind.precision
     made = _builder_class(

@@ -21,7 +21,6 @@ from servewatt.engines.onnxruntime_genai.library import quiet_library
 from servewatt.engines.shared.decode import chosen_log_probabilities
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.host import library_versions
-from servewatt.engines.shared.quantisation import BITS
 from servewatt.engines.shared.rows import Rows
 from servewatt.errors import InputError, UnavailableError, brief
 from servewatt.processes.command import child_environment, python_command
@@ -197,7 +196,7 @@ class OnnxRuntimeGenAISession:
         kind = self._graph.kind
         if kind.provider != "cpu" or kind.group is None:
             return self._graph.description.floating
-        return _product_type(BITS[kind.precision], kind.group, kind.activations)
+        return _product_type(kind.precision.bits, kind.group, kind.activations)
 
 
 def _width(generator: Any) -> int:

@@ -19,7 +19,7 @@ from servewatt.engines.shared.decode import GraphSession
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.shared.host import cpu_threads, library_versions
-from servewatt.engines.shared.quantisation import BITS, options_of, refuse_options
+from servewatt.engines.shared.quantisation import options_of, refuse_options
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
 
@@ -68,8 +68,8 @@ class OpenVinoEngine:
         # The runtime maps the weights and packs what it reads.
         with dropping_file_pages(WEIGHTS_FILE):
             compiled = core.compile_model(graph, "CPU", settings)
-        bits = BITS.get(configuration.precision)
-        if bits is None:
+        bits = configuration.precision.bits
+        if configuration.precision.is_floating:
             return OpenVinoSession(compiled, masks)
         group = int(options_of(configuration)["group"])
         floating = _NAMES[settings["INFERENCE_PRECISION_HINT"]]
@@ -84,9 +84,9 @@ def graph_folder(model: Model, configuration: Configuration, artefacts: Artefact
     check_configuration(configuration)
     key = convert_key(model)
     converted = artefacts.get_or_build("openvino", key, lambda folder: convert(model, folder))
-    bits = BITS.get(configuration.precision)
-    if bits is None:
+    if configuration.precision.is_floating:
         return converted
+    bits = configuration.precision.bits
     group = int(options_of(configuration)["group"])
     key = (*key, "quantised", QUANTISED_FORMAT, f"int{bits}", f"group {group}")
     return artefacts.get_or_build("openvino", key, lambda folder: quantise_graph(converted, folder, bits, group))
@@ -122,7 +122,7 @@ def check_threads(settings: Mapping[str, str], cpu_info: Path = Path("/proc/cpui
 def plugin_settings(configuration: Configuration) -> dict[str, str]:
     """How the plugin is to compute."""
     options = dict(configuration.options)
-    quantised = options_of(configuration) if configuration.precision in BITS else None
+    quantised = None if configuration.precision.is_floating else options_of(configuration)
     floating = _TYPES.get(configuration.precision) or _CACHE_TYPES[options.get("compute", "fp32")]
     rounding = quantised is not None and quantised["activations"] == "int8"
     return {

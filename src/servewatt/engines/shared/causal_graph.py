@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from servewatt.checkpoints.rope import CHANGING, rope_of
+from servewatt.checkpoints.rotary import CHANGING, rotary_settings
 from servewatt.engines.shared.torch_model import takes_position_ids
 from servewatt.errors import RefusedError
 
@@ -202,7 +202,7 @@ def _unlike(layer: Any) -> str:
 
 def _refuse_changing_angles(config: Any) -> None:
     """RefusedError for rotary embeddings whose angles depend on the row's length: a graph would fix those it saw."""
-    kind = rope_of(config.to_dict()).kind
+    kind = rotary_settings(config.to_dict()).kind
     if kind in CHANGING:
         raise RefusedError(f"rotary embeddings of type {kind!r} cannot be exported", "use engine torch")
 

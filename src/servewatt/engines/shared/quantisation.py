@@ -26,8 +26,6 @@ from servewatt.engines.shared.weights import DTYPE_NAMES, numpy_dtype
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Precision
 
-BITS = {Precision.INT8: 8, Precision.INT4: 4, Precision.W8A8: 8}
-"""Bits of a weight."""
 _SLAB = 1 << 22
 """Weights quantised at a time."""
 _GROUPS = (128, 64, 32)

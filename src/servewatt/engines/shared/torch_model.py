@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.config import read_config
 from servewatt.checkpoints.files import shown
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.shared.host import cpu_threads
-from servewatt.engines.shared.weights import read_config, stored_tensors
+from servewatt.engines.shared.weights import stored_tensors
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError, means_out_of_memory
 from servewatt.records import Configuration, Model, Precision, Provider
 
@@ -72,7 +73,7 @@ def load_module(model: Model, precision: Precision, device: torch.device, attent
     touched. `attention` names an attention implementation; architectures without sdpa get `eager`. InputError for
     broken or incomplete weights, RefusedError for an architecture that transformers does not know.
     """
-    config = read_config(model)
+    config = read_config(model.folder)
     stored_tensors(model.folder)
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM

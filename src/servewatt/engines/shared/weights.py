@@ -1,4 +1,4 @@
-"""A model folder's configuration and weights as engines read them, without any tensor library."""
+"""A model folder's weights as engines read them, without any tensor library."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import math
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.checkpoints.files import read_object
-from servewatt.checkpoints.head import own_head
 from servewatt.checkpoints.safetensors import checkpoint_files, read_tensors
-from servewatt.records import Model
 
 DTYPE_NAMES = {
     **{"F64": "fp64", "F32": "fp32", "BF16": "bf16", "F16": "fp16", "F8_E4M3": "fp8_e4m3", "F8_E5M2": "fp8_e5m2"},
@@ -37,32 +33,6 @@ class StoredTensor:
     offset: int
     """From the start of the file, bytes."""
     size_bytes: int
-
-
-def read_config(model: Model) -> dict[str, Any]:
-    """The model's config.json, `tie_word_embeddings` as the weights have it: off where a head of its own is stored.
-
-    Fields that are null are left out. InputError if there is no such file, it is no JSON object, or the weights beside
-    it cannot be read.
-    """
-    folder = Path(model.folder)
-    config = {name: value for name, value in read_object(folder / "config.json").items() if value is not None}
-    if config.get("tie_word_embeddings") is False or not any(folder.glob("*.safetensors")):
-        return config
-    if _has_own_head(tuple((file, _state(file)) for file in checkpoint_files(folder))):
-        config["tie_word_embeddings"] = False
-    return config
-
-
-def _state(file: Path) -> tuple[int, int]:
-    status = file.stat()
-    return status.st_size, status.st_mtime_ns
-
-
-@lru_cache(maxsize=16)
-def _has_own_head(files: tuple[tuple[Path, tuple[int, int]], ...]) -> bool:
-    """Kept, because it may take reading both matrices and a plan asks for each configuration."""
-    return own_head(read_tensors(tuple(file for file, _ in files))) is not None
 
 
 def stored_tensors(folder: str | Path) -> dict[str, StoredTensor]:

@@ -16,10 +16,10 @@ from servewatt.engines.shared.torch_model import prepare_torch, torch_dtype
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.compile import inductor_settings, make_compile, require_toolchain
 from servewatt.engines.torch_graph.entry import ENTRY
+from servewatt.engines.torch_graph.model.able import shape_of
 from servewatt.engines.torch_graph.model.packed import is_packed
 from servewatt.engines.torch_graph.model.positions import make_tables
 from servewatt.engines.torch_graph.model.program import DecoderProgram, Kernels
-from servewatt.engines.torch_graph.model.shape import decoder_shape
 from servewatt.engines.torch_graph.model.weights import Holder, load_decoder, matrices_of
 from servewatt.engines.torch_graph.replay import CudaGraphCapture, DirectCapture, GraphCapture
 from servewatt.engines.torch_graph.session import TorchGraphSession
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class TorchGraphEngine:
-    """Loads a model of one of seven architectures as our own decoder."""
+    """Loads a model as our own decoder."""
 
     def check(self, model: Model, configuration: Configuration) -> None:
         ENTRY.check_options(configuration)
         Choices.of(configuration)
-        decoder_shape(model)
+        shape_of(model)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Check the model; kernels are compiled where they run, at the first generation."""
@@ -45,7 +45,7 @@ class TorchGraphEngine:
     def load(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> Session:
         ENTRY.check_options(configuration)
         choices = Choices.of(configuration)
-        shape = decoder_shape(model)
+        shape = shape_of(model)
         device = prepare_torch(configuration)
         compile_ = make_compile(choices.compile, inductor_settings(choices.inductor), device, artefacts)
         kernels = (choices.attention, choices.one_row, choices.prefill_products, choices.step_products)

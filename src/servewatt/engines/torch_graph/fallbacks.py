@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from servewatt.checkpoints.decoder import DecoderShape
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.model.program import DecoderProgram
-from servewatt.engines.torch_graph.model.shape import DecoderShape
 from servewatt.engines.torch_graph.model.weights import DecoderWeights, matrices_of
 
 

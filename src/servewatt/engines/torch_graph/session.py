@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from servewatt.checkpoints.decoder import DecoderShape
 from servewatt.engines.base import Step
 from servewatt.engines.shared.decode import left_pad
 from servewatt.engines.shared.decode_proof import DecodeProof
@@ -25,7 +26,6 @@ from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_group
 from servewatt.engines.torch_graph.model.attention import READS_ALL
 from servewatt.engines.torch_graph.model.packed import is_packed
 from servewatt.engines.torch_graph.model.program import Buffers, DecoderProgram, make_buffers
-from servewatt.engines.torch_graph.model.shape import DecoderShape
 from servewatt.engines.torch_graph.model.weights import DecoderWeights, held_tensors, matrices_of
 from servewatt.engines.torch_graph.replay import GraphCapture, Work, pieces, round_up
 from servewatt.errors import InputError

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servewatt.checkpoints.config import read_config
 from servewatt.checkpoints.files import read_object
-from servewatt.checkpoints.rope import DEFAULT, rope_of
-from servewatt.engines.shared.weights import read_config
+from servewatt.checkpoints.rotary import DEFAULT, rotary_settings
 from servewatt.errors import InputError, RefusedError
 from servewatt.records import Configuration, Model, Precision, Provider
 
@@ -126,12 +126,12 @@ class VllmSettings:
 
 def check_model(model: Model) -> None:
     """RefusedError for checkpoints that vLLM 0.24 would compute wrongly, or reject, without a word."""
-    config = read_config(model)
+    config = read_config(model.folder)
     _check_head(model, config)
-    rope = rope_of(config)
-    if rope.kind not in _SAME_ROPE:
+    kind = rotary_settings(config).kind
+    if kind not in _SAME_ROPE:
         raise RefusedError(
-            f"{model.name}: vllm computes rotary embeddings of type {rope.kind!r} otherwise than transformers",
+            f"{model.name}: vllm computes rotary embeddings of type {kind!r} otherwise than transformers",
             "use engine torch",
         )
     if model.architecture == "GPT2LMHeadModel" and (lacking := [name for name in _NOT_OF_GPT2 if config.get(name)]):

@@ -18,8 +18,8 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 if TYPE_CHECKING:
     import torch
 
+    from servewatt.checkpoints.decoder import DecoderShape
     from servewatt.engines.torch_graph.model.positions import Positions
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 _LEAST_ROWS = 16
 """Of a product of matrices in Triton."""

@@ -22,7 +22,7 @@ from servewatt.engines.torch_graph.kernels.matvec import LAYER_NORM, Product, ac
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
+    from servewatt.checkpoints.decoder import DecoderShape
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -39,7 +39,7 @@ from servewatt.engines.torch_graph.kernels.matvec import Product, activated, lau
 if TYPE_CHECKING:
     import torch
 
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
+    from servewatt.checkpoints.decoder import DecoderShape
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import triton
 import triton.language as tl
 
-from servewatt.engines.torch_graph.model.shape import Activation, Norm
+from servewatt.checkpoints.decoder import Activation, Norm
 
 if TYPE_CHECKING:
     import torch
 
+    from servewatt.checkpoints.decoder import DecoderShape
+    from servewatt.engines.torch_graph.model.checkpoint import NormWeights
     from servewatt.engines.torch_graph.model.matrix import Matrix
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
-    from servewatt.engines.torch_graph.model.weights import NormWeights
 
 FIRST_WAVE = 528
 """Programs that may be resident before the previous kernel has ended: four for each of an H200's processors."""

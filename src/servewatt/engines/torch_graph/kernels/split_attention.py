@@ -29,8 +29,8 @@ from servewatt.engines.torch_graph.kernels.attention import (
 if TYPE_CHECKING:
     import torch
 
+    from servewatt.checkpoints.decoder import DecoderShape
     from servewatt.engines.torch_graph.model.positions import Positions
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 _PROGRAMS = 264
 """Programs that an H200 or H100 holds at once: two for each of its 132 processors."""

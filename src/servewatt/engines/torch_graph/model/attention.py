@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+    from servewatt.checkpoints.decoder import DecoderShape
     from servewatt.engines.torch_graph.model.positions import Positions
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
 
 READS_ALL = frozenset({"sdpa", "fused"})
 """Kinds of attention of one token a row that multiply masked columns by 0. 0 x NaN is NaN, so the cache must hold none

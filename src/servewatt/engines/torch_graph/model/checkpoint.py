@@ -24,6 +24,13 @@ class Linear(NamedTuple):
     bias: torch.Tensor | None
 
 
+class NormWeights(NamedTuple):
+    """Weight and bias of a norm, (hidden,) each; None where it has none or they went into a matrix."""
+
+    weight: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+
 class Checkpoint:
     """Tensors of a model folder by name, brought to the device one at a time."""
 

@@ -16,9 +16,9 @@ from servewatt.engines.torch_graph.kernels.matvec import Product
 if TYPE_CHECKING:
     import torch
 
+    from servewatt.checkpoints.decoder import DecoderShape
     from servewatt.engines.torch_graph.model.matrix import Matrix
     from servewatt.engines.torch_graph.model.positions import Positions
-    from servewatt.engines.torch_graph.model.shape import DecoderShape
     from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 
 _OVERLAPPING = (9, 0)

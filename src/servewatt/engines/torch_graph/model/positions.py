@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.engines.torch_graph.model.shape import DecoderShape
+from servewatt.checkpoints.decoder import DecoderShape
 
 if TYPE_CHECKING:
     import torch
@@ -46,10 +46,11 @@ def make_tables(shape: DecoderShape, device: torch.device) -> Tables:
     import torch
 
     cosines = sines = partners = slopes = None
-    if shape.rotary_size:
-        half, still = shape.rotary_size // 2, shape.head_size - shape.rotary_size
-        exponents = torch.arange(0, shape.rotary_size, 2, dtype=torch.float32, device=device) / shape.rotary_size
-        frequencies = 1.0 / (shape.rotary_base**exponents)
+    if shape.rotary is not None:
+        size = shape.rotary.size
+        half, still = size // 2, shape.head_size - size
+        exponents = torch.arange(0, size, 2, dtype=torch.float32, device=device) / size
+        frequencies = 1.0 / (shape.rotary.base**exponents)
         angles = torch.arange(shape.context, dtype=torch.float32, device=device)[:, None] * frequencies
         ones = angles.new_ones(shape.context, still)
         cosines = torch.cat((angles.cos(), angles.cos(), ones), dim=1)

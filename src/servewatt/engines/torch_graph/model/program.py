@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.decoder import DecoderShape
 from servewatt.engines.torch_graph.model import matrix, packed, step
 from servewatt.engines.torch_graph.model.positions import Positions, Tables
-from servewatt.engines.torch_graph.model.shape import DecoderShape
 from servewatt.engines.torch_graph.model.step import MatMul
 from servewatt.engines.torch_graph.model.weights import DecoderWeights
 

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
 from servewatt.engines.torch_graph.model.attention import attend
+from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, look_up, multiply
 from servewatt.engines.torch_graph.model.positions import Positions, Tables
-from servewatt.engines.torch_graph.model.shape import Activation, DecoderShape, Norm
-from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights, NormWeights
+from servewatt.engines.torch_graph.model.weights import DecoderWeights, LayerWeights
 
 if TYPE_CHECKING:
     import torch

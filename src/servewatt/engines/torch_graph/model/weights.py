@@ -1,4 +1,4 @@
-"""Checkpoints of the supported architectures, brought into the one form that `decoder.step` computes with.
+"""Checkpoints of the supported architectures, brought into the one form that `model.step` computes with.
 
 Queries, keys and values become one matrix (all query heads, then key heads, then value heads), gate and up projection
 another. In layers whose attention and feed-forward layer are parallel, the matrices that read the layer's input become
@@ -9,25 +9,18 @@ normalised input.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from servewatt.checkpoints.decoder import DecoderShape
 from servewatt.engines.shared.file_pages import dropping_file_pages
-from servewatt.engines.torch_graph.model.checkpoint import Checkpoint, Linear
+from servewatt.engines.torch_graph.model.checkpoint import Checkpoint, Linear, NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
+from servewatt.engines.torch_graph.model.names import NAMES, Parts, read_norm, stack
 from servewatt.engines.torch_graph.model.packed import is_packed, pack
-from servewatt.engines.torch_graph.model.shape import DecoderShape, Norm
 from servewatt.records import Model, Precision
 
 if TYPE_CHECKING:
     import torch
-
-
-class NormWeights(NamedTuple):
-    """Weight and bias of a norm, (hidden,) each; None where it has none or they went into a matrix."""
-
-    weight: torch.Tensor | None = None
-    bias: torch.Tensor | None = None
 
 
 class LayerWeights(NamedTuple):
@@ -55,28 +48,6 @@ class DecoderWeights(NamedTuple):
     head: Matrix
 
 
-class _Parts(NamedTuple):
-    """One layer as read."""
-
-    norm: NormWeights
-    second_norm: NormWeights | None
-    qkv: Linear
-    out: Linear
-    up: Linear
-    down: Linear
-
-
-def _stack(*parts: Linear) -> Linear:
-    """Matrices that read the same input as one, outputs one after the other."""
-    import torch
-
-    weight = torch.cat([part.weight for part in parts])
-    if all(part.bias is None for part in parts):
-        return Linear(weight, None)
-    biases = [part.weight.new_zeros(part.weight.shape[0]) if part.bias is None else part.bias for part in parts]
-    return Linear(weight, torch.cat(biases))
-
-
 def _add(first: Linear, second: Linear) -> Linear:
     """Matrices whose outputs are added as one, inputs one after the other."""
     import torch
@@ -84,15 +55,6 @@ def _add(first: Linear, second: Linear) -> Linear:
     biases = [bias for bias in (first.bias, second.bias) if bias is not None]
     bias = torch.stack([b.float() for b in biases]).sum(dim=0) if biases else None
     return Linear(torch.cat((first.weight, second.weight), dim=1), bias)
-
-
-def _ungroup(linear: Linear, heads: int, head_size: int) -> Linear:
-    """(query, key, value of head 0, of head 1 ...) as (queries, keys, values)."""
-    hidden = linear.weight.shape[1]
-    weight = linear.weight.view(heads, 3, head_size, hidden).transpose(0, 1).reshape(-1, hidden)
-    if linear.bias is None:
-        return Linear(weight, None)
-    return Linear(weight, linear.bias.view(heads, 3, head_size).transpose(0, 1).reshape(-1))
 
 
 def _scale_queries(qkv: Linear, shape: DecoderShape, factor: float) -> Linear:
@@ -110,110 +72,6 @@ def _fold(norm: NormWeights, linear: Linear) -> Linear:
         shift = exact @ norm.bias.float()
         bias = shift if bias is None else bias + shift
     return Linear(exact if norm.weight is None else exact * norm.weight.float(), bias)
-
-
-def _norm(source: Checkpoint, shape: DecoderShape, prefix: str) -> NormWeights:
-    weight = source.read(f"{prefix}.weight", shape.hidden)
-    if shape.norm is Norm.RMS:
-        return NormWeights(weight.float() + shape.norm_offset if shape.norm_offset else weight, None)
-    return NormWeights(weight, source.read_if_there(f"{prefix}.bias", shape.hidden))
-
-
-def _llama_layer(source: Checkpoint, shape: DecoderShape, at: str) -> _Parts:
-    keys = shape.kv_heads * shape.head_size
-    sizes = {"q": shape.heads * shape.head_size, "k": keys, "v": keys}
-    qkv = (source.linear(f"{at}.self_attn.{name}_proj", size, shape.hidden) for name, size in sizes.items())
-    up = (source.linear(f"{at}.mlp.{name}_proj", shape.inner, shape.hidden) for name in ("gate", "up"))
-    return _Parts(
-        _norm(source, shape, f"{at}.input_layernorm"),
-        _norm(source, shape, f"{at}.post_attention_layernorm"),
-        _stack(*qkv),
-        source.linear(f"{at}.self_attn.o_proj", shape.hidden, sizes["q"]),
-        _stack(*up),
-        source.linear(f"{at}.mlp.down_proj", shape.hidden, shape.inner),
-    )
-
-
-def _phi_layer(source: Checkpoint, shape: DecoderShape, at: str) -> _Parts:
-    keys = shape.kv_heads * shape.head_size
-    sizes = {"q": shape.heads * shape.head_size, "k": keys, "v": keys}
-    qkv = (source.linear(f"{at}.self_attn.{name}_proj", size, shape.hidden) for name, size in sizes.items())
-    return _Parts(
-        _norm(source, shape, f"{at}.input_layernorm"),
-        None,
-        _stack(*qkv),
-        source.linear(f"{at}.self_attn.dense", shape.hidden, sizes["q"]),
-        source.linear(f"{at}.mlp.fc1", shape.inner, shape.hidden),
-        source.linear(f"{at}.mlp.fc2", shape.hidden, shape.inner),
-    )
-
-
-def _grouped_layer(attention: str) -> Callable[[Checkpoint, DecoderShape, str], _Parts]:
-    """GPT-NeoX and Bloom, which differ in the name of their attention."""
-
-    def read(source: Checkpoint, shape: DecoderShape, at: str) -> _Parts:
-        qkv = source.linear(f"{at}.{attention}.query_key_value", shape.qkv_size, shape.hidden)
-        return _Parts(
-            _norm(source, shape, f"{at}.input_layernorm"),
-            _norm(source, shape, f"{at}.post_attention_layernorm"),
-            _ungroup(qkv, shape.heads, shape.head_size),
-            source.linear(f"{at}.{attention}.dense", shape.hidden, shape.hidden),
-            source.linear(f"{at}.mlp.dense_h_to_4h", shape.inner, shape.hidden),
-            source.linear(f"{at}.mlp.dense_4h_to_h", shape.hidden, shape.inner),
-        )
-
-    return read
-
-
-def _gpt2_layer(source: Checkpoint, shape: DecoderShape, at: str) -> _Parts:
-    transposed = shape.architecture == "GPT2LMHeadModel"
-    qkv = source.linear(f"{at}.attn.c_attn", shape.qkv_size, shape.hidden, transposed=transposed)
-    if not transposed and shape.kv_heads == shape.heads:
-        qkv = _ungroup(qkv, shape.heads, shape.head_size)
-    return _Parts(
-        _norm(source, shape, f"{at}.ln_1"),
-        _norm(source, shape, f"{at}.ln_2"),
-        qkv,
-        source.linear(f"{at}.attn.c_proj", shape.hidden, shape.hidden, transposed=transposed),
-        source.linear(f"{at}.mlp.c_fc", shape.inner, shape.hidden, transposed=transposed),
-        source.linear(f"{at}.mlp.c_proj", shape.hidden, shape.inner, transposed=transposed),
-    )
-
-
-class _Names(NamedTuple):
-    """Names of an architecture's tensors; a leading `body` may be absent in the file."""
-
-    body: str
-    embedding: str
-    layers: str
-    norm: str
-    heads: tuple[str, ...]
-    read: Callable[[Checkpoint, DecoderShape, str], _Parts]
-    positions: str = ""
-    embedding_norm: str = ""
-
-
-_HEAD = ("lm_head",)
-_GPT2 = _Names("transformer.", "wte", "h", "ln_f", _HEAD, _gpt2_layer, positions="wpe")
-_NAMES = {
-    "LlamaForCausalLM": _Names("model.", "embed_tokens", "layers", "norm", _HEAD, _llama_layer),
-    "GemmaForCausalLM": _Names("model.", "embed_tokens", "layers", "norm", _HEAD, _llama_layer),
-    "PhiForCausalLM": _Names("model.", "embed_tokens", "layers", "final_layernorm", _HEAD, _phi_layer),
-    "GPTNeoXForCausalLM": _Names(
-        "gpt_neox.", "embed_in", "layers", "final_layer_norm", ("embed_out", "lm_head"), _grouped_layer("attention")
-    ),
-    "BloomForCausalLM": _Names(
-        "transformer.",
-        "word_embeddings",
-        "h",
-        "ln_f",
-        _HEAD,
-        _grouped_layer("self_attention"),
-        embedding_norm="word_embeddings_layernorm",
-    ),
-    "GPT2LMHeadModel": _GPT2,
-    "GPTBigCodeForCausalLM": _GPT2,
-}
 
 
 class Holder:
@@ -270,7 +128,7 @@ class Holder:
         head = self.matrix(projection)
         return self.plain(projection.weight) if is_packed(head) else head._replace(bias=None), head
 
-    def layer(self, parts: _Parts, shape: DecoderShape, *, merge: bool) -> LayerWeights:
+    def layer(self, parts: Parts, shape: DecoderShape, *, merge: bool) -> LayerWeights:
         if not (merge and shape.parallel):
             second = None if parts.second_norm is None else self.norm(parts.second_norm, shape)
             matrices = [self.matrix(linear) for linear in (parts.qkv, parts.out, parts.up, parts.down)]
@@ -280,7 +138,7 @@ class Holder:
         norm, qkv_read, up_read = parts.norm, parts.qkv, parts.up
         if parts.second_norm is not None:
             norm, qkv_read, up_read = NormWeights(), _fold(norm, qkv_read), _fold(parts.second_norm, up_read)
-        into, out_of = self.matrix(_stack(qkv_read, up_read)), self.matrix(_add(parts.out, parts.down))
+        into, out_of = self.matrix(stack(qkv_read, up_read)), self.matrix(_add(parts.out, parts.down))
         return LayerWeights(self.norm(norm, shape), into, out_of, None, None, None)
 
 
@@ -291,7 +149,7 @@ def load_decoder(
 
     InputError for broken, incomplete or misshapen weights.
     """
-    source, names = Checkpoint(model, device), _NAMES[shape.architecture]
+    source, names = Checkpoint(model, device), NAMES[shape.architecture]
     with dropping_file_pages(".safetensors"):
         table = f"{names.embedding}.weight"
         body = names.body if source.has(names.body + table) or not source.has(table) else ""
@@ -316,8 +174,8 @@ def load_decoder(
             positions = holder.vector(source.read(f"{body}{names.positions}.weight", shape.context, shape.hidden))
         embedding_norm = None
         if names.embedding_norm:
-            embedding_norm = holder.norm(_norm(source, shape, f"{body}{names.embedding_norm}"), shape)
-        norm = holder.norm(_norm(source, shape, f"{body}{names.norm}"), shape)
+            embedding_norm = holder.norm(read_norm(source, shape, f"{body}{names.embedding_norm}"), shape)
+        norm = holder.norm(read_norm(source, shape, f"{body}{names.norm}"), shape)
         return DecoderWeights(embedding, positions, embedding_norm, tuple(layers), norm, head)
 
 

@@ -1,21 +1,17 @@
 """Facts about each architecture that are needed to check a checkpoint without building the model.
 
-To add one: a line in `ARCHITECTURES`. The engines run what transformers builds from config.json; this table decides
-which folders are accepted, and where their embedding and layers are found.
+To add one: a line in `ARCHITECTURES`, and a reader in `readers/`. The table decides which folders are accepted, and
+where their embedding and layers are found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from servewatt.checkpoints.config import Config
 from servewatt.checkpoints.fields import check_fields
 from servewatt.checkpoints.files import shown
 from servewatt.errors import InputError, RefusedError
-
-Config = Mapping[str, Any]
-"""A parsed config.json."""
 
 VOCABULARY_KEYS = ("vocab_size",)
 HIDDEN_KEYS = ("hidden_size", "n_embd", "n_embed", "d_model")
@@ -50,14 +46,19 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("GPT2LMHeadModel", "gpt2", "wte.weight", "h", True),
         Architecture("GPTBigCodeForCausalLM", "gpt_bigcode", "wte.weight", "h", True),
         Architecture("GPTNeoXForCausalLM", "gpt_neox", "embed_in.weight", "layers", False, head="embed_out.weight"),
+        Architecture("Gemma2ForCausalLM", "gemma2", "embed_tokens.weight", "layers", True),
+        Architecture("Gemma3ForCausalLM", "gemma3_text", "embed_tokens.weight", "layers", True),
         Architecture("GemmaForCausalLM", "gemma", "embed_tokens.weight", "layers", True),
         Architecture("GraniteForCausalLM", "granite", "embed_tokens.weight", "layers", False),
+        Architecture("GraniteMoeHybridForCausalLM", "granitemoehybrid", "embed_tokens.weight", "layers", False),
         Architecture("LlamaForCausalLM", "llama", "embed_tokens.weight", "layers", False),
         Architecture("MistralForCausalLM", "mistral", "embed_tokens.weight", "layers", False),
+        Architecture("Olmo2ForCausalLM", "olmo2", "embed_tokens.weight", "layers", False),
         Architecture("Phi3ForCausalLM", "phi3", "embed_tokens.weight", "layers", False),
         Architecture("PhiForCausalLM", "phi", "embed_tokens.weight", "layers", False),
         Architecture("Qwen2ForCausalLM", "qwen2", "embed_tokens.weight", "layers", False),
         Architecture("Qwen3ForCausalLM", "qwen3", "embed_tokens.weight", "layers", False),
+        Architecture("SmolLM3ForCausalLM", "smollm3", "embed_tokens.weight", "layers", True),
         Architecture("StableLmForCausalLM", "stablelm", "embed_tokens.weight", "layers", False),
         Architecture("Starcoder2ForCausalLM", "starcoder2", "embed_tokens.weight", "layers", True),
     )
@@ -120,6 +121,8 @@ def integer(config: Config, keys: tuple[str, ...], where: str, default: int | No
 
 BIASES: dict[str, tuple[tuple[str, bool, str], ...]] = {
     "GPTNeoXForCausalLM": (("attention_bias", True, ".attention.query_key_value.bias"),),
+    "Gemma2ForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
+    "Gemma3ForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
     "GemmaForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
     "GraniteForCausalLM": (
         ("attention_bias", False, ".self_attn.q_proj.bias"),
@@ -129,7 +132,12 @@ BIASES: dict[str, tuple[tuple[str, bool, str], ...]] = {
         ("attention_bias", False, ".self_attn.q_proj.bias"),
         ("mlp_bias", False, ".mlp.up_proj.bias"),
     ),
+    "Olmo2ForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
     "Qwen3ForCausalLM": (("attention_bias", False, ".self_attn.q_proj.bias"),),
+    "SmolLM3ForCausalLM": (
+        ("attention_bias", False, ".self_attn.q_proj.bias"),
+        ("mlp_bias", False, ".mlp.up_proj.bias"),
+    ),
     "StableLmForCausalLM": (("use_qkv_bias", False, ".self_attn.q_proj.bias"),),
     "Starcoder2ForCausalLM": (("use_bias", True, ".self_attn.q_proj.bias"),),
 }
