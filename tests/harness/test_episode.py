@@ -15,6 +15,7 @@ from servewatt import engines
 from servewatt.errors import ServewattError
 from servewatt.harness import episode, room
 from servewatt.harness.episode import JOINING, Ended, Episode, Event, Measured, Next, Ready, Round
+from servewatt.harness.residency import ALONE
 from servewatt.processes.resident import Resident
 from servewatt.records import (
     Component,
@@ -78,8 +79,8 @@ def only_room_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
         alive: list[Resident] = []
         start = Episode._start
 
-        def started(self: Episode, asked: object) -> Resident:
-            alive.append(start(self, asked))  # type: ignore[arg-type]
+        def started(self: Episode, asked: object, how: str = ALONE) -> Resident:
+            alive.append(start(self, asked, how))  # type: ignore[arg-type]
             return alive[-1]
 
         monkeypatch.setattr(Episode, "_start", started)
@@ -229,7 +230,7 @@ def test_a_twin_that_cannot_be_or_dies_costs_its_original_nothing(
 ) -> None:
     start, started = Episode._start, list[Resident]()
 
-    def failing(self: Episode, asked: Trial) -> Resident:
+    def failing(self: Episode, asked: Trial, _how: str = ALONE) -> Resident:
         if started:
             raise ServewattError("no more processes")
         started.append(start(self, asked))
@@ -244,7 +245,7 @@ def test_a_twin_that_cannot_be_or_dies_costs_its_original_nothing(
             os.kill(started[-1].pids()[0], signal.SIGKILL)
         return Next(end=len(rounds) >= 4)
 
-    def noted(self: Episode, asked: Trial) -> Resident:
+    def noted(self: Episode, asked: Trial, _how: str = ALONE) -> Resident:
         started.append(start(self, asked))
         return started[-1]
 
@@ -308,6 +309,8 @@ def test_what_loads_side_by_side_is_bounded_by_cpus_and_memory(tmp_path: Path) -
     assert room.side_by_side(trials, 2) == trials[:1]
     assert room.side_by_side(trials, 8) == trials[:2]
     assert room.side_by_side(trials, 64) == trials
+    on_gpu = [replace(t, configuration=replace(t.configuration, provider=Provider.CUDA)) for t in trials]
+    assert room.side_by_side(on_gpu, 4) == on_gpu[:2]
     # Each needs about 630 MB, and 1843 MB may be used: two find room, or one that is known to take 1.5 GB.
     assert room.side_by_side(trials, 64, root=tmp_path) == trials[:2]
     large = replace(Result(trials[0], Status.OK), peak_rss_bytes=1_500_000_000)

@@ -12,7 +12,7 @@ import pytest
 
 from servewatt import wire
 from servewatt.harness.episode import RESIDENCY
-from servewatt.harness.residency import Order, Reply
+from servewatt.harness.residency import ALONE, BESIDE, Order, Reply
 from servewatt.processes.command import child_environment, python_module_command
 from servewatt.processes.guarded import ANSWER_FD, PARENT_PID
 from servewatt.processes.resident import Resident
@@ -52,8 +52,8 @@ class Asked:
 
 
 @contextmanager
-def residency(mark: str = "") -> Iterator[Asked]:
-    command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID)
+def residency(mark: str = "", how: str = ALONE) -> Iterator[Asked]:
+    command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, how)
     with Resident(command, child_environment({**os.environ, MARK: mark})) as resident:
         yield Asked(resident)
 
@@ -106,10 +106,10 @@ def test_a_slice_is_a_whole_batch_at_least(tmp_path: Path) -> None:
 
 
 def test_loading_beside_others_has_a_time_but_no_joules_of_its_own(tmp_path: Path) -> None:
-    with residency() as ask:
+    with residency(how=BESIDE) as ask:
         loaded = ask.result(trial(tmp_path, fake()))
         assert [(s.name, bool(s.energy)) for s in loaded.sections] == [("load", True)]
-        ready = ask.result(replace(READY, alone=False))
+        ready = ask.result(READY)
         assert [s.name for s in ready.sections if s.energy] == ["idle", "prefill"]
         assert ready.section("load").duration_s > 0  # type: ignore[union-attr]
         ask.slice(Order(0, 0, 0, 0.05))

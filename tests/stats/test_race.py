@@ -244,6 +244,17 @@ def test_seventeen_times_as_dear_leaves_the_first_episode() -> None:
     assert far_behind([{"a": 1.0, "c": 17.0}] * 4, 2) == {}
 
 
+def test_what_left_the_first_episode_does_not_return() -> None:
+    names = ["a", "b", "c"]
+    first = episode_levels([{"a": 1.0, "b": 1.1, "c": 17.0}] * 4)
+    found = standing([first], names)
+    assert set(found.dropped) == {"c"}
+    assert (found.dropped["c"].episode, set(found.racing)) == (1, {"a", "b"})
+    # Three rounds say too little, and trials that followed one another know no such rule.
+    assert not standing([episode_levels([{"a": 1.0, "b": 1.1, "c": 17.0}] * 3)], names).dropped
+    assert not standing([first], names, process_sd=0.12, alone=True).dropped
+
+
 def test_twice_as_dear_stays() -> None:
     assert far_behind([{"a": 1.0, "b": 1.1, "c": 2.1}] * 8, 3) == {}
 

@@ -19,7 +19,7 @@ from servewatt.errors import InputError, ServewattError, brief, printable
 from servewatt.harness.failure import oom_kills, point_to_log, try_alone
 from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
-from servewatt.harness.residency import Order, Reply
+from servewatt.harness.residency import ALONE, BESIDE, Order, Reply
 from servewatt.harness.room import has_room, side_by_side
 from servewatt.harness.runner import result_of, worker_environment
 from servewatt.harness.schedule import ALIGN_FROM_S
@@ -216,7 +216,7 @@ class Episode:
         for trial in group:
             started_at = datetime.now(UTC).isoformat(timespec="seconds")
             try:
-                resident = self._start(trial)
+                resident = self._start(trial, ALONE if len(group) == 1 else BESIDE)
             except ServewattError as error:
                 yield Ended(_not_started(trial, error, started_at))
                 continue
@@ -228,7 +228,7 @@ class Episode:
     def _make_ready(self, member: _Member, left: list[Trial], *, alone: bool) -> Iterator[Event]:
         """What is measured once a process, and a slice; the member has then joined."""
         member.loaded_alone = alone
-        order, timeout_s = Order(ready=True, alone=alone), member.trial.procedure.timeout_s
+        order, timeout_s = Order(ready=True), member.trial.procedure.timeout_s
         reply = self._ask(member, wire.dump(order).encode(), timeout_s)
         if not _works(reply):
             yield from self._not_loaded(member, reply, left, beside=0)
@@ -248,10 +248,10 @@ class Episode:
         else:
             yield Ended(gone)
 
-    def _start(self, trial: Trial) -> Resident:
+    def _start(self, trial: Trial, how: str = ALONE) -> Resident:
         configuration = trial.configuration
         python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
-        command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, python=python)
+        command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, how, python=python)
         resident = Resident(command, child_environment(environment))
         self._stack.callback(resident.kill)
         return resident

@@ -4,7 +4,7 @@ A trial as JSON is the first line on standard input; orders follow, a line each.
 answer pipe: the trial's result so far once it is loaded, the same once it is ready, a slice for each further order, and
 the result at the end.
 
-load -> blocked -> settle -> warm up -> idle -> prefill -> (blocked -> slice)* -> tear down
+load -> settle -> warm up -> blocked -> idle -> prefill -> (blocked -> slice)* -> tear down
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from servewatt.harness.worker import Log, Measurement, to_result
 from servewatt.meters import open_meters
 from servewatt.records import Generation, Result, Section, Slice, Status, Trial
 
+ALONE, BESIDE = "alone", "beside"
+"""How a process is started: with nothing else loading, or beside others that load."""
 SAMPLER_PAUSE_S = 0.02
 """For the sampler to take its first sample of a slice before that begins."""
 
@@ -43,9 +45,7 @@ class Order:
     attempt: int = 0
     least_s: float = 0.0
     ready: bool = False
-    """To settle, to warm up, and to measure what is measured once a process."""
-    alone: bool = True
-    """Whether nothing else was loaded meanwhile; if not, what loading took is not this process's alone."""
+    """To measure what is measured once a process."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ class Reply:
 class Residency:
     """The stages of one trial in a duet episode."""
 
-    def __init__(self, trial: Trial, stack: ExitStack) -> None:
+    def __init__(self, trial: Trial, stack: ExitStack, *, alone: bool = True) -> None:
+        """`alone`: whether nothing else loads at the same time."""
         self._trial = trial
+        self._alone = alone
         self._log = Log()
         procedure = trial.procedure
         self._meters = open_meters(procedure.meters, procedure.cpu_watts)
@@ -80,20 +82,22 @@ class Residency:
         """When it was ready: what later comes to the board's used memory may be the next process."""
 
     def load(self) -> Result:
-        """Load the engine."""
+        """Load the engine and warm it up."""
         self._session = self._measurement.load()
         self._stack.callback(self._session.close)
+        self._measurement.warm_up(self._session, alone=self._alone)
         self._keep(self._sampler.pause())
         return self._result((Status.OK, "", ""))
 
-    def make_ready(self, *, alone: bool) -> Result:
-        """Warm up, and measure what is measured once a process."""
-        assert self._session is not None
-        if not alone:
+    def make_ready(self) -> Result:
+        """Measure what is measured once a process."""
+        assert self._session is not None and self._log.generator is not None
+        if not self._alone:
             # Neither the joules nor the board's memory were this process's alone.
             self._log.stretches = [replace(stretch, alone=False) for stretch in self._log.stretches]
             self._samples = replace(self._samples, utilisation=())
         self._sampler.resume()
+        self._log.generator.touch()
         self._measurement.make_ready(self._session)
         self._keep(self._sampler.pause())
         self._measurement.note_peak(self._session)
@@ -220,14 +224,16 @@ def _thirds(generations: Sequence[Generation], start_s: float, end_s: float) -> 
     return first, last
 
 
-def replies(trial: Trial, lines: Iterator[bytes]) -> Iterator[Reply]:
+def replies(trial: Trial, lines: Iterator[bytes], *, alone: bool = True) -> Iterator[Reply]:
     """What a process of `trial` answers to the orders in `lines`, and that it is loaded before all of them.
+
+    `alone`: whether nothing else loads at the same time.
 
     Ends with a result; after a failure without waiting for orders.
     """
     with ExitStack() as stack:
         try:
-            residency = Residency(trial, stack)
+            residency = Residency(trial, stack, alone=alone)
         except Exception as error:  # noqa: BLE001  (a meter or the sampler)
             status, reason, hint = describe_failure(error, trial.configuration)
             yield Reply(result=Result(trial, status, reason, hint, transient=may_pass(error)))
@@ -237,7 +243,7 @@ def replies(trial: Trial, lines: Iterator[bytes]) -> Iterator[Reply]:
             for line in lines:
                 order = wire.load(Order, line)
                 if order.ready:
-                    yield Reply(result=residency.make_ready(alone=order.alone))
+                    yield Reply(result=residency.make_ready())
                     continue
                 if order.least_s <= 0:
                     yield Reply(result=residency.finish())
@@ -253,7 +259,7 @@ def _main(arguments: Sequence[str]) -> None:
     questions = sys.stdin.buffer
     trial = wire.load(Trial, questions.readline())
     with os.fdopen(answer_fd, "wb") as pipe:
-        for reply in replies(trial, iter(questions.readline, b"")):
+        for reply in replies(trial, iter(questions.readline, b""), alone=arguments[2] == ALONE):
             _say(pipe, trial, reply)
 
 

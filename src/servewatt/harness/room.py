@@ -66,7 +66,7 @@ def has_room(trial: Trial, known: Sequence[Result] = (), loading: Sequence[Trial
     return free is None or sum(need.board for need in needs) <= (1 - SPARE_SHARE) * free
 
 
-CPUS_A_PROCESS = 4
+CPUS_A_PROCESS = {Provider.CPU: 4, Provider.CUDA: 2}
 """So many for each process that loads beside others: on fewer, loading two at once takes as long as one after another,
 and what each takes to load could not be told."""
 
@@ -75,7 +75,7 @@ def side_by_side(
     trials: Sequence[Trial], cpu_count: int, known: Sequence[Result] = (), root: Path = Path("/")
 ) -> Sequence[Trial]:
     """The first of `trials` that may load at the same time, one at least, by the CPUs and the memory that they need."""
-    most = max(1, cpu_count // CPUS_A_PROCESS)
+    most = max(1, cpu_count // CPUS_A_PROCESS[trials[0].configuration.provider])
     found = list(trials[:1])
     for trial in trials[1:most]:
         if found[0].configuration.engine in ALONE or not has_room(trial, known, found, root):

@@ -93,14 +93,21 @@ class Measurement:
         self._log.work = self._log.generator.try_out(TRY_OUT_TOKENS)
         self.prove(session)
 
-    def make_ready(self, session: Session) -> None:
-        """Settle, warm up, prove, then measure idle power and prefill."""
+    def warm_up(self, session: Session, *, alone: bool = True) -> None:
+        """Settle, warm up, and prove. Unless `alone`, others load meanwhile, so that no time will be steady."""
         procedure = self._trial.procedure
+        most_s = procedure.warmup_max_s if alone else min(procedure.warmup_max_s, procedure.warmup_s)
         generator = self._log.generator
         assert generator is not None
         time.sleep(procedure.settle_s)
-        generator.warm_up(procedure.warmup_s, procedure.warmup_max_s, procedure.warmup_tolerance)
+        generator.warm_up(procedure.warmup_s, most_s, procedure.warmup_tolerance)
         self.prove(session)
+
+    def make_ready(self, session: Session) -> None:
+        """Measure idle power and prefill of a session that is warm."""
+        procedure = self._trial.procedure
+        generator = self._log.generator
+        assert generator is not None
         session.synchronize()
         time.sleep(procedure.settle_s)
         lengths = section_lengths(procedure, self._quantum_s)
@@ -121,7 +128,8 @@ class Measurement:
         generator.check(work, 1)
 
     def measure(self, session: Session) -> None:
-        """Make ready, then the section `generate`."""
+        """Warm up and make ready, then the section `generate`."""
+        self.warm_up(session)
         self.make_ready(session)
         generator = self._log.generator
         assert generator is not None

@@ -28,7 +28,7 @@ def with_warnings(analysis: Analysis, answer: Recommendation, results: Sequence[
     valid = [r for r in results if r.status is Status.OK]
     domains = counted_domains(analysis.boundary, analysis.run.environment.domains, valid)
     found = [
-        *race_warnings(results, costs, energy_cost(domains), ahead),
+        *race_warnings(results, costs, energy_cost(domains), ahead, cpu_count=analysis.run.environment.cpu_count),
         *beyond_the_limit(analysis.summaries, ahead),
     ]
     estimated = any(Grade.ESTIMATED.value in s.energy_grade for s in analysis.summaries)

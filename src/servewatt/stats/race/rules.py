@@ -123,6 +123,8 @@ def after_episode(
     """The standing once the last of `episodes` is there, from that `before` it; see `standing`."""
     table = _Table(episodes, tuple(configurations), confidence, process_sd, alone)
     dropped = dict(before.dropped) if before is not None else {}
+    if len(episodes) == 1 and not alone and process_sd <= PROCESS_SD and episodes[0].rounds >= FAR_BEHIND_ROUNDS:
+        dropped |= _far_behind(episodes[0], len(configurations), confidence)
     dropped |= table.shown_worse([name for name in table.names if name not in dropped], floor)
     left = [name for name in table.names if name not in dropped]
     choice, promise, runner_up = table.choose(left)
@@ -204,9 +206,12 @@ def far_behind(
     `rounds` are those so far, as in `episode_levels`; nothing leaves before `FAR_BEHIND_ROUNDS`, nor one of two. All of
     it is one start of each process, which the prior on what processes differ by has to cover alone.
     """
-    if len(rounds) < FAR_BEHIND_ROUNDS or configurations <= 2:
+    return _far_behind(episode_levels(rounds), configurations, confidence) if len(rounds) >= FAR_BEHIND_ROUNDS else {}
+
+
+def _far_behind(levels: Levels, configurations: int, confidence: float) -> dict[str, Dropped]:
+    if configurations <= 2:
         return {}
-    levels = episode_levels(rounds)
     scatter = pooled_scatter([levels])
     error = error_of_each(confidence, configurations)
     found: dict[str, Dropped] = {}
