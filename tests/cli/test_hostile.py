@@ -27,7 +27,18 @@ def test_hostile_command_lines_end_as_documented() -> None:
 
 def test_every_command_is_among_them() -> None:
     names = {name for name, _ in hostile.leaves()}
-    assert {"run", "report", "doctor", "models", "models prune", "engines add", "study run", "study tables"} <= names
+    assert {
+        "run",
+        "report",
+        "doctor",
+        "models",
+        "models prune",
+        "engines add",
+        "study run",
+        "study tables",
+        "gate",
+        "compare",
+    } <= names
 
 
 def unforeseen(_arguments: list[str]) -> int:

@@ -79,7 +79,7 @@ class PairBound:
 
 
 @lru_cache(maxsize=4096)
-def widths(n: int, degrees: float, alpha: float) -> float:
+def widths(n: float, degrees: float, alpha: float) -> float:
     """Half width in standard deviations of one of `n` values whose variance is known to `degrees` degrees of freedom.
 
     The narrowest of the mixtures of `SPENDING`, each at its share of `alpha`.
@@ -87,7 +87,7 @@ def widths(n: int, degrees: float, alpha: float) -> float:
     return min(mixture_width(n, degrees, share * alpha, variance) for share, variance in SPENDING)
 
 
-def mixture_width(n: int, degrees: float, alpha: float, effect_variance: float) -> float:
+def mixture_width(n: float, degrees: float, alpha: float, effect_variance: float) -> float:
     """The same for one mixture, with a prior N(0, `effect_variance`) on the standardised effect.
 
     For degrees = n - 1 it is `servewatt.stats.intervals.half_width`, the anytime-valid t interval of H. Wang and
