@@ -13,6 +13,7 @@ from servewatt.report.figures import figures
 from servewatt.report.figures.canvas import NARROW, WIDE, Figure
 from servewatt.report.html_table import html_pairs, to_html
 from servewatt.report.next_steps import next_steps
+from servewatt.report.page_data import page_data
 from servewatt.report.page_templates import templates
 from servewatt.report.plain_text import cleaned, glued
 from servewatt.report.run import batches, http, limits, race, ranking, trials
@@ -46,6 +47,10 @@ def render_html(
     shown = view(analysis, recommendation)
     ranked = ranking.ranking_table(shown, analysis)
     ranked = replace(ranked, title=f"By energy per generated token, least first; {shown.interval} over blocks")
+    raced = race.race_table(analysis, recommendation)
+    details, every = ranking.detail_table(analysis), trials.trial_table(analysis, results)
+    compared, sections = ranking.comparison_table(analysis), _sections(analysis, shown)
+    listed = (ranked, raced, ranking.boundary_table(shown), details, compared, every, trials.facts_table(analysis))
     return (
         templates()
         .get_template("report.html.j2")
@@ -60,18 +65,19 @@ def render_html(
             facts=answer_facts(analysis, recommendation),
             headline=headline(shown.sentence),
             steps=next_steps(analysis, recommendation),
-            raced=race.race_table(analysis, recommendation),
+            raced=raced,
             race_figure=next((_placed(f) for f in drawn if f.name == "race"), None),
             length=length(analysis),
             ranked=ranked,
             boundaries=ranking.boundary_table(shown),
-            details=ranking.detail_table(analysis),
-            sections=_sections(analysis, shown),
-            compared=ranking.comparison_table(analysis),
+            details=details,
+            sections=sections,
+            compared=compared,
+            data=page_data(analysis, recommendation, ranked, (*listed, *(s.table for s in sections))),
             figures=[_placed(f) for f in drawn if f.name != "race"],
             quality_notes=quality_notes(analysis),
             left_out=trials.left_out(shown),
-            trials=trials.trial_table(analysis, results),
+            trials=every,
             proofs=trials.facts_table(analysis),
             environment=environment_table(analysis.run.environment),
             command=command,

@@ -23,7 +23,7 @@ def to_html(table: Table, sortable: bool = False, look: str = "study") -> str:
     told = "".join(f' <span class="told">· {_told(part)}</span>' for part in table.told)
     lines = [
         f'<div class="scroll" role="region" aria-label="{escape(table.title)}" tabindex="0">',
-        f'<table class="{look}{" sortable" if sortable else ""}">',
+        f'<table class="{look}{" sortable" if sortable else ""}" data-name="{escape(table.name)}">',
         f'<caption><span class="cap">{escape(table.title)}{told}</span></caption>',
         f"<thead><tr>{heads}</tr></thead>",
         "<tbody>",
