@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 FIRST_WAVE = 528
 """Programs that may be resident before the previous kernel has ended: four for each of an H200's processors."""
-ACTIVATIONS = {activation: index for index, activation in enumerate(Activation, start=1)}
+ACTIVATIONS = {Activation.GELU: 1, Activation.GELU_TANH: 2, Activation.SILU: 3, Activation.RELU: 4}
 NORMS = {Norm.LAYER: 1, Norm.RMS: 2}
 LAYER_NORM = tl.constexpr(NORMS[Norm.LAYER])
-_GELU, _GELU_TANH, _SILU, _RELU = (tl.constexpr(ACTIVATIONS[a]) for a in Activation)
+_GELU, _GELU_TANH, _SILU, _RELU = (tl.constexpr(number) for number in ACTIVATIONS.values())
 
 
 @triton.jit  # type: ignore[untyped-decorator]
