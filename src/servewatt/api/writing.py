@@ -12,7 +12,8 @@ from servewatt.experiment.gathering import Found
 from servewatt.report import export
 from servewatt.report.markdown import to_markdown
 from servewatt.report.reproduce import reproduce
-from servewatt.report.run.tables import run_latex
+from servewatt.report.run.tables import run_latex, run_tables
+from servewatt.report.table_forms import to_csv
 from servewatt.store.files import write_file
 from servewatt.whole_files import write_whole
 
@@ -49,6 +50,8 @@ def write_folder(decided: Decided, folder: Path) -> None:
     write_text(folder / "trials.csv", export.trials_csv(decided.results, decided.analysis))
     write_text(folder / "configurations.csv", export.configurations_csv(decided.analysis))
     write_text(folder / "report.tex", run_latex(decided.analysis, decided.recommendation))
+    for table in run_tables(decided.analysis, decided.recommendation):
+        write_text(folder / "tables" / f"{table.name}.csv", to_csv(table))
     write_figures(decided, folder / "figures")
 
 

@@ -85,21 +85,14 @@ def _limits(asked: dict[str, Any]) -> Constraints:
 def _show(analysis: Analysis, answer: Recommendation) -> None:
     """The answer, what could overturn it, the quality of its outputs, and the excluded configurations."""
     from servewatt.report.plain_text import MOST_CHARACTERS, plain
+    from servewatt.report.run.answer import outputs_text, saving_text
 
     click.echo(plain(answer.sentence))
-    if worth := _worth(analysis, answer):
-        click.echo(f"  its outputs: {worth}")
+    if answer.choice is not None:
+        click.echo(f"  saves: {plain(saving_text(answer), MOST_CHARACTERS)}")
+        click.echo(f"  its outputs: {plain(outputs_text(analysis, answer.choice), MOST_CHARACTERS)}")
     for warning in answer.warnings:
         click.echo(f"  warning: {plain(warning.told, MOST_CHARACTERS)}")
     for exclusion in answer.exclusions:
         how = "not shown yet" if exclusion.not_shown else "excluded"
         click.echo(f"  {how}: {plain(exclusion.configuration.key)}: {plain(exclusion.reason, MOST_CHARACTERS)}")
-
-
-def _worth(analysis: Analysis, answer: Recommendation) -> str:
-    """The known quality of the choice's outputs, unless it is the reference itself."""
-    from servewatt.report.run.quality import quality_sentence
-
-    if answer.choice is None or analysis.quality is None:
-        return ""
-    return quality_sentence(analysis.quality, answer.choice)

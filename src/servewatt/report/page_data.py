@@ -37,6 +37,8 @@ def page_data(analysis: Analysis, recommendation: Recommendation, ranked: Table,
     data = {
         "choice": recommendation.choice.key if recommendation.choice is not None else None,
         "promise": recommendation.promise,
+        # Differences of log costs below this are the bench's own.
+        "floor": analysis.all_costs.least_claim,
         "units": {"energy": _unit(energy, "/token"), "latency": _unit(latency)},
         "columns": [
             f"{c.title} ({c.scale.unit})" if c.scale.unit else c.title for c in ranked.columns if c.name not in _OWN

@@ -9,7 +9,11 @@ const made = (tag, properties = {}, ...children) => {
 };
 const digits = (value) => Number(value.toPrecision(3)).toString();
 const inUnit = (value, name) => `${digits(value / data.units[name].divisor)} ${data.units[name].name}`;
-const percent = (share) => `${(Math.ceil(share * 1000 - 1e-9) / 10).toFixed(share < 0.1 ? 1 : 0)} %`;
+// Rounded up: a promise must not say less than it can.
+const percent = (share) => {
+  const many = share < 0.1 ? 10 : 1;
+  return `${(Math.ceil(100 * many * Math.max(share, 0.001) - 1e-9) / many).toFixed(many === 10 ? 1 : 0)} %`;
+};
 
 const pairs = new Map();
 for (const [first, second, difference, half, upper] of data.pairs) {
@@ -35,7 +39,7 @@ const standing = (one) => {
 const choose = (able) => {
   const left = able.filter((one) => !able.some((other) => {
     const known = other !== one && pair(one, other);
-    return known && known.difference - known.half > 0;
+    return known && known.difference - known.half > data.floor;
   }));
   let best = null;
   for (const one of left) {
@@ -46,7 +50,8 @@ const choose = (able) => {
     }));
     if (!best || worst < best.worst || (worst === best.worst && one.energy[0] < best.one.energy[0])) best = { one, worst };
   }
-  return best && { one: best.one, promise: 1 - Math.exp(-best.worst), alone: able.length === 1 };
+  const worst = best && (left.length > 1 ? Math.max(best.worst, data.floor) : best.worst);
+  return best && { one: best.one, promise: 1 - Math.exp(-worst), alone: able.length === 1 };
 };
 
 const showChoice = () => {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from servewatt.records import Interval, Result
@@ -42,7 +42,7 @@ def history(
     `measured_seconds`.
     """
     error = error_of_each(confidence, len(configurations))
-    so_far = [Costs(costs.episodes[:n], costs.blocks[:n], costs.duet) for n in looks(len(costs.episodes))]
+    so_far = [replace(costs, episodes=costs.episodes[:n], blocks=costs.blocks[:n]) for n in looks(len(costs.episodes))]
     found = []
     for key in configurations:
         episodes = sum(key in episode.log_cost for episode in costs.episodes)
@@ -52,8 +52,8 @@ def history(
         elif episodes:
             steps = tuple(step for part in so_far if (step := _step(part, key, choice, error)) is not None)
             bound = bound_of(costs, choice, key)
-            upper = math.inf if bound is None else bound.upper(error)
-            found.append(Raced(key, episodes, spent_s, steps, max(0.0, -math.expm1(-upper)) if bound else None))
+            upper = None if bound is None else max(0.0, bound.upper(error), costs.least_claim)
+            found.append(Raced(key, episodes, spent_s, steps, None if upper is None else -math.expm1(-upper)))
     return tuple(found)
 
 
