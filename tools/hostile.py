@@ -63,7 +63,8 @@ SAFE: Mapping[str, tuple[str, ...]] = {
     "engines doctor": ("fake",),
 }  # fmt: skip
 """What keeps a command from measuring, downloading or loading an engine."""
-NEVER = {"engines add": {"--rebuild"}, "quality": {"--weights"}, "models prepare": {"--weights"}}
+NEVER = {"engines add": {"--rebuild"}, "quality": {"--weights"}, "models prepare": {"--weights"},
+         "compare": {"--base", "--head"}}  # fmt: skip
 """Options that are not tried: they would build, or draw weights with PyTorch for longer than a command may take."""
 
 

@@ -120,7 +120,7 @@ def test_other_work_and_other_machines_are_refused(tmp_path: Path, capsys: pytes
         (["gate", H200, "--baseline", H200, "--confidence", "1"], "a confidence of 1 makes no sense"),
         (["gate", "--baseline", H200], "no results store"),
         (["compare", "latest", H200], "no results store"),
-        (["compare", H200], "missing argument"),
+        (["compare", H200], "there is nothing to compare"),
     ],
 )
 def test_bad_input(

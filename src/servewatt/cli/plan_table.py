@@ -13,6 +13,7 @@ from servewatt.errors import counted
 from servewatt.experiment.events import duration
 from servewatt.experiment.plan_view import PlanView
 from servewatt.experiment.planning import LeftOut, distinct, weights_note
+from servewatt.harness.pair_race import pairs_of
 from servewatt.records import Domain
 
 
@@ -41,7 +42,10 @@ def show_plan(console: Console, plan: PlanView, *, verbose: bool) -> None:
 def _blocks(plan: PlanView) -> tuple[str, str]:
     if plan.race is None:
         return "blocks", f"{plan.blocks}, order from seed {plan.seed}"
-    until = f"until nothing else saves {100 * plan.race.tie:g} % or {duration(plan.race.budget_s)} are over"
+    tie = f"{100 * plan.race.tie:g} %"
+    pairs = pairs_of(plan.configurations)
+    clear = f"each pair is told, a tie being {tie}," if pairs else f"nothing else saves {tie}"
+    until = f"until {clear} or {duration(plan.race.budget_s)} are over"
     return "measures", f"all in turns, {until}; order from seed {plan.seed}"
 
 

@@ -12,7 +12,7 @@ COMMANDS = {
     "report": "Show a run: table, HTML, CSV, JSON, Markdown, figures.",
     "quality": "Compare what configurations say with what a reference says.",
     "recommend": "Choose the configuration of least energy within your limits.",
-    "compare": "Set two runs beside each other: better, equal, worse, or undecided.",
+    "compare": "Set two runs, or two builds, beside each other: better, equal, worse, or undecided.",
     "gate": "Fail where a run costs more than its baseline.",
     "study": "The published study of twelve code models, stage by stage.",
     "doctor": "Tell whether this machine can measure, and what would mend it.",

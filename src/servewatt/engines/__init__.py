@@ -10,9 +10,10 @@ from pathlib import Path
 from servewatt.checkpoints.files import is_file
 from servewatt.engines.base import Artefacts, Engine, Session, Step
 from servewatt.engines.entry import EngineEntry
+from servewatt.engines.environments import builds
 from servewatt.engines.options import Option
 from servewatt.engines.table import NAMES
-from servewatt.errors import InputError, RefusedError, nearest
+from servewatt.errors import InputError, RefusedError, UnavailableError, nearest
 from servewatt.records import Configuration, Model
 from servewatt.user_folders import identity
 
@@ -25,6 +26,7 @@ __all__ = [
     "Session",
     "Step",
     "check",
+    "check_build",
     "check_model",
     "create",
     "entry",
@@ -73,6 +75,15 @@ def check_model(configuration: Configuration, model: Model) -> None:
         create(name).check(model, configuration)
 
 
+def check_build(name: str) -> None:
+    """UnavailableError if engine `name` cannot run in a build, as it has an environment of its own."""
+    if entry(name).environment() is not None:
+        raise UnavailableError(
+            f"engine {name} runs in an environment of its own, which a build does not vary",
+            "compare it by two runs: servewatt compare A B",
+        )
+
+
 def create(name: str) -> Engine:
     """The engine called `name`, its module imported but nothing loaded."""
     module, _, attribute = entry(name).target.partition(":")
@@ -80,15 +91,20 @@ def create(name: str) -> Engine:
     return engine
 
 
-def interpreter(name: str, variables: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+def interpreter(name: str, variables: Mapping[str, str], build: str = "") -> tuple[str, dict[str, str]]:
     """The Python that runs this engine's processes, and `variables` made those of its environment.
 
+    `build`: name of the build whose code it is to run, if not of the running one's.
     HOME and USER are given where they lack and the user id has no name.
 
     UnavailableError, with the command that mends it, if the environment built for it is broken.
     """
     known = {**variables, **identity(variables)}
     environment = entry(name).environment()
+    if build:
+        check_build(name)
+        built = builds.find(build)
+        return str(built.python), built.variables(known)
     if environment is None:
         return sys.executable, known
     environment.check()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from servewatt.errors import counted
 from servewatt.recommendation.sentence import WIDEST_PROMISE, share
 from servewatt.records import Configuration, Result, Status
+from servewatt.stats.race.paired import PairStanding
 
 if TYPE_CHECKING:
     from servewatt.experiment.plan_view import PlanView
@@ -177,6 +178,8 @@ class EpisodeEnded:
         if self.standing is None:
             return f"{head}: no configuration has enough valid turns"
         reached = self.standing
+        if isinstance(reached, PairStanding):
+            return f"{head}: {reached.pairs - len(reached.open)} of {counted(reached.pairs, 'pair')} told"
         could = f"nothing else saves more than {share(reached.promise)}"
         if reached.promise >= WIDEST_PROMISE:
             could = "too early to say what others could save"

@@ -37,7 +37,8 @@ from servewatt.harness import runner, schedule
 from servewatt.harness.environment import describe_gpus
 from servewatt.harness.episode import Ended, Ready
 from servewatt.harness.episode import Measured as MeasuredSlice
-from servewatt.harness.race import Progressed, Racing
+from servewatt.harness.pair_race import racing_of
+from servewatt.harness.race import Progressed
 from servewatt.models.cache import ArtefactCache
 from servewatt.records import Configuration, Environment, Plan, Result, Run, Status, Trial
 from servewatt.store import Store
@@ -224,12 +225,12 @@ class _Measuring:
         """Whether nothing is left to measure."""
         if self.run.plan.race is None:
             return schedule.Progress(self.run, done).remaining == 0
-        reached = Racing(self.run, done).standing()
+        reached = racing_of(self.run, done).standing()
         return reached is not None and reached.decided
 
     def _race(self, done: list[Result]) -> None:
         """Episodes until the choice is clear or the budget is spent; slices and results are kept as they come."""
-        racing = Racing(self.run, done)
+        racing = racing_of(self.run, done)
         episode, began_s, slices = 0, time.monotonic(), dict[str, int]()
         own: list[Result] = []
 

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from servewatt import engines
+from servewatt.engines.environments import builds
 from servewatt.errors import InputError
 from servewatt.experiment.ranges import RANGES
 from servewatt.records import Configuration, Precision, Provider, Via
@@ -54,6 +55,8 @@ def _meaning(name: str, part: str) -> tuple[str, Any]:
         if len(number[2]) > 9 or int(number[2]) > allowed.most:
             raise InputError(f"{_short(part)!r} in configuration {_short(name)!r}: allowed is {allowed}")
         return field, int(number[2])
+    if part.startswith("@"):
+        return "build", builds.find(part[1:]).name
     if re.fullmatch(r"[^=]+=.+", part):
         return "options", part
     raise InputError(f"{_short(part)!r} in configuration {_short(name)!r} means nothing", f"a name is {FORM}")

@@ -21,7 +21,7 @@ from servewatt.harness.fitness import memory_bandwidth_bytes_s
 from servewatt.harness.judge import judge
 from servewatt.harness.residency import ALONE, BESIDE, Order, Reply
 from servewatt.harness.room import has_room, side_by_side
-from servewatt.harness.runner import result_of, worker_environment
+from servewatt.harness.runner import of_build, result_of, worker_environment
 from servewatt.harness.schedule import ALIGN_FROM_S
 from servewatt.harness.shortage import used_bytes
 from servewatt.meters.cpu_times import TICK_S, threads_cpu_s
@@ -250,7 +250,9 @@ class Episode:
 
     def _start(self, trial: Trial, how: str = ALONE) -> Resident:
         configuration = trial.configuration
-        python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
+        python, environment = engines.interpreter(
+            configuration.engine, worker_environment(configuration), configuration.build
+        )
         command = python_module_command(RESIDENCY, ANSWER_FD, PARENT_PID, how, python=python)
         resident = Resident(command, child_environment(environment))
         self._stack.callback(resident.kill)
@@ -365,11 +367,14 @@ class Episode:
     def _answer(self, member: _Member, timeout_s: float) -> Reply | None:
         answer = member.resident.answer(timeout_s=timeout_s)
         try:
-            return None if answer is None else wire.load(Reply, answer)
+            reply = None if answer is None else wire.load(Reply, answer)
         except InputError as error:
             reason = brief(f"the worker's answer cannot be read: {error.message}")
             again = try_alone(member.trial.model, member.trial.configuration)
             return Reply(result=Result(member.trial, Status.FAILED, reason, again, member.ready.started_at))
+        if reply is None or reply.result is None:
+            return reply
+        return replace(reply, result=of_build(reply.result, member.trial))
 
     def _gone(self, member: _Member, reply: Reply | None, *, oom_killed: bool) -> Result:
         """The result of a member that failed, by its own words or by how it ended."""

@@ -41,6 +41,9 @@ class Progressed:
 class Racing:
     """A race of the configurations of a run, fed with every result as it comes."""
 
+    drops = True
+    """Whether what is far behind another leaves the first episode."""
+
     def __init__(self, run: Run, done: Sequence[Result], clock: Callable[[], float] = time.monotonic) -> None:
         """`done`: results of earlier starts, as `servewatt.harness.schedule.reopened` gives them."""
         if run.plan.race is None:
@@ -182,7 +185,7 @@ class _Director:
         if not costs or len(rounds) < LEAST_SLICES:
             return Next(end=len(rounds) >= LEAST_SLICES and (late or len(rounds) >= ROUNDS[1]))
         gone: frozenset[str] = frozenset()
-        if self._is_first:
+        if self._is_first and self._racing.drops:
             gone = frozenset(far_behind(costs, self._count, confidence=self._racing.race.confidence)) & frozenset(here)
         variance = episode_levels(costs).slice_variance
         sd = variance**0.5 if variance > 0 else FIRST_SD

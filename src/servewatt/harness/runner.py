@@ -58,7 +58,9 @@ def _run_worker(trial: Trial, mode: str) -> Result:
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     configuration = trial.configuration
     try:
-        python, environment = engines.interpreter(configuration.engine, worker_environment(configuration))
+        python, environment = engines.interpreter(
+            configuration.engine, worker_environment(configuration), configuration.build
+        )
     except ServewattError as error:  # broken since it was checked
         return Result(trial, Status.REFUSED, error.message, error.hint, started_at, transient=True)
     timeout_s = trial.procedure.timeout_s
@@ -79,6 +81,13 @@ def worker_environment(configuration: Configuration) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(pools, threads), **offline, **silent}
 
 
+def of_build(result: Result, trial: Trial) -> Result:
+    """A result from the process of `trial`, in our words: another version of servewatt may not know of builds, or of
+    some other field."""
+    plain = replace(trial, configuration=replace(trial.configuration, build=""))
+    return replace(result, trial=trial) if trial.configuration.build and result.trial.id == plain.id else result
+
+
 def result_of(ended: Ended, trial: Trial, started_at: str, *, oom_killed: bool) -> Result:
     """What the worker says of the trial, or what can be said in its place."""
     log = printable(ended.log)
@@ -89,6 +98,7 @@ def result_of(ended: Ended, trial: Trial, started_at: str, *, oom_killed: bool) 
     found = answer_of(Result, ended, "the worker", again, oom_killed=oom_killed)
     if not isinstance(found, Result):
         return Result(trial, *found, started_at, log=log)
+    found = of_build(found, trial)
     if found.trial != trial:
         return Result(trial, Status.FAILED, "the worker answered for another trial", again, started_at, log=log)
     return replace(found, reason=brief(found.reason), hint=brief(found.hint), log=log + end_note(ended))

@@ -20,6 +20,8 @@ class Configuration:
     """CPU threads; None means every CPU this process may use."""
     options: tuple[tuple[str, str], ...] = ()
     via: Via = Via.PROCESS
+    build: str = ""
+    """Name of the build whose code runs it (`servewatt.engines.environments.builds`); empty for the running one."""
 
     @property
     def key(self) -> str:
@@ -30,6 +32,8 @@ class Configuration:
         parts += [f"{name}={value}" for name, value in self.options]
         if self.via is not Via.PROCESS:
             parts.append(self.via.value)
+        if self.build:
+            parts.append(f"@{self.build}")
         return "/".join(parts)
 
 

@@ -102,7 +102,7 @@ class EngineEnvironment:
         kept = {name: value for name, value in base.items() if name not in _NOT_FOR_THE_ENVIRONMENT}
         path = os.pathsep.join(part for part in (str(self.folder / "bin"), base.get("PATH", "")) if part)
         # Safe path: a file of the current folder must not stand in for one of the environment's modules.
-        own = {"PATH": path, "VIRTUAL_ENV": str(self.folder), "PYTHONPATH": str(_source()), "PYTHONSAFEPATH": "1"}
+        own = {"PATH": path, "VIRTUAL_ENV": str(self.folder), "PYTHONPATH": str(source()), "PYTHONSAFEPATH": "1"}
         return {**kept, **own}
 
 
@@ -225,7 +225,7 @@ def _missing_for_worker(packages: Mapping[str, str]) -> str:
     return f"this servewatt needs {' '.join(missing)} in it" if missing else ""
 
 
-def _source() -> Path:
+def source() -> Path:
     """A folder that holds nothing but a link to the running servewatt, made where it is missing.
 
     One for each place that servewatt runs from, so that two checkouts can share the environments.
