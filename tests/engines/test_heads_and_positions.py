@@ -121,11 +121,11 @@ ROPES: dict[str, dict[str, Any]] = {
 }
 GRAPHS = {"torchscript", "onnx", "openvino", "openvino-genai"}
 COMPUTED = {
-    "linear": {"torch", *GRAPHS, "ctranslate2"},
+    "linear": {"torch", "torch-graph", *GRAPHS, "ctranslate2", "llama-cpp"},
     "dynamic": {"torch"},
-    "yarn": {"torch", *GRAPHS},
-    "llama3": {"torch", *GRAPHS, "onnxruntime-genai"},
-    "longrope": {"torch"},
+    "yarn": {"torch", "torch-graph", *GRAPHS, "llama-cpp"},
+    "llama3": {"torch", "torch-graph", *GRAPHS, "onnxruntime-genai", "llama-cpp"},
+    "longrope": {"torch", "torch-graph"},
 }
 """Engines that compute each type of rotary embedding."""
 
@@ -136,7 +136,11 @@ def test_scaled_rotary_embeddings_are_computed_or_refused(engine: str, rope: str
     folder = write_model(tmp_path / "model", "llama", max_position_embeddings=32 if rope == "dynamic" else 64)
     # As older files have it; where both are given, this is what transformers reads.
     stating(folder, rope_scaling={"type": rope, **ROPES[rope]})
-    check(engine, folder, load, "" if engine in COMPUTED[rope] else f"'{rope}'")
+    if (engine, rope) == ("torch-graph", "dynamic"):
+        with pytest.raises(InputError, match="exceed the model's context of 32"):
+            check(engine, folder, load)
+    else:
+        check(engine, folder, load, "" if engine in COMPUTED[rope] else f"'{rope}'")
 
 
 @pytest.mark.parametrize(
@@ -157,5 +161,8 @@ def test_sliding_windows_are_computed_or_refused(
         **{"num_key_value_heads": 2, "intermediate_size": 128, "max_position_embeddings": 256, "sliding_window": 8},
         **changes,
     )
-    reason = "sliding window of 8 tokens" if engine in GRAPHS else "ForCausalLM"
-    check(engine, folder, load, "" if engine == "torch" else reason)
+    if engine == "llama-cpp":
+        with pytest.raises(InputError, match=r"beyond 8 llama\.cpp has neither the model's sliding window"):
+            check(engine, folder, load)
+    else:
+        check(engine, folder, load, "" if engine in {"torch", "torch-graph", *GRAPHS} else "ForCausalLM")

@@ -103,6 +103,7 @@ LAYERS = {
         False,
     ),
     "gemma": (replace(BASE, norm=Norm.RMS, gated=True, rotary=Rotary(32)), False, False),
+    "stablelm": (replace(BASE, activation=Activation.SILU, gated=True, rotary=Rotary(8)), False, True),
     "relu": (replace(BASE, activation=Activation.RELU), False, False),
 }  # fmt: skip
 

@@ -451,13 +451,9 @@ def test_more_tokens_than_the_context_are_refused(model: Model, load: Load) -> N
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
-        ("phi", {"qk_layernorm": True}),
         ("bloom", {"apply_residual_connection_post_layernorm": True}),
         ("gemma", {"hidden_act": "tanh"}),
-        (
-            "llama",
-            {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}},
-        ),
+        ("gemma", {"use_bidirectional_attention": True}),
     ],
 )
 def test_what_the_decoder_does_not_compute_is_refused(

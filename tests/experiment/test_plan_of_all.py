@@ -59,10 +59,10 @@ def test_engines_none_of_which_runs_there_are_refused(monkeypatch: pytest.Monkey
 
 
 def test_engines_that_do_not_know_the_architecture_are_left_out() -> None:
-    model = replace(MODEL, architecture="Qwen3ForCausalLM")
+    model = replace(MODEL, architecture="CodeGenForCausalLM")
     kept, left_out = of_model([Configuration("torch"), Configuration("torch-graph")], model)
     assert kept == (Configuration("torch"),)
-    assert "torch-graph does not run Qwen3ForCausalLM" in left_out[0].reason
+    assert "torch-graph does not run CodeGenForCausalLM" in left_out[0].reason
     with pytest.raises(RefusedError) as refused:
         of_model([Configuration("llama-cpp")], model)
     assert refused.value.hint.startswith("engines that could run it: torch, torchscript, onnx, openvino")

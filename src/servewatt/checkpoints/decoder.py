@@ -158,6 +158,8 @@ class DecoderShape:
     logit_scale: float = 1.0
     windows: tuple[int | None, ...] = ()
     """Tokens that each layer's attention looks back on, the present one included; None for all, empty if all do."""
+    recomputes_longer: bool = False
+    """Whether a generation computes the whole row again where longrope's angles change, as transformers does it."""
     beyond: frozenset[Feature] = frozenset()
     """What the file asks for that no field here describes."""
 

@@ -59,7 +59,7 @@ def phi3(config: Config) -> DecoderShape:
         rotary = rotary_settings({**known, "rope_scaling": given}).rotary(shape.head_size, shape.context)
         shape = replace(shape, rotary=rotary)
     window = config.get("sliding_window")
-    return replace(shape, windows=(window,) * shape.layers if window else ())
+    return replace(shape, recomputes_longer=True, windows=(window,) * shape.layers if window else ())
 
 
 def starcoder2(config: Config) -> DecoderShape:

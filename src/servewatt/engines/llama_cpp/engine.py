@@ -139,6 +139,7 @@ class LlamaCppSession:
         self._options = options
         self._architecture = layout.architecture
         self._learned_positions = layout.learned_positions
+        self._most_tokens = layout.most_tokens
         self._context: Context | None = None
         self._batch = Batch(1)
         self._memory: Any = None
@@ -195,6 +196,12 @@ class LlamaCppSession:
                 f"prompt and output have {needed.tokens_per_row} tokens, the model has {self._learned_positions} "
                 "positions",
                 "ask for fewer new tokens, or use shorter prompts",
+            )
+        if self._most_tokens is not None and needed.tokens_per_row > self._most_tokens:
+            raise InputError(
+                f"prompt and output have {needed.tokens_per_row} tokens; beyond {self._most_tokens} llama.cpp has "
+                "neither the model's sliding window nor its switch of rotary embeddings",
+                "ask for fewer new tokens, use shorter prompts, or use engine torch-graph",
             )
         if self._context is None or not self._context.capacity.holds(needed):
             self._context = self._larger_context(needed)

@@ -38,13 +38,11 @@ ENTRY = EngineEntry(
     build_variables=BuildVariables(),
     architectures=frozenset(
         {
-            "BloomForCausalLM",
-            "GPT2LMHeadModel",
-            "GPTBigCodeForCausalLM",
-            "GPTNeoXForCausalLM",
-            "GemmaForCausalLM",
-            "LlamaForCausalLM",
-            "PhiForCausalLM",
+            *("BloomForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GPTNeoXForCausalLM"),
+            *("Gemma2ForCausalLM", "Gemma3ForCausalLM", "GemmaForCausalLM", "GraniteForCausalLM"),
+            *("GraniteMoeHybridForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "Olmo2ForCausalLM"),
+            *("Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "SmolLM3ForCausalLM"),
+            *("StableLmForCausalLM", "Starcoder2ForCausalLM"),
         }
     ),
 )

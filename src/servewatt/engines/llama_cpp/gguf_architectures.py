@@ -9,28 +9,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from servewatt.checkpoints.config import Config
-from servewatt.checkpoints.decoder import Activation, DecoderShape, Feature, Norm
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Feature
 from servewatt.checkpoints.readers import decoder_shape
 from servewatt.engines.llama_cpp.gguf_layout import (
     GELUS,
     GgufTensor,
     Layout,
     Role,
+    check_layout,
+    head_sizes,
     linear,
     matrix,
-    norm,
     plus_one,
     refuse_unless,
-    rotate_pairs,
+    rotation,
     scale_queries,
+    sizes,
     split_heads,
     vectors,
 )
-from servewatt.engines.shared.decoder import refuse_activation, refuse_missing
+from servewatt.engines.llama_cpp.gguf_recent import KIN, gated_layout
 from servewatt.errors import RefusedError
 
-_LACKS = "llama.cpp has no"
-_OTHERS = "use another engine"
 _PARTIAL = frozenset({Feature.ROTARY_PARTIAL})
 _GELU_TANH = frozenset({Activation.GELU_TANH})
 
@@ -47,61 +47,8 @@ def layout_of(config: Config, where: str) -> Layout:
     return build(decoder_shape(config, architectures[0], where), where)
 
 
-def _check(
-    shape: DecoderShape, where: str, activations: frozenset[Activation], able: frozenset[Feature] = frozenset()
-) -> None:
-    refuse_activation(shape, where, _LACKS, activations, _OTHERS)
-    refuse_missing(shape, where, _LACKS, able, _OTHERS)
-
-
-def _sizes(shape: DecoderShape) -> tuple[tuple[str, int | float | bool], ...]:
-    """Hyperparameters that every architecture has."""
-    epsilon = "attention.layer_norm_rms_epsilon" if shape.norm is Norm.RMS else "attention.layer_norm_epsilon"
-    return (
-        ("context_length", shape.context),
-        ("embedding_length", shape.hidden),
-        ("block_count", shape.layers),
-        ("feed_forward_length", shape.inner),
-        ("attention.head_count", shape.heads),
-        ("attention.head_count_kv", shape.kv_heads),
-        (epsilon, float(shape.epsilon)),
-    )
-
-
-def _head_sizes(shape: DecoderShape) -> tuple[tuple[str, int], ...]:
-    return ("attention.key_length", shape.head_size), ("attention.value_length", shape.head_size)
-
-
-def _rotation(shape: DecoderShape) -> tuple[tuple[str, int | float], ...]:
-    assert shape.rotary is not None
-    return ("rope.dimension_count", shape.rotary.size), ("rope.freq_base", shape.rotary.base)
-
-
-def _llama(shape: DecoderShape, where: str) -> Layout:
-    _check(shape, where, frozenset({Activation.SILU}))
-    tensors = [
-        GgufTensor("token_embd.weight", "embed_tokens.weight", Role.EMBEDDING),
-        GgufTensor("output_norm.weight", "norm.weight", Role.VECTOR),
-    ]
-    if not shape.tied:
-        tensors.append(matrix("output", "lm_head"))
-    for i in range(shape.layers):
-        ours, theirs = f"blk.{i}", f"layers.{i}"
-        for part, count in (("q", shape.heads), ("k", shape.kv_heads)):
-            change = rotate_pairs(count)
-            tensors += linear(f"{ours}.attn_{part}", f"{theirs}.self_attn.{part}_proj", change, biased=shape.qkv_bias)
-        tensors += linear(f"{ours}.attn_v", f"{theirs}.self_attn.v_proj", biased=shape.qkv_bias)
-        tensors += linear(f"{ours}.attn_output", f"{theirs}.self_attn.o_proj", biased=shape.out_bias)
-        for part in ("gate", "up", "down"):
-            tensors += linear(f"{ours}.ffn_{part}", f"{theirs}.mlp.{part}_proj", biased=shape.mlp_bias)
-        tensors += norm(shape, f"{ours}.attn_norm", f"{theirs}.input_layernorm")
-        tensors += norm(shape, f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm")
-    metadata = (*_sizes(shape), *_head_sizes(shape), *_rotation(shape))
-    return Layout("llama", "model.", metadata, tuple(tensors))
-
-
 def _gemma(shape: DecoderShape, where: str) -> Layout:
-    _check(shape, where, _GELU_TANH)
+    check_layout(shape, where, _GELU_TANH)
     refuse_unless(shape.tied, where, "output projection of its own")
     refuse_unless(not shape.qkv_bias, where, "bias of the attention")
     tensors = [
@@ -115,12 +62,12 @@ def _gemma(shape: DecoderShape, where: str) -> Layout:
         tensors += [matrix(f"{ours}.ffn_{part}", f"{theirs}.mlp.{part}_proj") for part in ("gate", "up", "down")]
         for name, source in (("attn_norm", "input_layernorm"), ("ffn_norm", "post_attention_layernorm")):
             tensors.append(GgufTensor(f"{ours}.{name}.weight", f"{theirs}.{source}.weight", Role.VECTOR, plus_one))
-    metadata = (*_sizes(shape), *_head_sizes(shape), *_rotation(shape))
+    metadata = (*sizes(shape), *head_sizes(shape), *rotation(shape))
     return Layout("gemma", "model.", metadata, tuple(tensors))
 
 
 def _gpt2_like(shape: DecoderShape, where: str, name: str, *, transposed: bool) -> Layout:
-    _check(shape, where, _GELU_TANH)
+    check_layout(shape, where, _GELU_TANH)
     refuse_unless(shape.scaling != 1, where, "unscaled attention")
     tensors: list[GgufTensor] = []
     for i in range(shape.layers):
@@ -139,7 +86,7 @@ def _gpt2_like(shape: DecoderShape, where: str, name: str, *, transposed: bool) 
         GgufTensor("position_embd.weight", "wpe.weight", Role.POSITION),
         *vectors("output_norm", "ln_f"),
     ]
-    return Layout(name, "transformer.", _sizes(shape), tuple(tensors), shape.context)
+    return Layout(name, "transformer.", sizes(shape), tuple(tensors), shape.context)
 
 
 def _gpt2(shape: DecoderShape, where: str) -> Layout:
@@ -153,7 +100,7 @@ def _gpt_bigcode(shape: DecoderShape, where: str) -> Layout:
 
 
 def _gpt_neox(shape: DecoderShape, where: str) -> Layout:
-    _check(shape, where, GELUS, _PARTIAL)
+    check_layout(shape, where, GELUS, _PARTIAL)
     split = split_heads(shape.heads)
     tensors = [
         GgufTensor("token_embd.weight", "embed_in.weight", Role.EMBEDDING),
@@ -168,12 +115,12 @@ def _gpt_neox(shape: DecoderShape, where: str) -> Layout:
         tensors += linear(f"{ours}.ffn_down", f"{theirs}.mlp.dense_4h_to_h")
         tensors += vectors(f"{ours}.attn_norm", f"{theirs}.input_layernorm")
         tensors += vectors(f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm")
-    metadata = (*_sizes(shape), *_rotation(shape), ("use_parallel_residual", shape.parallel))
+    metadata = (*sizes(shape), *rotation(shape), ("use_parallel_residual", shape.parallel))
     return Layout("gptneox", "gpt_neox.", metadata, tuple(tensors))
 
 
 def _bloom(shape: DecoderShape, where: str) -> Layout:
-    _check(shape, where, _GELU_TANH)
+    check_layout(shape, where, _GELU_TANH)
     split = split_heads(shape.heads)
     tensors = [
         GgufTensor("token_embd.weight", "word_embeddings.weight", Role.EMBEDDING),
@@ -190,11 +137,11 @@ def _bloom(shape: DecoderShape, where: str) -> Layout:
         tensors += linear(f"{ours}.ffn_down", f"{theirs}.mlp.dense_4h_to_h")
         tensors += vectors(f"{ours}.attn_norm", f"{theirs}.input_layernorm")
         tensors += vectors(f"{ours}.ffn_norm", f"{theirs}.post_attention_layernorm")
-    return Layout("bloom", "transformer.", _sizes(shape), tuple(tensors))
+    return Layout("bloom", "transformer.", sizes(shape), tuple(tensors))
 
 
 def _phi(shape: DecoderShape, where: str) -> Layout:
-    _check(shape, where, _GELU_TANH, _PARTIAL)
+    check_layout(shape, where, _GELU_TANH, _PARTIAL)
     tensors = [
         GgufTensor("token_embd.weight", "embed_tokens.weight", Role.EMBEDDING),
         GgufTensor("output.weight", "embed_tokens.weight" if shape.tied else "lm_head.weight", Role.MATRIX),
@@ -208,7 +155,7 @@ def _phi(shape: DecoderShape, where: str) -> Layout:
         tensors += linear(f"{ours}.attn_output", f"{theirs}.self_attn.dense")
         tensors += linear(f"{ours}.ffn_up", f"{theirs}.mlp.fc1") + linear(f"{ours}.ffn_down", f"{theirs}.mlp.fc2")
         tensors += vectors(f"{ours}.attn_norm", f"{theirs}.input_layernorm")
-    return Layout("phi2", "model.", (*_sizes(shape), *_rotation(shape)), tuple(tensors))
+    return Layout("phi2", "model.", (*sizes(shape), *rotation(shape)), tuple(tensors))
 
 
 _LAYOUTS: dict[str, Callable[[DecoderShape, str], Layout]] = {
@@ -217,6 +164,6 @@ _LAYOUTS: dict[str, Callable[[DecoderShape, str], Layout]] = {
     "GPTBigCodeForCausalLM": _gpt_bigcode,
     "GPTNeoXForCausalLM": _gpt_neox,
     "GemmaForCausalLM": _gemma,
-    "LlamaForCausalLM": _llama,
     "PhiForCausalLM": _phi,
+    **dict.fromkeys(KIN, gated_layout),
 }

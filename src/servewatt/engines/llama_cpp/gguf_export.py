@@ -101,7 +101,8 @@ class _Planned:
     """A tensor of the file, found in the checkpoint."""
 
     tensor: GgufTensor
-    source: str
+    sources: tuple[str, ...]
+    """Names in the checkpoint; none for values that the layout has itself."""
     shape: tuple[int, ...]
     storage: StorageType
 
@@ -137,15 +138,26 @@ def export(model: Model, folder: Path, storage: StorageType) -> None:
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     for item in planned:
-        array = mapped.array_as(item.source, "fp32")
-        if item.tensor.transposed:
-            array = array.T
-        if item.tensor.change is not None:
-            array = item.tensor.change(array)
+        array = _read(item, mapped)
         writer.write_tensor_data(encode(np.ascontiguousarray(array), item.storage))
         del array
         drop_file_pages(".safetensors")
     writer.close()
+
+
+def _read(item: _Planned, mapped: MappedWeights) -> npt.NDArray[np.float32]:
+    """A tensor in fp32 as the file holds it, before it is rounded."""
+    tensor = item.tensor
+    if tensor.values is not None:
+        return tensor.values
+    if tensor.stacked:
+        return np.stack([mapped.array_as(source, "fp32") for source in item.sources])
+    array = mapped.array_as(item.sources[0], "fp32")
+    if tensor.transposed:
+        array = array.T
+    if tensor.rows is not None:
+        array = array[tensor.rows[0] : sum(tensor.rows)]
+    return array if tensor.change is None else tensor.change(array)
 
 
 def _write_metadata(writer: Any, layout: Layout, planned: list[_Planned]) -> None:
@@ -155,6 +167,8 @@ def _write_metadata(writer: Any, layout: Layout, planned: list[_Planned]) -> Non
             writer.add_bool(name, value)
         elif isinstance(value, int):
             writer.add_uint32(name, value)
+        elif isinstance(value, str):
+            writer.add_string(name, value)
         else:
             writer.add_float32(name, value)
     vocabulary = next(item.shape[0] for item in planned if item.tensor.role is Role.EMBEDDING)
@@ -163,14 +177,20 @@ def _write_metadata(writer: Any, layout: Layout, planned: list[_Planned]) -> Non
 
 
 def _plan(layout: Layout, stored: Mapping[str, StoredTensor], storage: StorageType, where: str) -> list[_Planned]:
-    found = [(tensor, _source(tensor.source, layout.prefix, stored)) for tensor in layout.tensors]
-    missing = sorted(tensor.source for tensor, source in found if source is None)
+    def names(tensor: GgufTensor) -> tuple[str, ...]:
+        return () if tensor.values is not None else tensor.stacked or (tensor.source,)
+
+    found = {name: _source(name, layout.prefix, stored) for tensor in layout.tensors for name in names(tensor)}
+    missing = sorted(name for name, source in found.items() if source is None)
     if missing:
         raise InputError(
             f"{where}: {len(missing)} weights are missing or misshapen, first {layout.prefix + missing[0]!r}",
             "the folder's config.json and safetensors do not belong together",
         )
-    return [_planned(tensor, str(source), stored[str(source)], storage, where) for tensor, source in found]
+    return [
+        _planned(tensor, tuple(str(found[name]) for name in names(tensor)), stored, storage, where)
+        for tensor in layout.tensors
+    ]
 
 
 _HEADS = {"embed_out.weight": "lm_head.weight"}
@@ -182,12 +202,21 @@ def _source(name: str, prefix: str, stored: Mapping[str, StoredTensor]) -> str |
     return next((candidate for candidate in candidates if candidate in stored), None)
 
 
-def _planned(tensor: GgufTensor, source: str, stored: StoredTensor, storage: StorageType, where: str) -> _Planned:
-    shape = stored.shape
+def _planned(
+    tensor: GgufTensor, sources: tuple[str, ...], tensors: Mapping[str, StoredTensor], storage: StorageType, where: str
+) -> _Planned:
+    if tensor.values is not None:
+        return _Planned(tensor, (), tensor.values.shape, STORAGE_TYPES["f32"])
+    source = sources[0]
+    shape = tensors[source].shape
+    if tensor.stacked:
+        return _Planned(tensor, sources, (len(sources), *shape), STORAGE_TYPES["f32"])
     if tensor.role is not Role.VECTOR and len(shape) != 2:
         raise InputError(f"{where}: {source!r} has {len(shape)} dimensions instead of 2", "check the model folder")
     if tensor.transposed:
         shape = shape[::-1]
+    if tensor.rows is not None:
+        shape = (tensor.rows[1], *shape[1:])
     held = STORAGE_TYPES["f32"]
     if tensor.role in (Role.MATRIX, Role.EMBEDDING):
         held = storage
@@ -200,7 +229,7 @@ def _planned(tensor: GgufTensor, source: str, stored: StoredTensor, storage: Sto
             )
     elif tensor.role is Role.POSITION and storage.block == 1:
         held = storage
-    return _Planned(tensor, source, shape, held)
+    return _Planned(tensor, sources, shape, held)
 
 
 def encode(array: npt.NDArray[np.float32], storage: StorageType) -> npt.NDArray[Any]:

@@ -9,7 +9,8 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Feature, Norm
+from servewatt.engines.shared.decoder import refuse_activation, refuse_missing
 from servewatt.errors import RefusedError
 
 Array = npt.NDArray[np.float32]
@@ -45,6 +46,12 @@ class GgufTensor:
     """Applied to the checkpoint's array in fp32; keeps the shape."""
     transposed: bool = False
     """Whether the checkpoint holds it as (in, out); comes before `change`."""
+    rows: tuple[int, int] | None = None
+    """First and number of the rows taken of a matrix that holds others too; None for all."""
+    stacked: tuple[str, ...] = ()
+    """Sources that become one tensor, one row each; empty for `source` alone."""
+    values: npt.NDArray[np.float32] | None = None
+    """The numbers themselves, of what no checkpoint holds; `source` is then empty."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +62,57 @@ class Layout:
     """llama.cpp's name."""
     prefix: str
     """Prefix of the inner model's tensors in a checkpoint, such as `model.`."""
-    metadata: tuple[tuple[str, int | float | bool], ...]
+    metadata: tuple[tuple[str, int | float | bool | str], ...]
     """Hyperparameters; keys without the architecture in front."""
     tensors: tuple[GgufTensor, ...]
     learned_positions: int | None = None
     """Positions that exist, where they are learned; None where any position can be computed."""
+    most_tokens: int | None = None
+    """Tokens up to which llama.cpp computes a row as transformers does; None for the context."""
 
 
 def refuse_unless(possible: bool, where: str, what: str) -> None:
     """RefusedError, which names `where` and what is lacking, unless it is `possible`."""
     if not possible:
         raise RefusedError(f"{where}: llama.cpp has no {what} for this architecture", "use another engine")
+
+
+def check_layout(
+    shape: DecoderShape, where: str, activations: frozenset[Activation], able: frozenset[Feature] = frozenset()
+) -> None:
+    """RefusedError for an activation or a feature that llama.cpp does not compute for the architecture."""
+    refuse_activation(shape, where, "llama.cpp has no", activations, "use another engine")
+    refuse_missing(shape, where, "llama.cpp has no", able, "use another engine")
+
+
+def sizes(shape: DecoderShape) -> tuple[tuple[str, int | float], ...]:
+    """Hyperparameters that every architecture has."""
+    epsilon = "attention.layer_norm_rms_epsilon" if shape.norm is Norm.RMS else "attention.layer_norm_epsilon"
+    return (
+        ("context_length", shape.context),
+        ("embedding_length", shape.hidden),
+        ("block_count", shape.layers),
+        ("feed_forward_length", shape.inner),
+        ("attention.head_count", shape.heads),
+        ("attention.head_count_kv", shape.kv_heads),
+        (epsilon, float(shape.epsilon)),
+    )
+
+
+def head_sizes(shape: DecoderShape) -> tuple[tuple[str, int], ...]:
+    """Those of heads that are not a part of the hidden size."""
+    return ("attention.key_length", shape.head_size), ("attention.value_length", shape.head_size)
+
+
+def rotation(shape: DecoderShape) -> tuple[tuple[str, int | float], ...]:
+    """Those of rotary embeddings that are not scaled."""
+    assert shape.rotary is not None
+    return ("rope.dimension_count", shape.rotary.size), ("rope.freq_base", shape.rotary.base)
+
+
+def rows_of(first: int, count: int) -> tuple[int, int]:
+    """`GgufTensor.rows` from `first` on."""
+    return first, count
 
 
 def vectors(name: str, source: str, change: Change | None = None) -> list[GgufTensor]:

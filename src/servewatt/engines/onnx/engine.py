@@ -15,6 +15,7 @@ from servewatt.engines.onnx.export import GraphDescription, export, export_key
 from servewatt.engines.onnx.quantised import QUANTISED_FORMAT, graph_file, product_type, quantise_graph
 from servewatt.engines.onnx.replay import ReplaySession
 from servewatt.engines.onnx.session import ELEMENT_TYPES, LoadedGraph, OnnxSession, type_name
+from servewatt.engines.shared.exportable import check_exportable
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.shared.host import cpu_threads, thread_count
 from servewatt.engines.shared.quantisation import options_of, refuse_options
@@ -28,6 +29,7 @@ class OnnxEngine:
 
     def check(self, model: Model, configuration: Configuration) -> None:
         _check(configuration)
+        check_exportable(model)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         _artefact(model, configuration, artefacts)
@@ -42,6 +44,7 @@ class OnnxEngine:
 def _artefact(model: Model, configuration: Configuration, artefacts: Artefacts) -> Path:
     """The folder of the graph: exported or, for quantised weights, made from an export."""
     _check(configuration)
+    check_exportable(model)
     floating = _floating(configuration)
     static = _replays(configuration)
     key = export_key(model, floating, static=static)

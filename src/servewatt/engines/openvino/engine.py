@@ -17,6 +17,7 @@ from servewatt.engines.openvino.export import convert, convert_key
 from servewatt.engines.openvino.quantised import QUANTISED_FORMAT, product_type, quantise_graph
 from servewatt.engines.shared.decode import GraphSession
 from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.exportable import check_exportable
 from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.shared.host import cpu_threads, library_versions
 from servewatt.engines.shared.quantisation import options_of, refuse_options
@@ -50,6 +51,7 @@ class OpenVinoEngine:
     def check(self, model: Model, configuration: Configuration) -> None:
         ENTRY.check_options(configuration)
         check_configuration(configuration)
+        check_exportable(model)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         self.check(model, configuration)

@@ -28,6 +28,7 @@ from servewatt.engines.openvino_genai.entry import ENTRY
 from servewatt.engines.openvino_genai.graph import NO_SELECTABLE_CACHE, no_selectable_cache, pipeline_graph
 from servewatt.engines.shared.cache_trial import TRIAL_STEPS, Timed, try_cache
 from servewatt.engines.shared.decode import left_pad
+from servewatt.engines.shared.exportable import check_exportable
 from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
 from servewatt.engines.shared.host import library_versions
 from servewatt.errors import RefusedError
@@ -40,6 +41,7 @@ class OpenVinoGenaiEngine:
     def check(self, model: Model, configuration: Configuration) -> None:
         ENTRY.check_options(configuration)
         check_configuration(configuration)
+        check_exportable(model)
         if model.architecture in NO_SELECTABLE_CACHE:
             raise no_selectable_cache()
 

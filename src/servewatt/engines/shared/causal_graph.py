@@ -177,7 +177,7 @@ def probe_cache(module: Any) -> CacheShape:
     """The cache's shape, found by running the model on two tokens; RefusedError for caches that are not key-value."""
     import torch
     from transformers import DynamicCache
-    from transformers.cache_utils import DynamicLayer
+    from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
     _refuse_changing_angles(module.config)
     cache = DynamicCache(config=module.config)
@@ -186,18 +186,14 @@ def probe_cache(module: Any) -> CacheShape:
     with torch.no_grad():
         module(input_ids=two, attention_mask=two, past_key_values=cache, use_cache=True, logits_to_keep=1)
     for layer in cache.layers:
-        if type(layer) is not DynamicLayer:
-            raise RefusedError(f"{type(module).__name__}: {_unlike(layer)} cannot be exported", "use engine torch")
+        # The graph keeps every column, whatever the window, and the mask hides those before it.
+        if type(layer) not in {DynamicLayer, DynamicSlidingWindowLayer}:
+            kind = type(layer).__name__
+            raise RefusedError(f"{type(module).__name__}: a {kind} cache cannot be exported", "use engine torch")
     return CacheShape(
         tuple((layer.keys.shape[1], layer.keys.shape[3]) for layer in cache.layers),
         tuple((layer.values.shape[1], layer.values.shape[3]) for layer in cache.layers),
     )
-
-
-def _unlike(layer: Any) -> str:
-    """The kind of a layer's cache, for a message."""
-    window = getattr(layer, "sliding_window", None)
-    return f"attention over a sliding window of {window} tokens" if window else f"a {type(layer).__name__} cache"
 
 
 def _refuse_changing_angles(config: Any) -> None:

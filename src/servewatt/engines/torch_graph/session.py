@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from servewatt.checkpoints.decoder import DecoderShape
+from servewatt.checkpoints.rotary import LONGROPE
 from servewatt.engines.base import Step
 from servewatt.engines.shared.decode import left_pad
 from servewatt.engines.shared.decode_proof import DecodeProof
@@ -23,7 +24,7 @@ from servewatt.engines.shared.torch_model import (
 from servewatt.engines.torch_graph.cache_proof import prove
 from servewatt.engines.torch_graph.choices import Choices
 from servewatt.engines.torch_graph.fallbacks import attention_splits, int4_groups, plain_products, prefill_products
-from servewatt.engines.torch_graph.model.attention import READS_ALL
+from servewatt.engines.torch_graph.model.attention import reads_all
 from servewatt.engines.torch_graph.model.packed import is_packed
 from servewatt.engines.torch_graph.model.program import Buffers, DecoderProgram, make_buffers
 from servewatt.engines.torch_graph.model.weights import DecoderWeights, held_tensors, matrices_of
@@ -89,19 +90,26 @@ class TorchGraphSession:
         kept = self._ready(len(prompts), columns, max_new_tokens)
         buffers = self._fill(kept, prompts, columns)
         self._forget(buffers, columns)
+        switch = self._switch_column(columns - longest)
+        buffers.longer.fill_(switch is not None and switch < columns)
         self._prefill(kept, buffers, columns)
         rows = Rows(len(prompts), stop_ids)
         waiting: list[Callable[[], list[list[int]]]] = []
         waiting.append(self._graphs.fetch(buffers.token_ids[columns : columns + 1]))
         if not self._graphs.overlaps:
             yield from self._arrived(waiting, rows)
-        for start, steps in self._chunks(columns, max_new_tokens - 1):
+        for start, steps in self._chunks(columns, max_new_tokens - 1, switch):
             if stop_ids:
                 # Whether these steps are wanted depends on those before.
                 yield from self._arrived(waiting, rows)
                 if rows.over:
                     return
-            self._run(kept, "step", start, steps)
+            if start == switch:
+                buffers.longer.fill_(True)
+            if start == switch and self._shape.recomputes_longer:
+                self._prefill(kept, buffers, start + 1)
+            else:
+                self._run(kept, "step", start, steps)
             asked = self._graphs.fetch(buffers.token_ids[start + 1 : start + 1 + steps])
             if self._graphs.overlaps:
                 # The device runs the latest replay while the host reads the results of the one before.
@@ -121,11 +129,22 @@ class TorchGraphSession:
                     return
                 yield rows.step(tokens, now_s)
 
-    def _chunks(self, columns: int, steps: int) -> Iterator[tuple[int, int]]:
-        """(last filled column, steps) of each replay after prompts of `columns`."""
+    def _chunks(self, columns: int, steps: int, switch: int | None = None) -> Iterator[tuple[int, int]]:
+        """(last filled column, steps) of each replay after prompts of `columns`; a step at `switch` stands alone."""
+        if switch is not None and columns <= switch < columns + steps:
+            before = switch - columns
+            yield from self._chunks(columns, before)
+            yield switch, 1
+            yield from self._chunks(switch + 1, steps - before - 1)
+            return
         for piece in pieces(steps, self._choices.steps):
             yield columns, piece
             columns += piece
+
+    def _switch_column(self, padding: int) -> int | None:
+        """The first column of the longest row, padded by `padding`, beyond longrope's original context."""
+        contexts = [rotary.original_context for rotary in self._shape.rotaries if rotary.kind == LONGROPE]
+        return contexts[0] + padding if contexts else None
 
     def _require_room(self, tokens: int) -> None:
         if tokens > self._shape.context and not self._shape.alibi:
@@ -152,6 +171,9 @@ class TorchGraphSession:
         buffers = self._fill(kept, rows, columns)
         self._forget(buffers, 0)
         buffers.position.zero_()
+        switch = self._switch_column(0)
+        lengths = columns - buffers.padding
+        buffers.longer.copy_(lengths > columns if switch is None else lengths > switch)
         for start, steps in self._chunks(0, columns - 1):
             self._run(kept, "score", start, steps)
         scores: list[list[float]] = buffers.scores[1:columns].t().tolist()
@@ -235,7 +257,7 @@ class TorchGraphSession:
         """Zero the columns from `first` on, where attention multiplies masked columns by 0. An overflow of an earlier
         generation leaves NaN there, and 0 x NaN is NaN.
         """
-        if self._choices.attention in READS_ALL:
+        if reads_all(self._shape, self._choices.attention):
             for cache in (*buffers.keys, *buffers.values):
                 cache[:, :, first:].zero_()
 

@@ -18,6 +18,7 @@ from servewatt.engines.shared.causal_graph import (
     tracer_noise_accepted,
 )
 from servewatt.engines.shared.decode_proof import DecodeProof
+from servewatt.engines.shared.exportable import check_exportable
 from servewatt.engines.shared.packed_linear import pack_as_asked
 from servewatt.engines.shared.torch_model import dtype_name, load_module, prepare_torch
 from servewatt.engines.shared.torch_session import TorchSession
@@ -34,6 +35,7 @@ class TorchScriptEngine:
     def check(self, model: Model, configuration: Configuration) -> None:
         ENTRY.check_options(configuration)
         ENTRY.check_support(configuration)
+        check_exportable(model)
 
     def prepare(self, model: Model, configuration: Configuration, artefacts: Artefacts) -> None:
         """Nothing to do: it loads checkpoints as they are."""

@@ -8,7 +8,13 @@ from servewatt.engines.torch_graph.entry import ENTRY
 from servewatt.errors import RefusedError
 from servewatt.records import Model
 
-ABLE = frozenset({Feature.ROTARY_PARTIAL})
+ABLE = frozenset(Feature) - {
+    Feature.ROTARY_INTERLEAVED,
+    Feature.ROTARY_OTHER,
+    Feature.CROSS_ATTENTION,
+    Feature.BIDIRECTIONAL,
+    Feature.RESIDUAL_AFTER_NORM,
+}
 _ACTIVATIONS = frozenset({Activation.GELU, Activation.GELU_TANH, Activation.SILU, Activation.RELU})
 _LACKS = "torch-graph does not compute"
 

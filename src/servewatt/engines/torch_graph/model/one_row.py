@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from servewatt.checkpoints.decoder import NormPlacement, QueryKeyNorm
 from servewatt.engines.torch_graph.kernels import attention as attention_kernel
 from servewatt.engines.torch_graph.kernels import float_matvec, integer_matvec
 from servewatt.engines.torch_graph.kernels import split_attention as split_attention_kernel
 from servewatt.engines.torch_graph.kernels.matvec import Product
+from servewatt.engines.torch_graph.model.step import scale_logits
 
 if TYPE_CHECKING:
     import torch
@@ -23,6 +25,12 @@ if TYPE_CHECKING:
 
 _OVERLAPPING = (9, 0)
 """Least compute capability of devices that start a kernel before its predecessor has ended."""
+
+
+def takes(shape: DecoderShape) -> bool:
+    """Whether these kernels compute a layer of this decoder."""
+    plain = shape.query_key_norm is QueryKeyNorm.NONE and shape.norm_placement is NormPlacement.BEFORE
+    return plain and shape.attention_soft_cap is None
 
 
 def _overlaps(x: torch.Tensor) -> bool:
@@ -80,4 +88,5 @@ def layer(
 def finish(shape: DecoderShape, weights: DecoderWeights, x: torch.Tensor) -> torch.Tensor:
     """Logits (1, vocabulary) of `x` (1, 1, hidden)."""
     out = x.new_empty((1, weights.head.weight.shape[0]))
-    return multiply(shape, Product(x, weights.head, out, norm=weights.norm, overlaps=_overlaps(x)))
+    made = multiply(shape, Product(x, weights.head, out, norm=weights.norm, overlaps=_overlaps(x)))
+    return scale_logits(shape, made)

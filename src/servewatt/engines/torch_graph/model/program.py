@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from servewatt.checkpoints.decoder import DecoderShape
 from servewatt.engines.torch_graph.model import matrix, packed, step
-from servewatt.engines.torch_graph.model.positions import Positions, Tables
+from servewatt.engines.torch_graph.model.positions import Positions, Tables, kind_of, layer_kinds
 from servewatt.engines.torch_graph.model.step import MatMul
 from servewatt.engines.torch_graph.model.weights import DecoderWeights
 
@@ -32,6 +32,8 @@ class Buffers:
     """The last column of `token_ids` that is filled, int64, (1,)."""
     padding: torch.Tensor
     """Columns of each row that are padding, int64, (batch,)."""
+    longer: torch.Tensor
+    """Whether each row goes beyond longrope's original context, bool, (batch,)."""
     scores: torch.Tensor
     """Logarithm of the probability of each id of `token_ids`, fp32, (room + 1, batch)."""
     keys: tuple[torch.Tensor, ...]
@@ -56,6 +58,7 @@ def make_buffers(shape: DecoderShape, batch: int, room: int, dtype: torch.dtype,
         torch.zeros((room + 1, batch), dtype=torch.int64, device=device),
         torch.zeros(1, dtype=torch.int64, device=device),
         torch.zeros(batch, dtype=torch.int64, device=device),
+        torch.zeros(batch, dtype=torch.bool, device=device),
         torch.zeros((room + 1, batch), dtype=torch.float32, device=device),
         cache(),
         cache(),
@@ -115,6 +118,9 @@ class DecoderProgram:
         self._tables = tables
         self._kernels = kernels
         self._integer_head = weights.head.scale is not None
+        kinds = layer_kinds(shape)
+        self._kinds = tuple(kinds.index(kind_of(shape, layer)) for layer in range(shape.layers))
+        self._shortest_window = min((window for window in shape.windows if window), default=None)
         self.prefilled_by: set[str] = set()
         """The products of prefills so far, see `Kernels`; auto stands for the one it chose."""
         piece: Compile = (lambda function: function) if whole_step else compile_
@@ -134,7 +140,7 @@ class DecoderProgram:
         ids = buffers.token_ids[:columns].t()
         buffers.position.zero_()
         x, added, positions = step.begin(
-            self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns
+            self._shape, self._weights, self._tables, ids, buffers.position, buffers.padding, columns, buffers.longer
         )
         products = self._kernels.prefill_products
         if products == "auto":
@@ -147,7 +153,15 @@ class DecoderProgram:
 
     def step(self, buffers: Buffers, kv_length: int) -> None:
         """Feed the ids at `position`, attend to the first `kv_length` columns, pick the next ids."""
-        self._whole_step(buffers.token_ids, buffers.position, buffers.padding, buffers.keys, buffers.values, kv_length)
+        self._whole_step(
+            buffers.token_ids,
+            buffers.position,
+            buffers.padding,
+            buffers.longer,
+            buffers.keys,
+            buffers.values,
+            kv_length,
+        )
 
     def scoring_step(self, buffers: Buffers, kv_length: int) -> None:
         """The same, but the next ids stay as they are in `token_ids` and their probability is noted."""
@@ -155,6 +169,7 @@ class DecoderProgram:
             buffers.token_ids,
             buffers.position,
             buffers.padding,
+            buffers.longer,
             buffers.keys,
             buffers.values,
             buffers.scores,
@@ -166,12 +181,13 @@ class DecoderProgram:
         token_ids: torch.Tensor,
         position: torch.Tensor,
         padding: torch.Tensor,
+        longer: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
         kv_length: int,
     ) -> None:
         x, added, positions = self._begin(
-            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length
+            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length, longer
         )
         x, last = self._decode(x, added, keys, values, positions, kv_length)
         if last is None and self._integer_head:
@@ -184,13 +200,14 @@ class DecoderProgram:
         token_ids: torch.Tensor,
         position: torch.Tensor,
         padding: torch.Tensor,
+        longer: torch.Tensor,
         keys: tuple[torch.Tensor, ...],
         values: tuple[torch.Tensor, ...],
         scores: torch.Tensor,
         kv_length: int,
     ) -> None:
         x, added, positions = self._begin(
-            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length
+            self._shape, self._weights, self._tables, token_ids, position, padding, kv_length, longer
         )
         x, last = self._decode(x, added, keys, values, positions, kv_length)
         if last is None and self._integer_head:
@@ -208,7 +225,7 @@ class DecoderProgram:
         kv_length: int,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """One token of each row through all layers: their output, and the pending residual, if any."""
-        if self._kernels.one_row != "triton" or x.shape[0] > 1:
+        if not self._by_one_row(x.shape[0], kv_length):
             return self._through(self._layer, x, added, keys, values, positions, kv_length, self._step_matmul)
         from servewatt.engines.torch_graph.model import one_row
 
@@ -216,8 +233,30 @@ class DecoderProgram:
             x = x + added
         for index, layer in enumerate(self._weights.layers):
             key, value = keys[index][:, :, :kv_length], values[index][:, :, :kv_length]
-            x = one_row.layer(self._shape, layer, x, key, value, positions, self._kernels.attention)
+            of_kind = self._of_kind(positions, index)
+            x = one_row.layer(self._shape, layer, x, key, value, of_kind, self._kernels.attention)
         return x, None
+
+    def _by_one_row(self, batch: int, kv_length: int) -> bool:
+        """Whether this step goes through the kernels for one row; none has a window."""
+        if self._kernels.one_row != "triton" or batch > 1:
+            return False
+        from servewatt.engines.torch_graph.model import one_row
+
+        within = self._shortest_window is None or kv_length <= self._shortest_window
+        return within and one_row.takes(self._shape)
+
+    def _of_kind(self, positions: Positions, layer: int) -> Positions:
+        """The positions for one layer."""
+        kind = self._kinds[layer]
+        return (positions.others[kind - 1] if kind else positions)._replace(others=())
+
+    def _attention(self, layer: int, kv_length: int) -> str:
+        """Kernels of our own have no window and no soft cap: what they lack is computed by PyTorch."""
+        window = self._shape.window_of(layer)
+        slides = window is not None and kv_length > window
+        own = self._kernels.attention in {"triton", "split"}
+        return "sdpa" if own and (slides or self._shape.attention_soft_cap is not None) else self._kernels.attention
 
     def _finish_one_row(self, x: torch.Tensor) -> torch.Tensor:
         """Logits. Inductor makes a good product of a vector and a floating matrix, none of one with integers."""
@@ -239,5 +278,6 @@ class DecoderProgram:
         for index, layer in enumerate(self._weights.layers):
             # Sliced here, so that a compiled layer sees tensors of one shape whatever the buffer's length.
             key, value = keys[index][:, :, :kv_length], values[index][:, :, :kv_length]
-            x, added = run_layer(self._shape, layer, x, added, key, value, positions, self._kernels.attention, matmul)
+            of_kind, attention = self._of_kind(positions, index), self._attention(index, kv_length)
+            x, added = run_layer(self._shape, layer, x, added, key, value, of_kind, attention, matmul)
         return x, added

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Norm, QueryKeyNorm
 from servewatt.engines.torch_graph.model.attention import attend
 from servewatt.engines.torch_graph.model.checkpoint import NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, look_up, multiply
@@ -37,10 +37,12 @@ def begin(
     first: torch.Tensor,
     padding: torch.Tensor,
     kv_length: int,
+    longer: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, Positions]:
     """The input of the first layer, its residual, and the tokens' positions.
 
     `ids` (batch, tokens) stand in columns `first` (1,) and on; `padding` (batch,) columns of each row are padding.
+    `longer` (batch,) says which rows go beyond longrope's original context.
     """
     import torch
 
@@ -56,12 +58,33 @@ def begin(
     if weights.embedding_norm is not None:
         x = normalise(shape, weights.embedding_norm, x)
     added = torch.zeros_like(x) if weights.positions is None else weights.positions[token_positions]
-    keys = torch.arange(kv_length, device=ids.device)
+    each = tuple(
+        _positions(kind, columns, token_positions, padding, kv_length, x.dtype, longer)
+        for kind in (tables, *tables.others)
+    )
+    return x, added, each[0]._replace(others=each[1:])
+
+
+def _positions(
+    tables: Tables,
+    columns: torch.Tensor,
+    token_positions: torch.Tensor,
+    padding: torch.Tensor,
+    kv_length: int,
+    dtype: torch.dtype,
+    longer: torch.Tensor | None,
+) -> Positions:
+    """Mask and angles for layers of one kind."""
+    import torch
+
+    keys = torch.arange(kv_length, device=columns.device)
     seen = (keys[None, None] >= padding[:, None, None]) & (keys[None, None] <= columns[None, :, None])
+    if tables.window is not None:
+        seen = seen & (keys[None, None] > columns[None, :, None] - tables.window)
     # A padding token attends to itself: an empty softmax is NaN, and no mask hides that from the next layer.
     hidden = ~(seen | (keys[None, None] == columns[None, :, None]))[:, None]
     if tables.slopes is None:
-        bias = torch.zeros((1, 1, 1, 1), dtype=dtype, device=ids.device)
+        bias = torch.zeros((1, 1, 1, 1), dtype=dtype, device=columns.device)
     else:
         distance = (keys[None] - columns[:, None]).to(torch.float32)
         bias = (tables.slopes[None, :, None, None] * distance[None, None]).to(dtype)
@@ -69,15 +92,22 @@ def begin(
     cosines = sines = None
     if tables.cosines is not None and tables.sines is not None:
         cosines, sines = tables.cosines[token_positions][:, :, None], tables.sines[token_positions][:, :, None]
-    return x, added, Positions(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
+    if longer is not None and tables.long_cosines is not None and tables.long_sines is not None:
+        chosen = longer[:, None, None, None]
+        cosines = torch.where(chosen, tables.long_cosines[token_positions][:, :, None], cosines)
+        sines = torch.where(chosen, tables.long_sines[token_positions][:, :, None], sines)
+    return Positions(columns, cosines, sines, tables.partners, mask, padding, tables.slopes)
 
 
 def normalise(shape: DecoderShape, norm: NormWeights, x: torch.Tensor) -> torch.Tensor:
-    """The norm of `x` (..., hidden), computed in fp32, in the type of `x`."""
+    """The norm of `x` over its last axis, computed in fp32, in the type of `x`; a weight may have other axes before."""
     import torch
 
     if shape.norm is Norm.LAYER:
-        return torch.nn.functional.layer_norm(x, (shape.hidden,), norm.weight, norm.bias, shape.epsilon)
+        if norm.weight is None or norm.weight.dim() == 1:
+            return torch.nn.functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, shape.epsilon)
+        plain = torch.nn.functional.layer_norm(x.float(), x.shape[-1:], None, None, shape.epsilon)
+        return (plain * norm.weight.float()).to(x.dtype)
     exact = x.float()
     exact = exact * torch.rsqrt(exact.pow(2).mean(-1, keepdim=True) + shape.epsilon)
     return (exact if norm.weight is None else exact * norm.weight.float()).to(x.dtype)
@@ -113,22 +143,38 @@ def layer(  # noqa: PLR0913, PLR0917  inductor compiles it with what it takes as
     import torch
 
     x = x + added
-    read = normalise(shape, weights.norm, x)
+    read = x if weights.norm is None else normalise(shape, weights.norm, x)
     if weights.up is None or weights.down is None:
         both = matmul(read, weights.qkv)
         qkv, up = both[..., : shape.qkv_size], both[..., shape.qkv_size :]
         attended = attend(shape, qkv, keys, values, positions, attention)
         return x, matmul(torch.cat((attended, activate(shape, up)), dim=-1), weights.out)
-    attended = attend(shape, matmul(read, weights.qkv), keys, values, positions, attention)
-    attended = matmul(attended, weights.out)
+    qkv = normalise_heads(shape, weights, matmul(read, weights.qkv))
+    attended = matmul(attend(shape, qkv, keys, values, positions, attention), weights.out)
+    if weights.after_attention is not None:
+        attended = normalise(shape, weights.after_attention, attended)
     if shape.parallel:
         if weights.second_norm is not None:
             read = normalise(shape, weights.second_norm, x)
         return x, attended + _feed(shape, weights, read, matmul)
     x = x + attended
-    assert weights.second_norm is not None
-    read = normalise(shape, weights.second_norm, x)
-    return x, _feed(shape, weights, read, matmul)
+    read = x if weights.second_norm is None else normalise(shape, weights.second_norm, x)
+    fed = _feed(shape, weights, read, matmul)
+    return x, fed if weights.after_feed is None else normalise(shape, weights.after_feed, fed)
+
+
+def normalise_heads(shape: DecoderShape, weights: LayerWeights, qkv: torch.Tensor) -> torch.Tensor:
+    """`qkv` (batch, tokens, queries + keys + values) with queries and keys normalised as the model does it."""
+    import torch
+
+    if weights.query_norm is None or weights.key_norm is None:
+        return qkv
+    wide, keys = shape.heads * shape.head_size, shape.kv_heads * shape.head_size
+    q, k, v = qkv.split((wide, keys, keys), dim=-1)
+    if shape.query_key_norm is not QueryKeyNorm.WIDTH:
+        q, k = (part.unflatten(-1, (-1, shape.head_size)) for part in (q, k))
+    q, k = normalise(shape, weights.query_norm, q), normalise(shape, weights.key_norm, k)
+    return torch.cat((q.reshape(*qkv.shape[:-1], wide), k.reshape(*qkv.shape[:-1], keys), v), dim=-1)
 
 
 def _feed(shape: DecoderShape, weights: LayerWeights, read: torch.Tensor, matmul: MatMul) -> torch.Tensor:
@@ -147,7 +193,16 @@ def finish(
     """Logits of the last token of each row, (batch, vocabulary)."""
     last = x[:, -1] if added is None else x[:, -1] + added[:, -1]
     read = normalise(shape, weights.norm, last)
-    return matmul(read, weights.head)
+    return scale_logits(shape, matmul(read, weights.head))
+
+
+def scale_logits(shape: DecoderShape, logits: torch.Tensor) -> torch.Tensor:
+    """What the model makes of the head's product."""
+    if shape.logit_scale != 1:
+        logits = logits * shape.logit_scale
+    if shape.logit_soft_cap is not None:
+        logits = (logits.float() / shape.logit_soft_cap).tanh().mul(shape.logit_soft_cap).to(logits.dtype)
+    return logits
 
 
 def most_likely(logits: torch.Tensor) -> torch.Tensor:
@@ -173,10 +228,11 @@ def begin_step(
     position: torch.Tensor,
     padding: torch.Tensor,
     kv_length: int,
+    longer: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor, Positions]:
     """`begin` for the ids that `token_ids` (columns, batch) holds at column `position` (1,)."""
     ids = token_ids.index_select(0, position).view(-1, 1)
-    return begin(shape, weights, tables, ids, position, padding, kv_length)
+    return begin(shape, weights, tables, ids, position, padding, kv_length, longer)
 
 
 def pick(

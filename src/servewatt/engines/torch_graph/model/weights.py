@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from servewatt.checkpoints.decoder import DecoderShape
+from servewatt.checkpoints.decoder import DecoderShape, QueryKeyNorm
 from servewatt.engines.shared.file_pages import dropping_file_pages
 from servewatt.engines.torch_graph.model.checkpoint import Checkpoint, Linear, NormWeights
 from servewatt.engines.torch_graph.model.matrix import Matrix, quantise_int4, quantise_int8
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class LayerWeights(NamedTuple):
     """One layer. `up` and `down` are None where they are part of `qkv` and `out`."""
 
-    norm: NormWeights
+    norm: NormWeights | None
     qkv: Matrix
     """Merged: (queries, keys, values, up)."""
     out: Matrix
@@ -34,6 +34,10 @@ class LayerWeights(NamedTuple):
     second_norm: NormWeights | None
     up: Matrix | None
     down: Matrix | None
+    after_attention: NormWeights | None = None
+    after_feed: NormWeights | None = None
+    query_norm: NormWeights | None = None
+    key_norm: NormWeights | None = None
 
 
 class DecoderWeights(NamedTuple):
@@ -74,6 +78,17 @@ def _fold(norm: NormWeights, linear: Linear) -> Linear:
     return Linear(exact if norm.weight is None else exact * norm.weight.float(), bias)
 
 
+def _scale(linear: Linear, factor: float) -> Linear:
+    """`linear` with its outputs times `factor`."""
+    bias = None if linear.bias is None else linear.bias.float() * factor
+    return Linear(linear.weight.float() * factor, bias)
+
+
+def can_merge(shape: DecoderShape) -> bool:
+    """Whether both halves of a layer read one input, and nothing stands between the matrices that would be merged."""
+    return shape.parallel and shape.query_key_norm is QueryKeyNorm.NONE
+
+
 class Holder:
     """Converts tensors of a checkpoint to the held form: a floating type, or quantised.
 
@@ -91,6 +106,9 @@ class Holder:
     def vector(self, tensor: torch.Tensor | None) -> torch.Tensor | None:
         # Always a copy: the tensor as read may be mapped from the file.
         return None if tensor is None else tensor.to(self._dtype, copy=True)
+
+    def norm_if_there(self, norm: NormWeights | None, shape: DecoderShape) -> NormWeights | None:
+        return None if norm is None else self.norm(norm, shape)
 
     def norm(self, norm: NormWeights, shape: DecoderShape) -> NormWeights:
         if shape.norm_offset and norm.weight is not None:
@@ -129,13 +147,18 @@ class Holder:
         return self.plain(projection.weight) if is_packed(head) else head._replace(bias=None), head
 
     def layer(self, parts: Parts, shape: DecoderShape, *, merge: bool) -> LayerWeights:
-        if not (merge and shape.parallel):
-            second = None if parts.second_norm is None else self.norm(parts.second_norm, shape)
-            matrices = [self.matrix(linear) for linear in (parts.qkv, parts.out, parts.up, parts.down)]
-            return LayerWeights(
-                self.norm(parts.norm, shape), matrices[0], matrices[1], second, matrices[2], matrices[3]
-            )
         norm, qkv_read, up_read = parts.norm, parts.qkv, parts.up
+        if not (merge and can_merge(shape)) or norm is None:
+            norms = (parts.after_attention, parts.after_feed, parts.query_norm, parts.key_norm)
+            return LayerWeights(
+                self.norm_if_there(norm, shape),
+                self.matrix(qkv_read),
+                self.matrix(parts.out),
+                self.norm_if_there(parts.second_norm, shape),
+                self.matrix(up_read),
+                self.matrix(parts.down),
+                *(self.norm_if_there(each, shape) for each in norms),
+            )
         if parts.second_norm is not None:
             norm, qkv_read, up_read = NormWeights(), _fold(norm, qkv_read), _fold(parts.second_norm, up_read)
         into, out_of = self.matrix(stack(qkv_read, up_read)), self.matrix(_add(parts.out, parts.down))
@@ -167,6 +190,9 @@ def load_decoder(
             parts = names.read(source, shape, f"{body}{names.layers}.{index}")
             if shape.scaling_by_layer and index:
                 parts = parts._replace(qkv=_scale_queries(parts.qkv, shape, 1 / (index + 1)))
+            if shape.residual_scale != 1:
+                scaled = (_scale(linear, shape.residual_scale) for linear in (parts.out, parts.down))
+                parts = parts._replace(out=next(scaled), down=next(scaled))
             layers.append(holder.layer(parts, shape, merge=merge))
             source.let_go()
         positions = None
