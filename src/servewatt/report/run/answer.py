@@ -93,7 +93,7 @@ def outputs_text(analysis: Analysis, choice: Configuration) -> str:
     quality, kind = analysis.quality, choice.precision.value
     if quality is not None:
         if says_alike(choice, quality.reference):
-            return "they are the reference"
+            return "the quality of all others is measured beside theirs"
         if known := quality_sentence(quality, choice):
             return known
         found = quality.of(choice)
@@ -111,7 +111,7 @@ def _same_tokens(analysis: Analysis, summary: ConfigurationSummary) -> str:
     if summary.output_agreement is None or analysis.reference is None:
         return ""
     if analysis.reference == summary.configuration:
-        return "they are the reference"
+        return "computed in fp32, as the model was made; those of all others are compared with them"
     return f"{units.percent(summary.output_agreement)} of their tokens equal those of {analysis.reference.key}"
 
 
