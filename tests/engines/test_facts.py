@@ -9,7 +9,7 @@ import pytest
 
 from servewatt.engines import Session
 from servewatt.engines.onnx.engine import OnnxEngine
-from servewatt.engines.openvino.engine import check_threads
+from servewatt.engines.openvino.engine import check_threads, computes_bf16
 from servewatt.engines.proof import violations
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Model, Precision
@@ -47,14 +47,14 @@ def test_a_loaded_engine_shows_what_runs(
 def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model, Configuration], Session]) -> None:
     # OpenVINO is refused with one thread on CPUs with AMX.
     configuration = Configuration(engine, precision=Precision.BF16, threads=2 if engine == "openvino" else 1)
+    if engine == "openvino" and not computes_bf16():
+        with pytest.raises(RefusedError, match="computes in fp32 on a CPU without"):
+            load(model, configuration)
+        return
     session = load(model, configuration)
     tokens = [step.tokens for step in session.generate(random_prompts(2), 4)]
     facts = session.facts()
     assert len(tokens) == 4
-    if engine == "openvino" and "bf16" not in Path("/proc/cpuinfo").read_text():
-        assert facts.compute_dtype == "fp32"  # what OpenVINO does where the CPU cannot
-        assert violations(configuration, facts) != ()
-        return
     assert facts.compute_dtype == "bf16"
     assert facts.kv_cache_dtype == "bf16"
     assert dict(facts.weight_dtypes)["bf16"] > 0
@@ -63,6 +63,22 @@ def test_bf16_computes_in_bf16(engine: str, model: Model, load: Callable[[Model,
     assert violations(configuration, facts) == ()
     assert violations(Configuration(engine, threads=1), facts) != ()
     session.close()
+
+
+@pytest.mark.parametrize(
+    ("flags", "able"),
+    [
+        ("flags\t\t: fpu avx avx2 fma", False),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", True),
+        ("flags : avx2 avx_vnni avx_ne_convert", True),
+        ("flags : amx_bf16", True),
+        ("Features : fp asimd bf16", True),
+        ("", True),
+    ],
+)
+def test_openvino_computes_bf16_by_the_cpu_s_instructions(tmp_path: Path, flags: str, able: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\n{flags}\n")
+    assert computes_bf16(tmp_path / "cpuinfo") == able
 
 
 def test_an_export_happens_once_and_leaves_fp32_weights_where_they_are(model: Model, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from servewatt import engines
 from servewatt.engines import Session
+from servewatt.engines.openvino.engine import computes_bf16
 from servewatt.engines.proof import violations
 from servewatt.engines.shared.quantisation import quantise
 from servewatt.errors import RefusedError
@@ -63,6 +64,10 @@ def test_each_architecture_computes_with_the_weights_it_claims(
     # OpenVINO is refused with one thread in bf16 on CPUs with AMX.
     threads = 2 if ("compute", "bf16") in options else 1
     configuration = Configuration(engine, precision=precision, threads=threads, options=options)
+    if "compute" in dict(options) and not computes_bf16():
+        with pytest.raises(RefusedError, match="computes in fp32 on a CPU without"):
+            load(model_of(folder_of(kind)), configuration)
+        return
     session = load(model_of(folder_of(kind)), configuration)
     asked: dict[str, str] = dict(options)
     bits = 4 if precision is Precision.INT4 else 8

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from servewatt.errors import InputError
-from servewatt.harness import episode
+from servewatt.harness import episode, race
 from servewatt.harness.episode import Ended, Event, Measured
 from servewatt.harness.race import Progressed, Racing
 from servewatt.harness.schedule import reopened
@@ -20,7 +20,7 @@ from servewatt.processes.command import python_command
 from servewatt.records import Configuration, Race, Result, Run, Status
 from servewatt.stats.race import Dropped, Standing
 from servewatt.store import Store
-from tests.harness.builders import DUET, fake, run
+from tests.harness.builders import DUET, fake, run, trial
 from tests.processes_of import MARK, marked, new_mark, wait_until
 
 A, B, FAR = fake(step_ms=2), fake(step_ms=5), fake(step_ms=40)
@@ -104,14 +104,26 @@ def test_what_fails_twice_is_left_out_and_the_rest_goes_on(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(("asked", "rival", "expected"), [(None, SAME, True), (None, B, False), (False, SAME, False)])
 def test_the_leader_has_a_twin_where_a_rival_is_near(
-    tmp_path: Path, asked: bool | None, rival: Configuration, expected: bool
+    tmp_path: Path, asked: bool | None, rival: Configuration, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the second episode on: until then nobody leads."""
+    """From the second episode on: until then nobody leads. Near is within a half, as tests share the CPUs."""
+    monkeypatch.setattr(race, "NEAR", 0.5)
     planned = raced(tmp_path, [A, rival], tie=9.0)
     planned = replace(planned, plan=replace(planned.plan, race=Race(300.0, 9.0, twin=asked)))
     results, _ = measure(Racing(planned, []))
     assert not any(r.twin_slices for r in results if r.trial.block == 0)
     assert any(r.twin_slices for r in results if r.trial.block == 1) == expected
+
+
+def test_what_failed_in_preparation_is_no_episode(tmp_path: Path) -> None:
+    planned = raced(tmp_path, [A, B, FAR])
+    failed = Result(trial(tmp_path, FAR), Status.REFUSED, "not here")
+    racing = Racing(planned, [failed])
+    assert {(t.block, t.configuration) for t in racing._next_trials(None)} == {(0, A), (0, B)}
+    # Where everything failed once, what may have another chance has it in the next block.
+    crashed = [Result(trial(tmp_path, c), Status.CRASHED) for c in (A, B)]
+    again = Racing(planned, [failed, *crashed])._next_trials(None)
+    assert {(t.block, t.configuration) for t in again} == {(1, A), (1, B)}
 
 
 def test_nothing_to_race_ends(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from servewatt.errors import InputError
@@ -98,16 +98,22 @@ class Racing:
 
     def _next_trials(self, reached: Standing | None) -> list[Trial]:
         """One trial of each configuration that the next episode should hold."""
-        done = [r.trial.block for r in self.results if r.trial.block >= 0]
+        # What failed while it was prepared stands in the first block, whose episode may be still to come.
+        done = [r.trial.block for r in self.results if r.slices or r.status in (Status.OK, Status.INVALID)]
         block = max(done) + 1 if done else 0
-        progress = Progress(self.run, self.results)
         racing = {c.key for c in self.run.plan.configurations} if reached is None else set(reached.racing)
         racing |= self._unseen(reached)
         if reached is not None and len(racing) < 2:
             # One start of each process decides nothing yet: the nearest rival is seen once more.
             racing |= _nearest_rival(reached)
+        # Where all of a block has failed, they have one more chance.
+        return self._missing(block, racing) or self._missing(block + 1, racing)
+
+    def _missing(self, block: int, racing: Collection[str]) -> list[Trial]:
+        """The trials of a block that `racing` still lack, in its random order."""
         order = {c.key: place for place, c in enumerate(block_order(self.run.plan, block))}
-        trials = [t for t in progress.missing(block) if t.configuration.key in racing]
+        missing = Progress(self.run, self.results).missing(block)
+        trials = [trial for trial in missing if trial.configuration.key in racing]
         return sorted(trials, key=lambda trial: order[trial.configuration.key])
 
     def _unseen(self, reached: Standing | None) -> set[str]:

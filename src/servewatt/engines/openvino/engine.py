@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,7 @@ from servewatt.engines.shared.decode import GraphSession
 from servewatt.engines.shared.decode_proof import DecodeProof
 from servewatt.engines.shared.exportable import check_exportable
 from servewatt.engines.shared.file_pages import drop_file_pages, dropping_file_pages
-from servewatt.engines.shared.host import cpu_threads, library_versions
+from servewatt.engines.shared.host import cpu_threads, library_versions, text_of
 from servewatt.engines.shared.quantisation import options_of, refuse_options
 from servewatt.errors import RefusedError
 from servewatt.records import Configuration, Facts, Model, Precision, Provider
@@ -103,10 +104,29 @@ def check_configuration(configuration: Configuration) -> None:
         )
     if configuration.precision in _TYPES:
         refuse_options(configuration, ("group", "activations", "compute"))
-        return
-    options = options_of(configuration)
-    if options["activations"] == "int8" and "compute" in options:
-        raise RefusedError(f"{configuration.key}: activations are int8, so is what is computed", "leave out compute")
+    else:
+        options = options_of(configuration)
+        if options["activations"] == "int8" and "compute" in options:
+            raise RefusedError(
+                f"{configuration.key}: activations are int8, so is what is computed", "leave out compute"
+            )
+    if plugin_settings(configuration)["INFERENCE_PRECISION_HINT"] == "bf16" and not computes_bf16():
+        raise RefusedError(
+            f"{configuration.key}: OpenVINO computes in fp32 on a CPU without AVX-512, AMX or AVX-NE-CONVERT",
+            "use fp32, int8 or int4 on this machine",
+        )
+
+
+_BF16_FLAGS = {"avx512f", "amx_bf16", "avx_ne_convert"}
+
+
+def computes_bf16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether OpenVINO may compute in bf16 on this CPU: on x86 it needs one of three instruction sets.
+
+    True where the CPU does not tell. What a loaded graph really computes in is in its facts all the same.
+    """
+    flags = re.search(r"^flags\s*:(.*)$", text_of(cpu_info), re.MULTILINE)
+    return flags is None or not _BF16_FLAGS.isdisjoint(flags[1].split())
 
 
 def check_threads(settings: Mapping[str, str], cpu_info: Path = Path("/proc/cpuinfo")) -> None:
