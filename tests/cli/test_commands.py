@@ -59,7 +59,9 @@ def test_models_lists_the_bundled_one_first(capsys: pytest.CaptureFixture[str]) 
     assert run(["models", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert rows[0]["name"] == "bundled"
-    assert len(rows) == 13
+    groups = [row["group"] for row in rows]
+    assert groups == ["bundled"] + ["study"] * 12 + ["today"] * (len(rows) - 13)
+    assert "qwen2.5-coder-1.5b" in {row["name"] for row in rows if row["group"] == "today"}
 
 
 def test_models_list_is_the_list_too(capsys: pytest.CaptureFixture[str]) -> None:

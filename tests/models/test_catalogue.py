@@ -6,7 +6,10 @@ import pytest
 
 from servewatt.checkpoints.architecture import ARCHITECTURES, Architecture
 from servewatt.models import random_weights
-from servewatt.models.catalogue import CATALOGUE, CatalogueEntry, find
+from servewatt.models.catalogue import CATALOGUE, find
+from servewatt.models.catalogue_entry import CatalogueEntry
+from servewatt.models.catalogue_recent import PRESENT
+from servewatt.models.shape import shape_of
 
 pytest.importorskip("transformers")
 
@@ -96,3 +99,17 @@ def test_rotary_settings_reach_the_model() -> None:
 def test_names_and_hub_ids_find_the_same_entry() -> None:
     assert find("phi2") is find("microsoft/phi-2") is find("Microsoft/Phi-2") is CATALOGUE["phi2"]
     assert find("phi-3") is None
+
+
+@pytest.mark.parametrize("entry", PRESENT.values(), ids=lambda e: e.name)
+def test_present_day_shapes_have_the_published_number_of_parameters(entry: CatalogueEntry) -> None:
+    """Built on the meta device, which allocates nothing; every stored tensor once."""
+    shapes = random_weights.parameter_shapes(entry.config)
+    assert sum(shape.elements for shape in shapes) == entry.parameters
+    shape = shape_of(entry.config)
+    assert shape is not None
+    assert find(entry.hub_id) is find(entry.name.upper()) is entry
+    stored = {parameter.name: parameter.shape for parameter in shapes}
+    down = next(size for name, size in stored.items() if name.endswith(("down_proj.weight", "mlp.c_proj.weight")))
+    assert down == (shape.hidden_size, shape.feed_forward_size)
+    assert entry.fim_tokens is None or len(set(entry.fim_tokens)) == 3

@@ -14,7 +14,8 @@ import pytest
 from servewatt.errors import InputError, RefusedError, ServewattError, UnavailableError
 from servewatt.models import hub
 from servewatt.models.cache import ArtefactCache
-from servewatt.models.catalogue import CATALOGUE, CatalogueEntry
+from servewatt.models.catalogue import CATALOGUE
+from servewatt.models.catalogue_entry import CatalogueEntry
 from servewatt.models.resolve import resolve
 from servewatt.records import ModelSource, Weights
 from tests.models.fake_hub import FakeHub, Repository, serve, use

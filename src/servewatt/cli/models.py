@@ -110,7 +110,13 @@ def show_models(*, as_json: bool) -> None:
     table.add_column("fp32", justify="right")
     table.add_column("here")
     table.add_column("hub id", overflow="fold")
+    titles = {"study": "of the published study", "today": "of today"}
+    group = ""
     for model in listed:
+        if model.group != group and (title := titles.get(model.group)):
+            table.add_row()
+            table.add_row(f"[bold]{title}[/]")
+        group = model.group
         here = [word for word, place in (("trained", model.trained_at), ("random", model.random_at)) if place]
         size = f"{model.parameters / 1e6:,.0f} M", format_bytes(model.fp32_bytes)
         hub_id = model.hub_id + (" (gated)" if model.gated else "")

@@ -1,4 +1,4 @@
-"""The models known by name: the twelve of the published study, and the one that comes with servewatt.
+"""The models known by name: the twelve of the published study, today's, and the one that comes with servewatt.
 
 Each entry holds the whole configuration, so that the exact shape can be built with random weights and no network.
 Configurations are facts of the models' own pages, written with the keys their authors use, which other tools read
@@ -10,36 +10,13 @@ branch and ran; where none was found, the main branch is resolved at download. E
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from servewatt.models.catalogue_entry import CatalogueEntry
+from servewatt.models.catalogue_recent import PRESENT
 
 BUNDLED = "bundled"
 """Name of the model that comes with servewatt."""
-
-
-@dataclass(frozen=True)
-class CatalogueEntry:
-    """A model known by name."""
-
-    name: str
-    """As in the study's tables."""
-    hub_id: str
-    architecture: str
-    parameters: int
-    """Trainable parameters of the shape; tied weights once."""
-    published_parameters: float
-    """As the study gives it, rounded as there."""
-    licence: str
-    """Identifier on the model's page."""
-    gated: bool
-    """Whether its page asks to accept conditions before a download."""
-    config: Mapping[str, Any] = field(hash=False, repr=False)
-    """Its config.json."""
-    causal_mask_elements: int = 0
-    """Elements of causal masks that the published count took for parameters."""
-    revision: str | None = None
-    """Commit to download; None for the main branch's, resolved at download and recorded with each run."""
 
 
 def _gpt2(*, vocabulary: int, context: int, hidden: int, layers: int, heads: int, **more: object) -> dict[str, Any]:
@@ -363,9 +340,11 @@ CATALOGUE: dict[str, CatalogueEntry] = {
 def find(name: str) -> CatalogueEntry | None:
     """The entry whose name or hub id is `name`, whatever the case; None if the catalogue has none."""
     wanted = name.lower()
-    return next((e for e in CATALOGUE.values() if wanted in (e.name.lower(), e.hub_id.lower())), None)
+    return next(
+        (e for e in (*CATALOGUE.values(), *PRESENT.values()) if wanted in (e.name.lower(), e.hub_id.lower())), None
+    )
 
 
 def known_names() -> list[str]:
     """Every name that needs no hub id."""
-    return [BUNDLED, *CATALOGUE]
+    return [BUNDLED, *CATALOGUE, *PRESENT]

@@ -12,7 +12,9 @@ from servewatt.checkpoints.files import read_object
 from servewatt.errors import InputError, ServewattError
 from servewatt.models import hub, random_weights
 from servewatt.models.cache import ArtefactCache
-from servewatt.models.catalogue import BUNDLED, CATALOGUE, CatalogueEntry
+from servewatt.models.catalogue import BUNDLED, CATALOGUE
+from servewatt.models.catalogue_entry import CatalogueEntry
+from servewatt.models.catalogue_recent import PRESENT
 from servewatt.models.folder import CONFIG_FILE, describe
 from servewatt.models.resolve import RANDOM_KIND
 from servewatt.models.tokenizer import BUNDLED_FOLDER
@@ -35,6 +37,8 @@ class ListedModel:
     """Size of the weights in fp32."""
     licence: str
     gated: bool
+    group: str
+    """`bundled`, `study` (the published study's twelve) or `today`."""
     trained_at: Path | None
     """Folder of the trained weights on this machine; None if they are not here."""
     random_at: Path | None
@@ -44,7 +48,7 @@ class ListedModel:
 def list_models(cache: ArtefactCache) -> list[ListedModel]:
     """The bundled model and the catalogue, with what of them is on this machine. No network, no heavy import."""
     checkpoints = _random_checkpoints(cache)
-    listed = [_catalogued(entry, checkpoints) for entry in CATALOGUE.values()]
+    listed = [_catalogued(entry, checkpoints) for entry in (*CATALOGUE.values(), *PRESENT.values())]
     try:
         model = describe(BUNDLED_FOLDER, BUNDLED, ModelSource.BUNDLED, revision="-")
     except ServewattError:  # an installation without it still lists the others
@@ -57,6 +61,7 @@ def list_models(cache: ArtefactCache) -> list[ListedModel]:
         model.parameters * _FP32_BYTES,
         BUNDLED_LICENCE,
         False,
+        "bundled",
         BUNDLED_FOLDER,
         None,
     )
@@ -74,6 +79,7 @@ def _catalogued(entry: CatalogueEntry, checkpoints: dict[str, Path]) -> ListedMo
         entry.parameters * _FP32_BYTES,
         entry.licence,
         entry.gated,
+        "today" if entry.name in PRESENT else "study",
         snapshot.folder if snapshot else None,
         checkpoints.get(shape),
     )

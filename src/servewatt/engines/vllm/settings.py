@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servewatt.checkpoints.architecture import ARCHITECTURES
 from servewatt.checkpoints.config import read_config
 from servewatt.checkpoints.files import read_object
 from servewatt.checkpoints.rotary import DEFAULT, rotary_settings
@@ -18,9 +19,6 @@ PREFILL_TOKENS = 8192
 """Most tokens in one engine step; prompts beyond it are taken in by further steps."""
 _NOT_OF_GPT2 = ("add_cross_attention", "scale_attn_by_inverse_layer_idx", "reorder_and_upcast_attn")
 """Settings of a checkpoint that vLLM's GPT-2 asserts to be off."""
-_TIED_UNLESS_SAID = frozenset(
-    {"BloomForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GemmaForCausalLM", "Starcoder2ForCausalLM"}
-)
 _SAME_ROPE = frozenset({DEFAULT, "linear", "llama3"})
 """Types of rotary embedding that vLLM computes as transformers does."""
 OTHER_ENGINES = "use engine torch, torch-graph or onnx"
@@ -146,7 +144,8 @@ def check_model(model: Model) -> None:
 def _check_head(model: Model, config: dict[str, Any]) -> None:
     """RefusedError where config.json ties a head that the weights have of their own: vLLM would pass over it."""
     stated = read_object(Path(model.folder) / "config.json").get("tie_word_embeddings")
-    tied = model.architecture in _TIED_UNLESS_SAID if stated is None else stated
+    known = ARCHITECTURES.get(model.architecture)
+    tied = (known is not None and known.tied) if stated is None else stated
     if tied and config.get("tie_word_embeddings") is False:
         raise RefusedError(
             f"{model.name}: vllm ties the head to the embedding as config.json says; the weights have another head",
