@@ -87,6 +87,34 @@ def test_llama_cpp(
     check_or_refuse(Configuration(engine, threads=1), name, LLAMA_CPP_LACKS, recent, reference, load)
 
 
+CTRANSLATE2_LACKS = {
+    "qwen2-window": "sliding window of 12 tokens",
+    "mistral-window": "sliding window of 12 tokens",
+    "starcoder2-window": "sliding window of 12 tokens",
+    "llama-llama3": "'llama3'",
+    "llama-yarn": "'yarn'",
+    "llama-dynamic": "'dynamic'",
+    "phi3-longrope": "'longrope'",
+    "gemma2": "does not run Gemma2ForCausalLM",
+    "gemma3": "does not run Gemma3ForCausalLM",
+    "gemma3-six": "does not run Gemma3ForCausalLM",
+    "olmo2": "does not run Olmo2ForCausalLM",
+    "stablelm-parallel": "norms of each head's queries and keys",
+}
+
+
+@pytest.mark.parametrize("engine", each_of("ctranslate2"))
+@pytest.mark.parametrize("name", RECENT)
+def test_ctranslate2(
+    engine: str,
+    name: str,
+    recent: Callable[[str], Path],
+    reference: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    check_or_refuse(Configuration(engine, threads=1), name, CTRANSLATE2_LACKS, recent, reference, load)
+
+
 def check_or_refuse(
     configuration: Configuration,
     name: str,

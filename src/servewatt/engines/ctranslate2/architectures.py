@@ -6,8 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from servewatt.checkpoints.decoder import Activation, DecoderShape, Feature, Norm
-from servewatt.engines.ctranslate2.weights import Checkpoint, Writer, queries_keys_values_apart, stacked, transposed
+from servewatt.checkpoints.decoder import Activation, DecoderShape, Feature, Norm, QueryKeyNorm
+from servewatt.engines.ctranslate2.weights import (
+    Checkpoint,
+    Writer,
+    queries_keys_values_apart,
+    rows_of,
+    scaled,
+    stacked,
+    transposed,
+)
 from servewatt.engines.shared.decoder import refuse_activation, refuse_missing
 from servewatt.errors import RefusedError
 
@@ -19,7 +27,14 @@ _ACTIVATIONS = {
     Activation.SILU: "SWISH",
 }
 """Ours -> CTranslate2's."""
-_ABLE = frozenset({Feature.ROTARY_PARTIAL, Feature.ROTARY_LINEAR})
+_ABLE = frozenset(
+    {
+        *(Feature.ROTARY_PARTIAL, Feature.ROTARY_LINEAR, Feature.UNROTATED_LAYERS),
+        *(Feature.QUERY_KEY_NORM_HEAD, Feature.MULTIPLIERS, Feature.GATED_LAYER_NORM),
+    }
+)
+_SAME = 1e-6
+"""Relative difference below which a scaling of attention is the usual one."""
 _LACKS = "engine ctranslate2 has no"
 _OTHERS = "use engine torch, onnx or openvino"
 
@@ -28,6 +43,8 @@ def check_shape(shape: DecoderShape, where: str) -> None:
     """RefusedError for what CTranslate2 does not compute, or this module does not fill."""
     refuse_activation(shape, where, _LACKS, frozenset(_ACTIVATIONS), _OTHERS)
     refuse_missing(shape, where, _LACKS, _ABLE, _OTHERS)
+    if shape.query_key_norm is QueryKeyNorm.HEAD and shape.norm is Norm.LAYER:
+        raise RefusedError(f"{where}: {_LACKS} {Feature.QUERY_KEY_NORM_HEAD.value} by LayerNorm", _OTHERS)
     if shape.architecture == "GPTBigCodeForCausalLM" and shape.kv_heads > 1:
         raise RefusedError(f"{where}: {_LACKS} GPTBigCode with keys and values of every head's own", _OTHERS)
 
@@ -81,11 +98,18 @@ class Parts:
             "head_dim": None if shape.head_size * shape.heads == shape.hidden else shape.head_size,
         }
 
-    def linear(self, layer: Any, name: str, rows: int, columns: int, *, transpose: bool = False) -> None:
-        """Fill `layer` with NAME.weight of shape (rows, columns), stored the other way round if `transpose`."""
+    def linear(
+        self, layer: Any, name: str, rows: int, columns: int, *, transpose: bool = False, factor: float = 1.0
+    ) -> None:
+        """Fill `layer` with NAME.weight of shape (rows, columns), stored the other way round if `transpose`.
+
+        Its outputs are multiplied by `factor`.
+        """
         stored = self.weights.get(f"{name}.weight", *((columns, rows) if transpose else (rows, columns)))
         weight = transposed(stored) if transpose else stored
         bias = self.weights.get(f"{name}.bias", rows) if f"{name}.bias" in self.weights else None
+        if factor != 1:
+            weight, bias = scaled(weight, factor), None if bias is None else scaled(bias, factor)
         self.write.matrix(layer, weight, bias)
 
     def queries_keys_values(self, layer: Any, prefix: str) -> None:
@@ -106,13 +130,14 @@ class Parts:
         bias = queries_keys_values_apart(self.weights.get(f"{name}.bias", 3 * hidden), heads) if biased else None
         self.write.matrix(layer, weight, bias)
 
-    def norm(self, layer: Any, name: str, size: int = 0) -> None:
-        """Fill a norm over `size` components, the hidden ones if not given."""
+    def norm(self, layer: Any, name: str, size: int = 0, *, factor: float = 1.0) -> None:
+        """Fill a norm over `size` components, the hidden ones if not given, its weight times `factor`."""
         size = size or self.shape.hidden
         biased = self.shape.norm is Norm.LAYER and f"{name}.bias" in self.weights
+        weight = self.weights.get(f"{name}.weight", size)
         self.write.norm(
             layer,
-            self.weights.get(f"{name}.weight", size),
+            weight if factor == 1 else scaled(weight, factor),
             self.weights.get(f"{name}.bias", size) if biased else None,
         )
 
@@ -129,38 +154,104 @@ class Parts:
         else:
             self.linear(decoder.projection, head, vocabulary, hidden)
 
+    def scale_embeddings(self, decoder: Any, embedding: str) -> None:
+        """Have what is looked up in the embedding multiplied by the model's factor; a tied head is not."""
+        shape = self.shape
+        if abs(shape.embedding_scale / shape.hidden**0.5 - 1) < _SAME:
+            decoder.scale_embeddings = True
+            decoder.embeddings.multiply_by_sqrt_depth = shape.embedding_scale
+        else:
+            # CTranslate2 knows no other factor than the root of the size: the table has it, and the head its own.
+            self.linear(decoder.embeddings, embedding, shape.vocabulary, shape.hidden, factor=shape.embedding_scale)
+
 
 def _gemma(source: Parts) -> Any:
     spec = _gated(source)
     decoder = spec.decoder
-    # Gemma's norms multiply by one plus their weight, and its embeddings by the root of their size.
+    # Gemma's norms multiply by one plus their weight.
     for norm in (
         decoder.layer_norm,
         *(part.layer_norm for layer in decoder.layer for part in (layer.self_attention, layer.ffn)),
     ):
         norm.layer_norm_use_residual = True
-    decoder.scale_embeddings = True
-    decoder.embeddings.multiply_by_sqrt_depth = source.shape.embedding_scale
     return spec
+
+
+@dataclass(frozen=True)
+class _Names:
+    """What a relative of Llama calls its matrices; the defaults are Llama's."""
+
+    fused_qkv: str = ""
+    fused_up: str = ""
+    up: tuple[str, ...] = ("mlp.gate_proj", "mlp.up_proj")
+    down: str = "mlp.down_proj"
+
+
+_NAMES = {
+    "GraniteMoeHybridForCausalLM": _Names(fused_up="shared_mlp.input_linear", down="shared_mlp.output_linear"),
+    "Phi3ForCausalLM": _Names(fused_qkv="self_attn.qkv_proj", fused_up="mlp.gate_up_proj"),
+    "Starcoder2ForCausalLM": _Names(up=("mlp.c_fc",), down="mlp.c_proj"),
+}
 
 
 def _gated(source: Parts) -> Any:
-    """Llama and its kin: RMS norms, rotary embeddings, a gated feed-forward layer."""
+    """Llama and its kin: rotary embeddings, mostly RMS norms and a gated feed-forward layer."""
     shape = source.shape
-    spec = source.specification(ffn_glu=True, rms_norm=True, **source.heads(), **source.rotary())
-    source.ends(spec.decoder, "model.embed_tokens", "lm_head")
-    source.norm(spec.decoder.layer_norm, "model.norm")
-    for i, layer in enumerate(spec.decoder.layer):
+    arguments = {**source.heads(), **source.rotary()}
+    if shape.query_key_norm is QueryKeyNorm.HEAD:
+        # The head's size must be said where its norms are.
+        arguments |= {"qk_norm": True, "head_dim": shape.head_size}
+    if shape.parallel:
+        arguments |= {"parallel_residual": True, "shared_layer_norm": True}
+    spec = source.specification(ffn_glu=shape.gated, rms_norm=shape.norm is Norm.RMS, **arguments)
+    decoder = spec.decoder
+    source.ends(decoder, "model.embed_tokens", "lm_head")
+    if shape.embedding_scale != 1:
+        source.scale_embeddings(decoder, "model.embed_tokens")
+    # A factor of the logits is one of the last norm's weight.
+    source.norm(decoder.layer_norm, "model.norm", factor=shape.logit_scale)
+    for i, layer in enumerate(decoder.layer):
         name = f"model.layers.{i}"
-        source.norm(layer.self_attention.layer_norm, f"{name}.input_layernorm")
-        source.norm(layer.ffn.layer_norm, f"{name}.post_attention_layernorm")
-        source.queries_keys_values(layer.self_attention.linear[0], f"{name}.self_attn")
-        width = shape.heads * shape.head_size
-        source.linear(layer.self_attention.linear[1], f"{name}.self_attn.o_proj", shape.hidden, width)
-        source.linear(layer.ffn.linear_0, f"{name}.mlp.gate_proj", shape.inner, shape.hidden)
-        source.linear(layer.ffn.linear_0_noact, f"{name}.mlp.up_proj", shape.inner, shape.hidden)
-        source.linear(layer.ffn.linear_1, f"{name}.mlp.down_proj", shape.hidden, shape.inner)
+        if shape.parallel:
+            source.norm(layer.shared_layer_norm, f"{name}.input_layernorm")
+        else:
+            source.norm(layer.self_attention.layer_norm, f"{name}.input_layernorm")
+            source.norm(layer.ffn.layer_norm, f"{name}.post_attention_layernorm")
+        _attention(source, layer.self_attention, name, i)
+        _feed_forward(source, layer.ffn, name)
     return spec
+
+
+def _attention(source: Parts, attention: Any, name: str, index: int) -> None:
+    shape, names = source.shape, _NAMES.get(source.shape.architecture, _Names())
+    if names.fused_qkv:
+        source.linear(attention.linear[0], f"{name}.{names.fused_qkv}", shape.qkv_size, shape.hidden)
+    else:
+        source.queries_keys_values(attention.linear[0], f"{name}.self_attn")
+    if shape.query_key_norm is QueryKeyNorm.HEAD:
+        source.norm(attention.q_norm, f"{name}.self_attn.q_norm", shape.head_size)
+        source.norm(attention.k_norm, f"{name}.self_attn.k_norm", shape.head_size)
+    if shape.rotary_of(index) is None:
+        for setting in ("rotary_dim", "rotary_interleave", "rotary_base"):
+            delattr(attention, setting)
+    if abs(shape.scaling * shape.head_size**0.5 - 1) > _SAME:
+        attention.queries_scale = shape.scaling
+    width = shape.heads * shape.head_size
+    source.linear(attention.linear[1], f"{name}.self_attn.o_proj", shape.hidden, width, factor=shape.residual_scale)
+
+
+def _feed_forward(source: Parts, feed: Any, name: str) -> None:
+    shape, names = source.shape, _NAMES.get(source.shape.architecture, _Names())
+    layers = (feed.linear_0, feed.linear_0_noact) if shape.gated else (feed.linear_0,)
+    if names.fused_up:
+        both = source.weights.get(f"{name}.{names.fused_up}.weight", 2 * shape.inner, shape.hidden)
+        for layer, first in zip(layers, (0, shape.inner), strict=True):
+            source.write.matrix(layer, rows_of(both, first, shape.inner))
+    else:
+        for layer, up in zip(layers, names.up, strict=True):
+            source.linear(layer, f"{name}.{up}", shape.inner, shape.hidden)
+    down = f"{name}.{names.down}"
+    source.linear(feed.linear_1, down, shape.hidden, shape.inner, factor=shape.residual_scale)
 
 
 def _gpt2(source: Parts) -> Any:
@@ -242,7 +333,16 @@ BUILDERS: dict[str, tuple[Callable[[Parts], Any], str]] = {
     "GPTBigCodeForCausalLM": (_gpt2, "transformer."),
     "GPTNeoXForCausalLM": (_gpt_neox, "gpt_neox."),
     "GemmaForCausalLM": (_gemma, "model."),
+    "GraniteForCausalLM": (_gated, "model."),
+    "GraniteMoeHybridForCausalLM": (_gated, "model."),
     "LlamaForCausalLM": (_gated, "model."),
+    "MistralForCausalLM": (_gated, "model."),
+    "Phi3ForCausalLM": (_gated, "model."),
     "PhiForCausalLM": (_phi, "model."),
+    "Qwen2ForCausalLM": (_gated, "model."),
+    "Qwen3ForCausalLM": (_gated, "model."),
+    "SmolLM3ForCausalLM": (_gated, "model."),
+    "StableLmForCausalLM": (_gated, "model."),
+    "Starcoder2ForCausalLM": (_gated, "model."),
 }
 """Architecture -> (function that fills its specification, prefix of the inner model's tensors)."""

@@ -28,13 +28,10 @@ ENTRY = EngineEntry(
     pins=("ctranslate2==4.8.5", "numpy==2.4.6", "ml-dtypes==0.6.0"),
     architectures=frozenset(
         {
-            "BloomForCausalLM",
-            "GPT2LMHeadModel",
-            "GPTBigCodeForCausalLM",
-            "GPTNeoXForCausalLM",
-            "GemmaForCausalLM",
-            "LlamaForCausalLM",
-            "PhiForCausalLM",
+            *("BloomForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM", "GPTNeoXForCausalLM"),
+            *("GemmaForCausalLM", "GraniteForCausalLM", "GraniteMoeHybridForCausalLM", "LlamaForCausalLM"),
+            *("MistralForCausalLM", "Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"),
+            *("SmolLM3ForCausalLM", "StableLmForCausalLM", "Starcoder2ForCausalLM"),
         }
     ),
 )

@@ -69,6 +69,16 @@ def stacked(sources: Sequence[Source]) -> Source:
     return Source((rows, *sources[0].shape[1:]), lambda: np.concatenate([s.read() for s in sources]))
 
 
+def rows_of(source: Source, first: int, count: int) -> Source:
+    """Some of a matrix's rows."""
+    return Source((count, *source.shape[1:]), lambda: source.read()[first : first + count])
+
+
+def scaled(source: Source, factor: float) -> Source:
+    """A tensor times a number, in fp32."""
+    return Source(source.shape, lambda: source.read().astype(np.float32) * np.float32(factor))
+
+
 def queries_keys_values_apart(source: Source, heads: int) -> Source:
     """From rows ordered by head, then query, key, value, to all queries, then all keys, then all values."""
 
