@@ -115,6 +115,19 @@ def test_ctranslate2(
     check_or_refuse(Configuration(engine, threads=1), name, CTRANSLATE2_LACKS, recent, reference, load)
 
 
+@pytest.mark.parametrize("engine", each_of("onnxruntime-genai"))
+@pytest.mark.parametrize("name", ["qwen2", "qwen2-tied", "qwen2-window", "qwen3", "llama-llama3", "llama-head-size"])
+def test_onnxruntime_genai(
+    engine: str,
+    name: str,
+    recent: Callable[[str], Path],
+    reference: Callable[[str, int], list[list[int]]],
+    load: Load,
+) -> None:
+    lacks = {"qwen2-window": "sliding window of 12 tokens", "llama-head-size": "rotates 40 numbers of a head"}
+    check_or_refuse(Configuration(engine, threads=1), name, lacks, recent, reference, load)
+
+
 def check_or_refuse(
     configuration: Configuration,
     name: str,

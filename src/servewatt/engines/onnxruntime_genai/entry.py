@@ -31,5 +31,7 @@ ENTRY = EngineEntry(
         "numpy==2.4.6",
         "ml-dtypes==0.6.0",
     ),
-    architectures=frozenset({"GemmaForCausalLM", "LlamaForCausalLM", "PhiForCausalLM"}),
+    architectures=frozenset(
+        {"GemmaForCausalLM", "LlamaForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
+    ),
 )

@@ -34,7 +34,13 @@ GRAPH_FILE = "model.onnx"
 DESCRIPTION_FILE = "graph.json"
 PAD_ID = -1
 """Stands for no token: the library masks it, and the embedding's lookup, which counts from the end, finds a row."""
-ARCHITECTURES = {"GemmaForCausalLM": "GemmaModel", "LlamaForCausalLM": "LlamaModel", "PhiForCausalLM": "PhiModel"}
+ARCHITECTURES = {
+    "GemmaForCausalLM": "GemmaModel",
+    "LlamaForCausalLM": "LlamaModel",
+    "PhiForCausalLM": "PhiModel",
+    "Qwen2ForCausalLM": "QwenModel",
+    "Qwen3ForCausalLM": "Qwen3Model",
+}
 """Those of the builder's that servewatt knows -> the builder's class."""
 _ABLE = frozenset({Feature.ROTARY_PARTIAL, Feature.ROTARY_LLAMA3})
 _BUILT_BY = ("onnxruntime-genai", "onnxruntime-genai-cuda", "onnxruntime", "onnxruntime-gpu", "onnx-ir", "transformers")
@@ -103,7 +109,8 @@ def check_model(model: Model) -> None:
                 f"{_ROTATED_TOGETHER}",
                 "use engine onnx",
             )
-    refuse_missing(shape, model.name, "the model builder of ONNX Runtime GenAI leaves out", _ABLE, "use engine onnx")
+    able = _ABLE | ({Feature.QUERY_KEY_NORM_HEAD} if model.architecture == "Qwen3ForCausalLM" else set())
+    refuse_missing(shape, model.name, "the model builder of ONNX Runtime GenAI leaves out", able, "use engine onnx")
 
 
 def export_key(model: Model, kind: GraphType) -> tuple[str, ...]:
