@@ -49,6 +49,8 @@ class EagerState:
     """1 where a token is real, shape (batch, prompt + new tokens); None where no row is padded."""
     length: int
     """Tokens in the cache."""
+    ids: torch.Tensor | None = None
+    """Those of the cache, shape (batch, length), where a step may compute them all anew; else None."""
 
 
 class TorchEagerSession(TorchSession[EagerState]):
@@ -62,6 +64,7 @@ class TorchEagerSession(TorchSession[EagerState]):
         self._packed = packed
         self._module = module
         self._takes_positions = takes_position_ids(module)
+        self._switch = longrope_switch(module.config)
 
     def start(
         self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64], max_new_tokens: int
@@ -85,6 +88,12 @@ class TorchEagerSession(TorchSession[EagerState]):
 
         before, after = state.length, state.length + ids.shape[1]
         inputs: dict[str, Any] = {}
+        if self._switch is not None:
+            state.ids = ids if state.ids is None else torch.cat([state.ids, ids], dim=1)
+            if 0 < before <= self._switch < after:
+                # What the cache holds was rotated for short rows: as `generate` does, all is computed anew.
+                ids, before = state.ids, 0
+                state.cache = preallocated_cache(self._module.config, state.positions.shape[1])
         if self._takes_positions:
             inputs["position_ids"] = state.positions[:, before:after]
         if state.mask is not None:
@@ -106,6 +115,18 @@ class TorchEagerSession(TorchSession[EagerState]):
 
     def facts(self) -> Facts:
         return self._facts([*self._module.parameters(), *self._module.buffers()], self._packed)
+
+
+def longrope_switch(config: Any) -> int | None:
+    """The length beyond which a Phi 3 rotates by its factors for long rows; None where it has none.
+
+    Of the library's models only Phi 3 computes a row anew that grows beyond it (`prepare_inputs_for_generation`).
+    """
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if config.model_type != "phi3" or rope.get("rope_type", rope.get("type")) != "longrope":
+        return None
+    original = getattr(config, "original_max_position_embeddings", None) or rope["original_max_position_embeddings"]
+    return int(original)
 
 
 def preallocated_cache(config: Any, length: int) -> Any:
