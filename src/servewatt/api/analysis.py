@@ -11,6 +11,7 @@ from servewatt.api.tables import dataframe
 from servewatt.errors import InputError, nearest
 from servewatt.experiment.deciding import Decided, decide, within_quality
 from servewatt.experiment.gathering import Found
+from servewatt.recommendation.objective import Objective
 from servewatt.recommendation.quality import QualityLimits
 from servewatt.recommendation.records import Constraints, Recommendation
 from servewatt.records import Boundary
@@ -97,13 +98,20 @@ def recommend(
     *,
     quality: QualityLimits | None = None,
     boundary: Boundary | None = None,
+    objective: str = "energy",
 ) -> Recommendation:
     """The configuration of least energy within the limits, in words too (`sentence`).
+
+    `objective` is `energy`, `latency` (time of a request) or `throughput` (time over all rows of a batch).
 
     `limits` are on latency and time to first token (seconds, 95th percentile), memory (bytes), provider and
     concurrency; `quality` is on outputs, and needs `assess_quality` before. There is a choice wherever a configuration
     is shown to meet the limits, and of it is promised that nothing else saves more than the share `promise`; more
-    blocks make that share smaller. Raises InputError for limits on quality where none is known.
+    blocks make that share smaller. Raises InputError for limits on quality where none is known, and for an objective
+    that is unknown or that nothing was measured of.
     """
     limits = limits or Constraints()
-    return within_quality(analyse(run, boundary=boundary, limits=limits), limits, quality or QualityLimits())
+    if objective not in set(Objective):
+        raise InputError(f"there is no objective {objective!r}", nearest(objective, [o.value for o in Objective]))
+    decided = decide(run, boundary=boundary, limits=limits, objective=Objective(objective))
+    return within_quality(decided, limits, quality or QualityLimits())

@@ -35,6 +35,13 @@ Examples:
     metavar="RATIO",
     help="Most perplexity ratio, such as 1.02.",
 )
+@click.option(
+    "--objective",
+    type=click.Choice(["energy", "latency", "throughput"]),
+    default="energy",
+    show_default=True,
+    help="What the choice makes least: energy, the time of a request, or the time over all rows of a batch.",
+)
 @quality_option
 @boundary_option
 @store_option
@@ -51,13 +58,15 @@ def command(run: str, boundary: str | None, store: str | None, as_json: bool, **
     from servewatt.cli.progress import ConsoleObserver
     from servewatt.experiment.deciding import decide, within_quality
     from servewatt.experiment.gathering import find, tell_damage
+    from servewatt.recommendation.objective import Objective
     from servewatt.recommendation.quality import QualityLimits
     from servewatt.records import Boundary
 
     limits = _limits(asked)
     found = find(run, store, with_samples=False, quality=asked["quality_file"])
     tell_damage(found.damaged, ConsoleObserver(Console(stderr=True)))
-    decided = decide(found, boundary=Boundary(boundary) if boundary else None, limits=limits)
+    objective, within = Objective(asked["objective"]), Boundary(boundary) if boundary else None
+    decided = decide(found, boundary=within, limits=limits, objective=objective)
     wanted = QualityLimits(asked["min_agreement"], asked["max_perplexity_ratio"])
     answer = within_quality(decided, limits, wanted)
     if as_json:
@@ -88,8 +97,9 @@ def _show(analysis: Analysis, answer: Recommendation) -> None:
     from servewatt.report.run.answer import outputs_text, saving_text
 
     click.echo(plain(answer.sentence))
-    if answer.choice is not None:
+    if answer.choice is not None and answer.objective == "energy":
         click.echo(f"  saves: {plain(saving_text(answer), MOST_CHARACTERS)}")
+    if answer.choice is not None:
         click.echo(f"  its outputs: {plain(outputs_text(analysis, answer.choice), MOST_CHARACTERS)}")
     for warning in answer.warnings:
         click.echo(f"  warning: {plain(warning.told, MOST_CHARACTERS)}")

@@ -12,6 +12,7 @@ from servewatt.models.shape import known_shape
 from servewatt.recommendation.baseline import with_baseline
 from servewatt.recommendation.choose import choose
 from servewatt.recommendation.doubts import with_warnings
+from servewatt.recommendation.objective import Objective, time_costs
 from servewatt.recommendation.order import in_order_of_choice
 from servewatt.recommendation.quality import QualityLimits, choose_by_quality
 from servewatt.recommendation.records import Constraints, Recommendation
@@ -46,19 +47,26 @@ def decide(
     boundary: Boundary | None = None,
     limits: Constraints | None = None,
     against: str | None = None,
+    objective: Objective = Objective.ENERGY,
 ) -> Decided:
     """Analyse a run and choose from it. `boundary` is the plan's unless given.
 
     `against` is the configuration whose energy the choice's is set beside (`servewatt.recommendation.baseline`).
+    `objective` is what is compared; the analysis then holds its costs and comparisons in place of those of energy.
+    Raises InputError where the run has no such cost.
     """
     run, model = found.run, found.run.plan.model
     run = replace(run, plan=replace(run.plan, model=replace(model, shape=known_shape(model))))
     analysis = analyse(run, found.results, boundary=boundary)
+    if objective is not Objective.ENERGY:
+        analysis = replace(analysis, costs=time_costs(found.results, objective))
     quality = pool(found.qualities, [s.configuration for s in analysis.summaries])
     analysis = replace(analysis, quality=quality)
-    recommendation = choose(analysis, limits or Constraints())
+    recommendation = choose(analysis, limits or Constraints(), objective=objective)
     analysis = in_order_of_choice(analysis, recommendation)
-    recommendation = with_baseline(analysis, with_warnings(analysis, recommendation, found.results), against)
+    recommendation = with_warnings(analysis, recommendation, found.results)
+    if objective is Objective.ENERGY:  # the baseline is told in joules
+        recommendation = with_baseline(analysis, recommendation, against)
     analysis = replace(analysis, race=raced(analysis, recommendation, found.results))
     return Decided(replace(found, run=run), analysis, recommendation)
 
@@ -75,9 +83,11 @@ def within_quality(decided: Decided, limits: Constraints, wanted: QualityLimits)
             "limits on quality need measured quality, and that of these configurations is not known",
             Advice(Action.ASSESS_QUALITY.of(decided.run.plan.model.name), ", or ", Setting.QUALITY.to("FILE")),
         )
-    answer = choose_by_quality(decided.analysis, limits, decided.analysis.quality, wanted)
+    objective = decided.recommendation.objective
+    answer = choose_by_quality(decided.analysis, limits, decided.analysis.quality, wanted, objective=objective)
     analysis = in_order_of_choice(decided.analysis, answer)
-    return with_baseline(analysis, with_warnings(analysis, answer, decided.results))
+    answer = with_warnings(analysis, answer, decided.results)
+    return with_baseline(analysis, answer) if objective is Objective.ENERGY else answer
 
 
 def raced(analysis: Analysis, answer: Recommendation, results: Sequence[Result]) -> tuple[Raced, ...]:

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 from servewatt.errors import InputError, counted
 from servewatt.recommendation.limits import checks, needed_blocks
+from servewatt.recommendation.objective import Objective
 from servewatt.recommendation.records import Beaten, Constraints, Exclusion, LimitCheck, Recommendation, Standing
 from servewatt.recommendation.sentence import (
     could_too,
     describe_check,
+    energy,
     nothing_feasible,
     nothing_shown,
     only_one,
@@ -26,15 +28,21 @@ from servewatt.stats.records import Analysis, Comparison, ConfigurationSummary, 
 
 
 def choose(
-    analysis: Analysis, constraints: Constraints, excluded: Sequence[Exclusion] = (), *, tie: float | None = None
+    analysis: Analysis,
+    constraints: Constraints,
+    excluded: Sequence[Exclusion] = (),
+    *,
+    tie: float | None = None,
+    objective: Objective = Objective.ENERGY,
 ) -> Recommendation:
-    """The configuration of least energy per token among those shown to meet `constraints`, and how sure that is.
+    """The configuration of least cost (`objective`) among those shown to meet `constraints`, and how sure that is.
 
     `excluded` are configurations of the run that are already ruled out. A limit counts as met where the whole interval
     is within it (`servewatt.recommendation.limits`); those not shown to meet one are left out and named. Of the
-    others the choice is the one of which most can be promised: that nothing else saves more than a share of its energy
-    (`servewatt.stats.race`). It is decided once that share is below `tie`, by default the race's own or 3 %. The error
-    of each comparison is corrected for the number of the feasible ones, which are taken as given.
+    others the choice is the one of which most can be promised: that nothing else saves more than a share of its cost
+    (`servewatt.stats.race`). The costs in `analysis` must be those of `objective`. It is decided once that share is
+    below `tie`, by default the race's own or 3 %. The error of each comparison is corrected for the number of the
+    feasible ones, which are taken as given.
 
     Raises InputError if a limit is not a positive number.
     """
@@ -58,10 +66,10 @@ def choose(
         sentence = only_one(alone, exclusions, limited, constraints, analysis.boundary)
         answer = Recommendation(constraints, alone.configuration, (alone.configuration,), None, (), sentence, 0)
     else:
-        answer = _decide(analysis, constraints, feasible, _tie(analysis, tie))
+        answer = _decide(analysis, constraints, feasible, _tie(analysis, tie), objective)
     if feasible:
         answer = replace(answer, sentence=answer.sentence + could_too(exclusions))
-    return replace(answer, exclusions=tuple(exclusions), checks=tuple(found))
+    return replace(answer, objective=objective, exclusions=tuple(exclusions), checks=tuple(found))
 
 
 def _tie(analysis: Analysis, asked: float | None) -> float:
@@ -138,7 +146,11 @@ def _twin(configuration: Configuration, measured: Collection[Configuration]) -> 
 
 
 def _decide(
-    analysis: Analysis, constraints: Constraints, feasible: Sequence[ConfigurationSummary], tie: float
+    analysis: Analysis,
+    constraints: Constraints,
+    feasible: Sequence[ConfigurationSummary],
+    tie: float,
+    objective: Objective,
 ) -> Recommendation:
     """Among two or more feasible configurations with known energy: the one of which most can be promised."""
     costs = analysis.all_costs.of(s.configuration.key for s in feasible)
@@ -157,13 +169,12 @@ def _decide(
     needed = [0] if decided else [c.more_blocks for c in rivals]
     more = None if None in needed else max((n for n in needed if n is not None), default=0)
     candidates = (choice, *(c.second for c in rivals))
-    grade = _grade(closest, grades)
+    of_energy = objective is Objective.ENERGY
+    what = f"{energy(_grade(closest, grades), analysis.boundary) if of_energy else objective.words} per token"
     if not rivals:
-        sentence = serve_with(closest, grade, analysis.boundary, constraints)
+        sentence = serve_with(closest, what, constraints)
     else:
-        sentence = serve_for_now(
-            candidates, closest, reached.promise, more, grade, analysis.boundary, constraints, decided=decided
-        )
+        sentence = serve_for_now(candidates, closest, reached.promise, more, what, constraints, decided=decided)
     gone = sorted(reached.dropped.items(), key=lambda item: (item[1].episode, -item[1].ratio_low))
     beaten = tuple(
         Beaten(by_key[key].configuration, d.episode, by_key[d.beaten_by].configuration, d.ratio_low) for key, d in gone

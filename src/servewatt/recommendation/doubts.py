@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from servewatt.recommendation.objective import Objective, slice_cost
 from servewatt.recommendation.records import Recommendation
 from servewatt.records import Grade, Result, Status
 from servewatt.stats.energy import counted_domains
@@ -27,15 +28,19 @@ def with_warnings(analysis: Analysis, answer: Recommendation, results: Sequence[
     ahead = margins(kept.episodes, answer.choice.key, answer.tie)
     valid = [r for r in results if r.status is Status.OK]
     domains = counted_domains(analysis.boundary, analysis.run.environment.domains, valid)
+    of_energy = answer.objective is Objective.ENERGY
+    cost = energy_cost(domains) if of_energy else slice_cost(answer.objective)
     found = [
-        *race_warnings(results, costs, energy_cost(domains), ahead, cpu_count=analysis.run.environment.cpu_count),
+        *race_warnings(results, costs, cost, ahead, cpu_count=analysis.run.environment.cpu_count),
         *beyond_the_limit(analysis.summaries, ahead),
     ]
-    estimated = any(Grade.ESTIMATED.value in s.energy_grade for s in analysis.summaries)
+    estimated = of_energy and any(Grade.ESTIMATED.value in s.energy_grade for s in analysis.summaries)
     told = [
         w
         for w in found
-        if (w.could_overturn or w.kind is not Kind.QUANTUM) and (estimated or w.kind is not Kind.ESTIMATED)
+        if (w.could_overturn or w.kind is not Kind.QUANTUM)
+        and (of_energy or w.kind is not Kind.QUANTUM)
+        and (estimated or w.kind is not Kind.ESTIMATED)
     ]
     return replace(answer, warnings=tuple(sorted(told, key=lambda warning: not warning.could_overturn)))
 

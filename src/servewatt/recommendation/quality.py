@@ -8,6 +8,7 @@ from servewatt.errors import InputError
 from servewatt.quality import Assessment, Quality, says_alike
 from servewatt.recommendation.choose import choose
 from servewatt.recommendation.limits import check
+from servewatt.recommendation.objective import Objective
 from servewatt.recommendation.records import Constraints, Exclusion, LimitCheck, Recommendation, Standing
 from servewatt.recommendation.sentence import describe_check
 from servewatt.records import Configuration, Interval, Status, Weights
@@ -26,11 +27,16 @@ class QualityLimits:
 
 
 def choose_by_quality(
-    analysis: Analysis, constraints: Constraints, quality: Quality, limits: QualityLimits
+    analysis: Analysis,
+    constraints: Constraints,
+    quality: Quality,
+    limits: QualityLimits,
+    *,
+    objective: Objective = Objective.ENERGY,
 ) -> Recommendation:
     """`servewatt.recommendation.choose.choose` among the configurations whose quality suffices."""
     kept, excluded, found = exclude_by_quality(analysis, quality, limits)
-    answer = choose(kept, constraints, excluded)
+    answer = choose(kept, constraints, excluded, objective=objective)
     if excluded and not kept.summaries and not any(e.not_shown for e in excluded):
         answer = replace(answer, sentence="No configuration is good enough: none meets the limits on quality.")
     return replace(answer, checks=(*found, *answer.checks))

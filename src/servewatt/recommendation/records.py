@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from servewatt.recommendation.objective import Objective
 from servewatt.records import Configuration, Provider
 from servewatt.stats.race.warned import RaceWarning
 from servewatt.stats.records import Comparison
@@ -114,6 +115,8 @@ class Recommendation:
     checks: tuple[LimitCheck, ...] = ()
     """Every numeric limit for every measured configuration that it applies to."""
 
+    objective: Objective = Objective.ENERGY
+    """What the choice and its promise are about."""
     baseline: Configuration | None = None
     """What people run today, or what the user asked for; None where nothing such was measured."""
     over_baseline: Comparison | None = None

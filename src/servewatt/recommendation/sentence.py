@@ -14,9 +14,9 @@ MOST_NAMES = 4
 """More candidates than this are counted, not named."""
 
 
-def serve_with(comparison: Comparison, grade: str, boundary: Boundary, constraints: Constraints) -> str:
-    """A choice, and by how much it beats the runner-up."""
-    less = f"{saving(comparison.ratio)} less {energy(grade, boundary)} per token"
+def serve_with(comparison: Comparison, what: str, constraints: Constraints) -> str:
+    """A choice, and by how much it beats the runner-up in `what` (`energy per token`)."""
+    less = f"{saving(comparison.ratio)} less {what}"
     answer = f"Serve with {comparison.first.key}: it needs {less} than {comparison.second.key}, the runner-up."
     return answer + traffic(comparison.first, constraints)
 
@@ -33,8 +33,7 @@ def serve_for_now(
     closest: Comparison,
     promise: float,
     more_blocks: int | None,
-    grade: str,
-    boundary: Boundary,
+    what: str,
     constraints: Constraints,
     *,
     decided: bool,
@@ -44,7 +43,6 @@ def serve_for_now(
     `closest` is the choice beside the one that may save the most, at most the share `promise`.
     """
     choice, rival = closest.first, closest.second
-    what = f"{energy(grade, boundary)} per token"
     if decided:
         others = [c.key for c in candidates if c not in (choice, rival)]
         so = f" The same holds of {_listed(others)}." if others else ""
@@ -53,7 +51,7 @@ def serve_for_now(
     others = [c.key for c in candidates if c != choice]
     if promise >= WIDEST_PROMISE or _says_nothing(closest.ratio) or closest.ratio.n == 0:
         few = "1 block is" if closest.ratio.n == 1 else f"{counted(closest.ratio.n, 'block')} are"
-        measure = "no block has both energies" if closest.ratio.n == 0 else f"{few} too few to compare their {what}"
+        measure = "no block has both" if closest.ratio.n == 0 else f"{few} too few to compare their {what}"
         answer = f"Serve with {choice.key} for now: it is not shown to beat {_listed(others)} yet ({measure})"
     else:
         measure = f"{choice.key} to {rival.key} {ratio(closest.ratio)} in {what}"
