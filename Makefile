@@ -9,7 +9,7 @@ TRITON := triton==3.7.1
 .PHONY: help demo test test-kernels check docs format constraints clean
 
 help:
-	@echo "make demo    install, measure the bundled model in six configurations, recommend one (report in demo-output/)"
+	@echo "make demo    install, race the bundled model in six configurations, choose one (report in demo-output/)"
 	@echo "make test    run the tests"
 	@echo "make test-kernels  run those of the Triton kernels, in its interpreter"
 	@echo "make check   format, lint, strict types, import contract"
