@@ -48,7 +48,7 @@ def warnings(results: Sequence[Result], domains: frozenset[str] = FAKE_METER) ->
 
 def test_an_engine_that_spins_when_it_is_blocked(tmp_path: Path) -> None:
     """As long as it may not be stopped: it works on a GPU."""
-    steady, spins = (replace(c, provider=Provider.CUDA) for c in (STEADY, fake(step_ms=2, spin_ms=350)))
+    steady, spins = (replace(c, provider=Provider.CUDA) for c in (STEADY, fake(step_ms=2, spin_ms=400)))
     found = warnings(measured(tmp_path, [steady, spins], 4))[Kind.BLOCKED]
     assert found.configuration == spins.key
     assert found.size > 0.1

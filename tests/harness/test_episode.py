@@ -407,7 +407,7 @@ def test_an_interrupted_episode_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_an_engine_s_interpreter_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "interpreter", lambda _name, environment: ("/no/such/python", environment))
+    monkeypatch.setattr(engines, "interpreter", lambda _name, environment, _build: ("/no/such/python", environment))
     (result,) = results(measure(tmp_path, [A])).values()
     assert (result.status, result.transient) == (Status.REFUSED, True)
     assert result.reason == "cannot start a process: No such file or directory"
@@ -424,7 +424,7 @@ def test_a_process_that_spins_while_it_is_blocked_is_stopped(tmp_path: Path) -> 
 
 def test_a_process_that_may_not_be_stopped_repeats_the_slices_that_it_disturbs(tmp_path: Path) -> None:
     """A GPU's driver minds it; so its spinning is told."""
-    quiet, spins = (replace(c, provider=Provider.CUDA) for c in (A, fake(step_ms=2, spin_ms=150)))
+    quiet, spins = (replace(c, provider=Provider.CUDA) for c in (A, fake(step_ms=2, spin_ms=10_000)))
     found = results(measure(tmp_path, [quiet, spins], after(5)))
     disturbed = [one for one in found[quiet.key].slices if one.fault]
     assert disturbed
