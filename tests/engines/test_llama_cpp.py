@@ -189,7 +189,7 @@ def test_what_it_cannot_do_is_refused(folder_of: Callable[[str], Path], tmp_path
     for change, reason in (
         ({"architectures": ["CodeGenForCausalLM"]}, "no CodeGenForCausalLM"),
         ({"hidden_act": "relu"}, "activation 'relu'"),
-        ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "'yarn'"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 4.0}}, "'dynamic'"),
     ):
         folder = Path(shutil.copytree(folder_of("llama"), tmp_path / reason.replace(" ", "-")))
         config = json.loads((folder / "config.json").read_text())
