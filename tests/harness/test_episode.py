@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from servewatt import engines
+from servewatt import engines, wire
 from servewatt.errors import ServewattError
 from servewatt.harness import episode, room
 from servewatt.harness.episode import JOINING, Ended, Episode, Event, Measured, Next, Ready, Round
-from servewatt.harness.residency import ALONE
+from servewatt.harness.residency import ALONE, Order, Reply
 from servewatt.processes.resident import Resident
 from servewatt.records import (
     Component,
@@ -289,6 +289,35 @@ def test_processes_load_side_by_side_where_there_are_cpus_enough(tmp_path: Path)
         # Nobody measures anything while another loads.
         assert (loads[-1][1] <= min(readies)) == (cpus == 16)
     assert started[2] == started[16] == ["Ready", "Measured", "Ready", "Measured"]
+
+
+def test_only_one_process_runs_while_it_gets_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that joined before it, and those that loaded beside it and wait for their turn, are stopped."""
+    started: dict[str, Resident] = {}
+    start, ask = Episode._start, Episode._ask
+    asked_when_ready: list[str] = []
+
+    def noted(self: Episode, asked: Trial, how: str = ALONE) -> Resident:
+        started[asked.configuration.key] = start(self, asked, how)
+        return started[asked.configuration.key]
+
+    def asked(self: Episode, member: episode._Member, question: bytes, timeout_s: float) -> Reply | None:
+        if wire.load(Order, question).ready:
+            # Signals take a moment.
+            assert wait_until(lambda: not_stopped(started) == {member.key}), not_stopped(started)
+            asked_when_ready.append(member.key)
+        return ask(self, member, question, timeout_s)
+
+    monkeypatch.setattr(Episode, "_start", noted)
+    monkeypatch.setattr(Episode, "_ask", asked)
+    measure(tmp_path, [A, B, C], environment=replace(ENVIRONMENT, cpu_count=16))
+    assert sorted(asked_when_ready) == sorted(c.key for c in (A, B, C))
+
+
+def not_stopped(residents: Mapping[str, Resident]) -> set[str]:
+    """Keys of those whose process is not stopped (state `T`)."""
+    states = {key: Path(f"/proc/{r.pids()[0]}/stat").read_text().rpartition(")")[2] for key, r in residents.items()}
+    return {key for key, state in states.items() if state.split()[0] != "T"}
 
 
 def test_a_failure_while_others_load_costs_its_own_configuration(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ class Episode:
                 reply = self._answer(member, member.trial.procedure.timeout_s)
                 if _works(reply):
                     loaded.append(member)
+                    if member.may_freeze:
+                        member.resident.freeze()  # until it is its turn
                 else:
                     yield from self._not_loaded(member, reply, left, beside=len(group) - 1)
             for member in loaded:
@@ -228,6 +230,7 @@ class Episode:
     def _make_ready(self, member: _Member, left: list[Trial], *, alone: bool) -> Iterator[Event]:
         """What is measured once a process, and a slice; the member has then joined."""
         member.loaded_alone = alone
+        self._only(member)
         order, timeout_s = Order(ready=True), member.trial.procedure.timeout_s
         reply = self._ask(member, wire.dump(order).encode(), timeout_s)
         if not _works(reply):

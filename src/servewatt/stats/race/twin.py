@@ -12,10 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from servewatt.records import Result, Slice, Status
+from servewatt.records.slices import LEAST_SLICES
 from servewatt.stats.race.episode import hodges_lehmann
-
-LEAST_PAIRS = 4
-"""Rounds with both slices that an episode needs to count, as many as a trial needs slices."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +39,19 @@ class Floor:
 def twin_floor(results: Sequence[Result], cost: Callable[[Result, Slice], float | None]) -> Floor | None:
     """What the twins of a run differed by, by valid `results` and the cost of a slice; None where no episode had one.
 
-    An episode's difference is the Hodges-Lehmann location over rounds of the log ratio of the two slices.
+    An episode's difference is the Hodges-Lehmann location over rounds of the log ratio of the two slices; it needs as
+    many rounds with both as a trial needs slices.
     """
     found = []
     for result in sorted(results, key=lambda r: r.trial.block):
         if result.status is not Status.OK or not result.twin_slices:
             continue
-        original, twin = ({s.round: v for s in part if (v := _cost(result, s, cost))} for part in _both(result))
+        both = (result.slices, result.twin_slices)
+        original, twin = ({s.round: v for s in part if (v := _cost(result, s, cost))} for part in both)
         rounds = sorted(original.keys() & twin.keys())
-        if len(rounds) >= LEAST_PAIRS:
+        if len(rounds) >= LEAST_SLICES:
             found.append(hodges_lehmann([math.log(twin[n] / original[n]) for n in rounds]))
     return Floor(tuple(found)) if found else None
-
-
-def _both(result: Result) -> tuple[Sequence[Slice], Sequence[Slice]]:
-    return result.slices, result.twin_slices
 
 
 def _cost(result: Result, one: Slice, cost: Callable[[Result, Slice], float | None]) -> float | None:
